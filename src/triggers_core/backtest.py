@@ -1,0 +1,264 @@
+"""Replays a recorded log of events through a configuration, to see what would have run.
+
+Dry by default: bodies are not executed. Each instance that becomes ready finishes with ``{}`` and
+cascades, first in, first out, before the next event of its session.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from triggers_core import payloads
+from triggers_core.attempts import Claim, Claimed, Finish
+from triggers_core.commands import Fire, Recorded
+from triggers_core.configuration import Configuration
+from triggers_core.exceptions import InvalidEvent, InvalidInput, StaleMessage
+from triggers_core.heartbeats import Heartbeats
+from triggers_core.names import check_name
+from triggers_core.protocol import Need, Plan, Rules
+from triggers_core.records import STATUSES, Status
+from triggers_core.storages.base import SessionSummary, Store
+from triggers_core.storages.memory import MemoryStore
+from triggers_core.storages.session import SessionStorage
+from triggers_core.tasks import check_event_id
+from triggers_core.worker import run_claimed
+
+if TYPE_CHECKING:
+    from triggers_core.application import Application
+    from triggers_core.storages.base import Decides
+
+_TOKEN = "backtest"
+"""Every replay claims with this token, so that one started again goes on with what it had begun."""
+
+_PAGE = 500  # sessions read at a time for the totals
+
+
+class TaskTotals(msgspec.Struct, kw_only=True):
+    """What became of one task's instances, over all sessions."""
+
+    run: int = 0
+    abandoned: int = 0
+    unstarted: int = 0
+    failed: int = 0
+    """Instances whose body failed; always 0 in a dry replay."""
+
+
+class BacktestResult(msgspec.Struct, kw_only=True):
+    """What a replay led to. Totals are read from the storage: they hold after a restart, too."""
+
+    sessions: int
+    events: int
+    """Events of the log."""
+    duplicates: int
+    """Those that had been recorded before: by an earlier, interrupted replay or under their id."""
+    tasks: dict[str, TaskTotals]
+    stuck: list[SessionSummary]
+    """The sessions that wait for events, longest first; at most `stuck_at_most` of them."""
+    store: Store
+
+
+class LoggedEvent(msgspec.Struct, kw_only=True, frozen=True):
+    """One line of a log. Other keys (`n`, `ts`) are ignored."""
+
+    session: str
+    trigger: str
+    kwargs: dict[str, Any] | None = None
+    id: str | None = None
+    """The application's own event id, if the log has it; else the position in the log is used."""
+
+
+def backtest(
+    config: Mapping[str, Any] | Configuration,
+    events: Iterable[Mapping[str, Any] | LoggedEvent],
+    storage: Store | SessionStorage | None = None,
+    *,
+    run: bool = False,
+    app: Application | None = None,
+    progress: Callable[[int], None] | None = None,
+    stuck_at_most: int = 100,
+) -> BacktestResult:
+    """Replay a log of events through a configuration.
+
+    :param config: the task configuration; every session of the log gets it.
+    :param events: mappings with `session`, `trigger` and optionally `kwargs` and `id`, in the order
+        in which they happened; read once, one at a time.
+    :param storage: where the sessions go; a new one in memory when not given. Give it a place of
+        its own: totals count every session in it. A replay that was interrupted is completed by
+        the same call on the same storage.
+    :param run: execute the bodies, in this thread, instead of finishing each instance with ``{}``.
+    :param app: whose limits and plugins apply; the default application when not given.
+    :param progress: called with the number of events done, after each.
+    :raises InvalidConfiguration: names the place.
+    :raises InvalidEvent: names the event's position in the log and what is wrong with it.
+
+    Example::
+
+        result = backtest(config, map(json.loads, open("events.jsonl")))
+        result.tasks["t_ship"].run
+    """
+    from triggers_core.application import default_application
+
+    app = app or default_application
+    store = storage.store if isinstance(storage, SessionStorage) else storage or MemoryStore()
+    parsed = app.parse(config)
+    replay = _Run(app, store, parsed) if run else _Dry(app, store, parsed)
+    count = duplicates = 0
+    for position, event in enumerate(events):
+        try:
+            logged = _logged(event)
+            status = replay.event(logged, str(position) if logged.id is None else logged.id)
+        except InvalidInput as error:
+            raise InvalidEvent(f"event {position} of the log: {error}") from error
+        count += 1
+        duplicates += status == "duplicate"
+        if progress is not None:
+            progress(count)
+    sessions, totals = _totals(store, parsed)
+    return BacktestResult(
+        sessions=sessions,
+        events=count,
+        duplicates=duplicates,
+        tasks=totals,
+        stuck=store.sessions(waiting=True, limit=stuck_at_most),
+        store=store,
+    )
+
+
+class _Dry:
+    """Replays events without running bodies, hooks that observe or runners."""
+
+    def __init__(self, app: Application, store: Store, configuration: Configuration) -> None:
+        self.store = store
+        self.configuration = configuration
+        self.limits = app.rules.limits
+        self.rules: Rules = msgspec.structs.replace(
+            app.rules,
+            default_configuration=configuration,
+            default_requires=app.plugins.requires_for(configuration),
+        )
+
+    def event(self, event: LoggedEvent, event_id: str) -> str:
+        """Record one event and bring everything that it makes ready to its end."""
+        fire = Fire(
+            trigger=check_name(event.trigger, "trigger"),
+            payload=payloads.encode(event.kwargs, self.limits),
+            event_id=check_event_id(event_id),
+            given_id=True,
+        )
+        uid = check_name(event.session, "session")
+        plan = self.commit(uid, fire)
+        recorded: Recorded = plan.outcome
+        if recorded.status == "duplicate":
+            # Recorded by an earlier replay, which may have died before everything was finished.
+            self._drain(uid, self._left_behind(uid))
+        else:
+            self._drain(uid, plan.scheduled)
+        return recorded.status
+
+    def commit(self, uid: str, command: Decides) -> Plan:
+        return self.store.commit(uid, command, self.rules)
+
+    def _drain(self, uid: str, ready: Iterable[str]) -> None:
+        waiting = deque(ready)
+        if not waiting:
+            return
+        header = self.store.load(uid, Need()).header
+        assert header is not None
+        while waiting:
+            name = waiting.popleft()
+            waiting.extend(self._finish(uid, name, header.generation))
+
+    def _finish(self, uid: str, name: str, generation: str) -> Iterable[str]:
+        claimed = self._claim(uid, name, generation)
+        if claimed is None:
+            return ()
+        return self.commit(uid, Finish(instance=name, token=_TOKEN)).scheduled
+
+    def _claim(self, uid: str, name: str, generation: str) -> Claimed | None:
+        attempt = self.store.load(uid, Need(instances=(name,))).instances[name].attempt
+        claim = Claim(instance=name, attempt=attempt, generation=generation, token=_TOKEN)
+        try:
+            claimed: Claimed = self.commit(uid, claim).outcome
+        except StaleMessage:
+            return None
+        return claimed
+
+    def _left_behind(self, uid: str) -> list[str]:
+        """The instances that are not through, in the order in which they became ready."""
+        header = self.store.load(uid, Need()).header
+        under_way = (Status.SCHEDULED, Status.RUNNING)
+        if header is None or not header.total(*under_way):
+            return []
+        position = {name: index for index, name in enumerate(self.configuration.tasks)}
+        left = self.store.instances(uid, statuses=under_way)
+        left.sort(key=lambda each: (each.scheduled_by, position.get(each.task, 0), each.number))
+        return [instance.name for instance in left]
+
+
+class _Run(_Dry):
+    """Replays events and executes the bodies, one after the other, in this thread."""
+
+    def __init__(self, app: Application, store: Store, configuration: Configuration) -> None:
+        super().__init__(app, store, configuration)
+        from triggers_core.manager import TriggerManager
+        from triggers_core.runners.base import TaskRunner
+
+        scheduled: list[str] = []
+
+        class Collector(TaskRunner):
+            def dispatch(self, manager: Any, message: Any, task: Any) -> None:
+                scheduled.append(message.instance)
+
+        own = type(app)(app.name, app.settings)
+        own.__dict__["plugins"] = app.plugins
+        own.__dict__["_rules"] = (app.plugins.version, self.rules)
+        own.use_runner(Collector(own))
+        self._scheduled = scheduled
+        self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
+        self._heartbeats = Heartbeats(own.rules.timing.heartbeat)
+
+    def commit(self, uid: str, command: Decides) -> Plan:
+        return self._manager.sibling(uid).commit(command)
+
+    def _finish(self, uid: str, name: str, generation: str) -> Iterable[str]:
+        claimed = self._claim(uid, name, generation)
+        if claimed is None:
+            return ()
+        self._scheduled.clear()
+        run_claimed(self._manager.sibling(uid), claimed, self._heartbeats)
+        return tuple(self._scheduled)
+
+
+def _logged(event: Mapping[str, Any] | LoggedEvent) -> LoggedEvent:
+    if isinstance(event, LoggedEvent):
+        return event
+    try:
+        return msgspec.convert(event, LoggedEvent)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(str(error)) from None
+
+
+def _totals(store: Store, configuration: Configuration) -> tuple[int, dict[str, TaskTotals]]:
+    totals = {name: TaskTotals() for name in configuration.tasks}
+    sessions = 0
+    for summary in _all_sessions(store):
+        sessions += 1
+        for name, counts in summary.counts.items():
+            by_status = dict(zip(STATUSES, counts, strict=True))
+            task = totals.setdefault(name, TaskTotals())
+            task.run += by_status[Status.FINISHED] + by_status[Status.SKIPPED]
+            task.abandoned += by_status[Status.ABANDONED]
+            task.unstarted += by_status[Status.UNSTARTED]
+            task.failed += by_status[Status.FAILED]
+    return sessions, totals
+
+
+def _all_sessions(store: Store) -> Iterator[SessionSummary]:
+    after = ""
+    while page := store.sessions(limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].uid

@@ -1,0 +1,326 @@
+"""What an application or an operator does to a session, each as a command.
+
+A command is plain data with a `decide` method: a generator that asks for slices and returns a plan
+(`triggers_core.protocol`). It holds whatever is random (ids, tokens), made by its caller, so that
+deciding twice after a conflict decides the same. What workers do is in `triggers_core.attempts`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Generator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from triggers_core import payloads
+from triggers_core.commit import let_plugins_add
+from triggers_core.configuration import Configuration
+from triggers_core.exceptions import (
+    EventIdConflict,
+    LimitExceeded,
+    SessionClosed,
+    TaskNameFired,
+    TaskNotFound,
+    WrongState,
+)
+from triggers_core.failures import encode_metadata, read_metadata
+from triggers_core.machine import Draft, cascade_of
+from triggers_core.names import split_instance_name
+from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.records import Event, Instance, SessionState, Status
+
+
+def new_id() -> str:
+    """A random id of 96 bits, for generations, event ids, tokens and requests.
+
+    Short, because every event keeps one: 16 characters; a collision within a session of a million
+    events has odds below 1 in 10^16.
+    """
+    return secrets.token_urlsafe(12)
+
+
+class Command(Protocol):
+    """A change to one session."""
+
+    def decide(self, uid: str, rules: Rules) -> Decision: ...
+
+
+class Recorded(msgspec.Struct, kw_only=True):
+    """What became of a fire: ``recorded``, ``duplicate`` or ``already fired``."""
+
+    status: str
+    event_id: str
+    number: int = -1
+    events: list[Event] = []
+    scheduled: list[str] = []
+
+
+class Fire(msgspec.Struct, kw_only=True):
+    """An application fires a trigger."""
+
+    trigger: str
+    payload: bytes
+    event_id: str
+    given_id: bool = False
+    """Whether the application chose the id, so that it may have been seen before."""
+    once: bool = False
+    force: bool = False
+    generation: str = msgspec.field(default_factory=new_id)
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        asked = (self.event_id,) if self.given_id else ()
+        slice = yield Need(triggers=(self.trigger,), event_ids=asked)
+        draft = Draft(slice, rules, self.generation)
+        known = slice.known.get(self.event_id)
+        if known is not None:
+            check_same_event(known, self.trigger, self.payload)
+            return Plan(
+                outcome=Recorded(status="duplicate", event_id=known.id, number=known.number)
+            )
+        if draft.header.state is SessionState.CLOSED:
+            raise SessionClosed(f"{uid}: the session is closed and accepts no more events")
+        if self.once and self.trigger in draft.header.latest:
+            number = draft.header.latest[self.trigger]
+            return Plan(
+                outcome=Recorded(status="already fired", event_id=self.event_id, number=number)
+            )
+        if draft.created and rules.default_configuration is not None:
+            draft.configure(rules.default_configuration, rules.default_requires, ())
+        if self.trigger in draft.configuration.tasks and not self.force:
+            raise TaskNameFired(
+                f"{self.trigger!r} is a task: its name fires by itself when an instance of it"
+                " finishes. Fire the triggers that it waits for, or pass force=True"
+            )
+        event = draft.fire(
+            Event(id=self.event_id, trigger=self.trigger, payload=msgspec.Raw(self.payload))
+        )
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(
+            Recorded(
+                status="recorded",
+                event_id=event.id,
+                number=event.number,
+                events=draft.events,
+                scheduled=draft.scheduled,
+            )
+        )
+
+
+def check_same_event(known: Event, trigger: str, payload: bytes) -> None:
+    """Raise `EventIdConflict` unless an event seen before is this very one."""
+    if known.trigger != trigger:
+        raise EventIdConflict(
+            f"event id {known.id!r} was used for {known.trigger!r}, now it comes with"
+            f" {trigger!r}: an id names one event"
+        )
+    if not payloads.same(bytes(known.payload), payload):
+        raise EventIdConflict(
+            f"event id {known.id!r} was used for {trigger!r} with another payload: an id names one"
+            " event"
+        )
+
+
+class Configured(msgspec.Struct, kw_only=True):
+    """What an `update_configuration` led to."""
+
+    version: int
+    changed: bool
+    scheduled: list[str] = []
+
+
+class Configure(msgspec.Struct, kw_only=True):
+    """Add tasks to a session's configuration, or replace them."""
+
+    configuration: Configuration
+    requires: tuple[str, ...] = ()
+    generation: str = msgspec.field(default_factory=new_id)
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        slice = yield Need()
+        first = slice.header is None or not slice.header.config
+        if first:
+            slice = yield Need(all_events=True)
+        else:
+            slice = yield Need(unstarted=tuple(self.configuration.tasks))
+        draft = Draft(slice, rules, self.generation)
+        merged = draft.configuration.updated(self.configuration)
+        if len(merged.tasks) > rules.limits.tasks:
+            raise LimitExceeded(
+                f"{uid}: the session would have {len(merged.tasks):,} tasks, the limit is"
+                f" {rules.limits.tasks:,} (Limits.tasks)"
+            )
+        requires = tuple(sorted({*draft.header.requires, *self.requires}))
+        if merged.hash == draft.header.config and requires == draft.header.requires:
+            return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
+        draft.configure(merged, requires, slice.events)
+        yield from let_plugins_add(draft, uid)
+        version = draft.header.config_version
+        return draft.plan(Configured(version=version, changed=True, scheduled=draft.scheduled))
+
+
+class Moved(msgspec.Struct, kw_only=True):
+    """What became of an instance that an operator replayed, skipped or failed."""
+
+    instance: Instance
+    events: list[Event] = []
+    scheduled: list[str] = []
+    replay: Instance | None = None
+    again: bool = False
+    """Whether this very request had been carried out before."""
+
+
+class Replay(msgspec.Struct, kw_only=True):
+    """Run a failed instance again, as a clone."""
+
+    instance: str
+    payload: bytes | None = None
+    """Encoded kwargs (trigger → kwargs) in place of the events' ones; None keeps those."""
+    request: str = msgspec.field(default_factory=new_id)
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        draft, instance = yield from _instance(self.instance, rules)
+        if instance.status is Status.REPLAYED and instance.request == self.request:
+            draft, clone = yield from _instance(instance.replayed_as, rules)
+            return Plan(outcome=Moved(instance=instance, replay=clone, again=True))
+        _only_failed(instance, "replayed")
+        if instance.task not in draft.configuration.tasks:
+            raise TaskNotFound(f"{instance.name}: the session has no task {instance.task!r}")
+        instance.request = self.request
+        clone = draft.clone(
+            instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
+        )
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(
+            Moved(instance=instance, replay=clone, events=draft.events, scheduled=draft.scheduled)
+        )
+
+
+class Skip(msgspec.Struct, kw_only=True):
+    """Give up on a failed instance; with `cascade`, go on as if it had returned `result`."""
+
+    instance: str
+    cascade: bool = False
+    result: bytes = b"{}"
+    request: str = msgspec.field(default_factory=new_id)
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        task_name, _ = split_instance_name(self.instance)
+        triggers = (task_name,) if self.cascade else ()
+        draft, instance = yield from _instance(self.instance, rules, triggers)
+        if instance.status is Status.SKIPPED and instance.request == self.request:
+            return Plan(outcome=Moved(instance=instance, again=True))
+        _only_failed(instance, "skipped")
+        instance.request = self.request
+        draft.set_status(instance, Status.SKIPPED)
+        if self.cascade:
+            instance.result = draft.fire(cascade_of(instance, self.result)).number
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
+
+
+class FailByHand(msgspec.Struct, kw_only=True):
+    """Fail an instance that is stuck in `scheduled` or `running`; its attempt is fenced off."""
+
+    instance: str
+    reason: str
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        draft, instance = yield from _instance(self.instance, rules)
+        if instance.status not in (Status.SCHEDULED, Status.RUNNING):
+            raise WrongState(
+                f"{self.instance} is {instance.status}: only a scheduled or running instance can be"
+                " failed by hand"
+            )
+        draft.set_status(instance, Status.FAILED)
+        instance.token = ""
+        add_metadata(draft, instance, {"error": {"type": "FailedByHand", "message": self.reason}})
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
+
+
+class UpdateMetadata(msgspec.Struct, kw_only=True):
+    """Merge a mapping into an instance's metadata."""
+
+    instance: str
+    metadata: dict[str, Any]
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        draft, instance = yield from _instance(self.instance, rules)
+        draft.touch(instance).keep_times = True
+        limits = rules.limits
+        merged = {**read_metadata(instance), **self.metadata}
+        size = len(payloads.encode(merged, msgspec.structs.replace(limits, kwargs_bytes=1 << 30)))
+        if size > limits.record_bytes:
+            raise LimitExceeded(
+                f"{self.instance}: its metadata would take {size:,} bytes, the limit is"
+                f" {limits.record_bytes:,} (Limits.record_bytes)"
+            )
+        instance.metadata = msgspec.Raw(payloads.encode(merged, limits, "metadata"))
+        return draft.plan(Moved(instance=instance))
+
+
+class ResolveLogs(msgspec.Struct, kw_only=True):
+    """Mark the logs of an instance as dealt with."""
+
+    instance: str
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        draft, instance = yield from _instance(self.instance, rules)
+        if not has_unresolved_logs(instance):
+            return Plan(outcome=Moved(instance=instance, again=True))
+        draft.touch(instance).keep_times = True
+        count_logs(draft, instance, -1)
+        instance.logs_resolved = True
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
+
+
+class Close(msgspec.Struct, kw_only=True):
+    """Refuse further events of the application; what is under way runs to its end."""
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        draft = Draft((yield Need()), rules)
+        if draft.header.state is SessionState.CLOSED:
+            return Plan()
+        draft.header.state = SessionState.CLOSED
+        return draft.plan()
+
+
+# -- shared with `triggers_core.attempts` ---------------------------------------------------------
+
+
+def add_metadata(draft: Draft, instance: Instance, more: Mapping[str, Any]) -> None:
+    """Merge what became of an attempt into the metadata; never fails, cut to the limit."""
+    if more:
+        merged = {**read_metadata(instance), **more}
+        instance.metadata = encode_metadata(merged, draft.rules.limits)
+
+
+def has_unresolved_logs(instance: Instance) -> bool:
+    """Whether it logged a warning or worse that nobody has marked as resolved."""
+    return instance.log_level >= logging.WARNING and not instance.logs_resolved
+
+
+def count_logs(draft: Draft, instance: Instance, change: int) -> None:
+    """Keep the header's count of instances with unresolved logs, per level."""
+    counts, level = draft.header.open_logs, instance.log_level
+    counts[level] = counts.get(level, 0) + change
+    if not counts[level]:
+        del counts[level]
+
+
+def _instance(
+    name: str, rules: Rules, triggers: tuple[str, ...] = ()
+) -> Generator[Need, Slice, tuple[Draft, Instance]]:
+    task, number = split_instance_name(name)
+    draft = Draft((yield Need(instances=(name,), triggers=triggers)), rules)
+    return draft, draft.instance(task, number)
+
+
+def _only_failed(instance: Instance, verb: str) -> None:
+    if instance.status is not Status.FAILED:
+        raise WrongState(
+            f"{instance.name} is {instance.status}: only a failed instance can be {verb}"
+        )

@@ -1,0 +1,60 @@
+"""What a task waits for, as objects that look at the numbers of the events an instance recorded.
+
+A storage knows nothing of conditions: it indexes the triggers that `wants` names. So a new kind
+(any-of, n-of-m, an order, a count, a deadline) is a new class here and in the configuration's
+parser, and no change to a storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+Seen = Mapping[str, Sequence[int]]
+"""Trigger name → numbers of the events recorded, ascending."""
+
+
+class Condition(Protocol):
+    """A rule over the events that an instance has recorded."""
+
+    @property
+    def triggers(self) -> frozenset[str]:
+        """Every trigger that can matter to the condition."""
+
+    def satisfied(self, seen: Seen) -> bool:
+        """Whether the recorded events satisfy it."""
+
+    def wants(self, seen: Seen) -> frozenset[str]:
+        """The triggers of which one more event would be recorded."""
+
+
+class AllOf:
+    """Satisfied once each of the triggers has fired; the first event of each is kept.
+
+    Example::
+
+        AllOf(["paid", "packed"]).wants({"paid": [3]})    # frozenset({"packed"})
+    """
+
+    __slots__ = ("triggers",)
+
+    def __init__(self, triggers: Sequence[str] | frozenset[str]) -> None:
+        self.triggers = frozenset(triggers)
+
+    def satisfied(self, seen: Seen) -> bool:
+        return self.triggers <= seen.keys()
+
+    def wants(self, seen: Seen) -> frozenset[str]:
+        return self.triggers - seen.keys()
+
+
+class Never:
+    """The condition of a task without `unless`: it is never satisfied and wants nothing."""
+
+    triggers: frozenset[str] = frozenset()
+
+    def satisfied(self, seen: Seen) -> bool:
+        return False
+
+    def wants(self, seen: Seen) -> frozenset[str]:
+        return frozenset()

@@ -1,0 +1,401 @@
+"""`TriggerManager`: the front of a session, for applications and operators."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from triggers_core import payloads
+from triggers_core.attempts import Recovered
+from triggers_core.commands import (
+    Close,
+    Configure,
+    Configured,
+    FailByHand,
+    Fire,
+    Moved,
+    Recorded,
+    Replay,
+    ResolveLogs,
+    Skip,
+    UpdateMetadata,
+    new_id,
+)
+from triggers_core.configuration import Configuration, Task
+from triggers_core.exceptions import InvalidConfiguration, TaskNotFound, TriggersError
+from triggers_core.messages import Message
+from triggers_core.names import check_name
+from triggers_core.protocol import Plan
+from triggers_core.records import Event, Instance
+from triggers_core.registries import trigger_managers
+from triggers_core.storages.base import Decides
+from triggers_core.storages.session import SessionStorage, TaskInstance
+from triggers_core.sweep import recover_session
+from triggers_core.tasks import check_event_id
+from triggers_core.worker import encode_replacement
+
+if TYPE_CHECKING:
+    from triggers_core.application import Application
+    from triggers_core.explain import Explanation
+
+logger = logging.getLogger(__name__)
+
+Kwargs = Mapping[str, Any]
+InstanceOrName = TaskInstance | str
+
+
+class FireResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a fire."""
+
+    status: str
+    """``recorded``, ``duplicate`` (the event id was seen before) or ``already fired`` (`once`)."""
+    scheduled: tuple[str, ...]
+    """Names of the instances that are scheduled now because of it."""
+    event_id: str
+    """The id under which it can be fired again without effect."""
+    number: int
+    """The event's number in its session."""
+
+
+class TriggerManager:
+    """One session: fire triggers into it, configure it, look after its instances.
+
+    :param storage: where the session lives.
+    :param app: whose settings, plugins and runners it uses; the default application if not given.
+
+    Example::
+
+        manager = TriggerManager(storage_backends.get("sqlite", "applicant:42", path="triggers.db"))
+        manager.fire("firstPageReceived", {"responses": {...}})
+    """
+
+    def __init__(self, storage: SessionStorage, app: Application | None = None) -> None:
+        from triggers_core.application import default_application
+
+        self.storage = storage
+        self.app: Application = app or default_application
+        self.app.runner().watch(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.uid!r}>"
+
+    @property
+    def uid(self) -> str:
+        """The session's uid."""
+        return self.storage.uid
+
+    def sibling(self, uid: str) -> Self:
+        """The same kind of manager for another session of the same store."""
+        other = copy.copy(self)
+        other.storage = type(self.storage).on(self.storage.store, uid)
+        return other
+
+    # -- firing and configuring -------------------------------------------------------------------
+
+    def fire(
+        self,
+        trigger_name: str,
+        trigger_kwargs: Kwargs | None = None,
+        event_id: str | None = None,
+        once: bool = False,
+        force: bool = False,
+    ) -> FireResult:
+        """Record an event and schedule whatever it completes.
+
+        :param trigger_name: any printable text of 1 to 200 characters.
+        :param trigger_kwargs: its payload; see the guarantees about what it may hold.
+        :param event_id: names the event: the same id again is a no-op that says so.
+        :param once: a no-op when the trigger has fired before.
+        :param force: allow the name of a task, which normally fires by itself.
+        :raises InvalidName, InvalidPayload, LimitExceeded: about the arguments.
+        :raises TaskNameFired: `trigger_name` is a task of the session.
+        :raises EventIdConflict: the id was used for another trigger or payload.
+        :raises SessionClosed: the session accepts no more events.
+        :raises FireVetoed: a plugin refused it.
+
+        In every case of an error nothing has been stored.
+        """
+        given = event_id is not None
+        trigger = check_name(trigger_name, "trigger")
+        identity = check_event_id(event_id) if event_id is not None else new_id()
+        plugins = self.app.plugins
+        if plugins.has_pre_fire:
+            trigger_kwargs = plugins.pre_fire(
+                self, trigger, trigger_kwargs, identity, once=once, force=force
+            )
+        payload = payloads.encode(trigger_kwargs, self.app.rules.limits)
+        plan = self.commit(
+            Fire(
+                trigger=trigger,
+                payload=payload,
+                event_id=identity,
+                given_id=given,
+                once=once,
+                force=force,
+            )
+        )
+        recorded: Recorded = plan.outcome
+        return FireResult(
+            status=recorded.status,
+            scheduled=tuple(recorded.scheduled),
+            event_id=recorded.event_id,
+            number=recorded.number,
+        )
+
+    def update_configuration(self, configuration: Mapping[str, Any] | Configuration) -> Configured:
+        """Add tasks to the session, or replace those of the same name.
+
+        Everything is checked before anything is stored. The session's first configuration applies
+        the events recorded before it; later ones re-evaluate the unstarted instances of the tasks
+        that they replace.
+
+        :raises InvalidConfiguration: names the place, for example
+            ``t_x.after: expected a list of trigger names, got 'go'``.
+
+        Example::
+
+            manager.update_configuration(
+                {"t_ship": {"after": ["paid", "packed"], "run": "shop.tasks.Ship"}}
+            )
+        """
+        parsed = self.app.parse(configuration)
+        for task in parsed.tasks.values():
+            self._check_task(task)
+        requires = self.app.plugins.requires_for(parsed)
+        configured: Configured = self.commit(
+            Configure(configuration=parsed, requires=requires)
+        ).outcome
+        return configured
+
+    def _check_task(self, task: Task) -> None:
+        try:
+            runner = self.app.runner(task.using)
+        except TriggersError as error:
+            raise InvalidConfiguration(
+                f"{task.name}.using: {error}", f"{task.name}.using"
+            ) from error
+        if not runner.executes_here:
+            return  # the worker knows its tasks; this process may not import them
+        try:
+            self.app.resolve_task(task.run, task.using)
+        except TaskNotFound as error:
+            raise InvalidConfiguration(f"{task.name}.run: {error}", f"{task.name}.run") from error
+
+    # -- looking after instances ------------------------------------------------------------------
+
+    def replay_failed_instance(
+        self,
+        failed_instance: InstanceOrName,
+        replacement_kwargs: Mapping[str, Kwargs] | None = None,
+    ) -> TaskInstance:
+        """Run a failed instance again, as a clone; the failed one becomes `replayed`.
+
+        :param replacement_kwargs: trigger → kwargs in place of the recorded ones; ``{}``: none.
+        :returns: the clone.
+        :raises WrongState: the instance is not failed.
+        :raises InstanceNotFound: there is none of this name.
+        """
+        payload = None
+        if replacement_kwargs is not None:
+            payload = encode_replacement(self, replacement_kwargs)
+        plan = self.commit(Replay(instance=_name(failed_instance), payload=payload))
+        moved: Moved = plan.outcome
+        assert moved.replay is not None
+        replay = self._instance(moved.replay)
+        self.app.plugins.post_replay(self, moved.instance, moved.replay)
+        self._post_replay(self._instance(moved.instance), replay)
+        return replay
+
+    def skip_failed_instance(
+        self,
+        failed_instance: InstanceOrName,
+        cascade: bool = False,
+        result: Kwargs | None = None,
+    ) -> TaskInstance:
+        """Give up on a failed instance: it becomes `skipped`.
+
+        :param cascade: go on as if the task had finished.
+        :param result: the kwargs of that cascade.
+        :raises WrongState: the instance is not failed.
+        """
+        encoded = payloads.encode(result, self.app.rules.limits, "result")
+        plan = self.commit(Skip(instance=_name(failed_instance), cascade=cascade, result=encoded))
+        moved: Moved = plan.outcome
+        skipped = self._instance(moved.instance)
+        self.app.plugins.post_skip(self, moved.instance, cascade)
+        self._post_skip(skipped, cascade)
+        return skipped
+
+    def fail_instance(self, task_instance: InstanceOrName, reason: str) -> TaskInstance:
+        """Fail an instance that is stuck in `scheduled` or `running`; its worker is fenced off.
+
+        :raises WrongState: the instance is neither.
+        """
+        moved: Moved = self.commit(
+            FailByHand(instance=_name(task_instance), reason=str(reason))
+        ).outcome
+        return self._instance(moved.instance)
+
+    def update_instance_metadata(
+        self, task_instance: InstanceOrName, metadata: Kwargs
+    ) -> TaskInstance:
+        """Merge a mapping into an instance's metadata.
+
+        :raises InvalidPayload: it holds something that cannot be stored.
+        :raises LimitExceeded: the metadata would exceed `Limits.record_bytes`.
+        """
+        checked = payloads.decode(payloads.encode(metadata, self.app.rules.limits, "metadata"))
+        command = UpdateMetadata(instance=_name(task_instance), metadata=checked)
+        moved: Moved = self.commit(command).outcome
+        return self._instance(moved.instance)
+
+    def mark_instance_logs_resolved(self, task_instance: InstanceOrName) -> TaskInstance:
+        """Note that somebody has dealt with what an instance logged."""
+        moved: Moved = self.commit(ResolveLogs(instance=_name(task_instance))).outcome
+        return self._instance(moved.instance)
+
+    def get_unresolved_tasks(self) -> list[Task]:
+        """The tasks that have no instance yet, or an unresolved one."""
+        return self.storage.get_unresolved_tasks()
+
+    def get_unresolved_instances(self) -> list[TaskInstance]:
+        """The instances that are unstarted, scheduled, running or failed."""
+        return self.storage.get_unresolved_instances()
+
+    def get_instances_with_unresolved_logs(self) -> list[TaskInstance]:
+        """The instances that logged a warning or worse, not marked as resolved."""
+        return self.storage.get_instances_with_unresolved_logs()
+
+    def explain(self, task_name: str | None = None) -> Explanation:
+        """What a task (or every task) has, what it waits for, and why it did not run.
+
+        :returns: reads as text (`str`), holds the same as data (`.data`).
+        :raises TaskNotFound: the session has no such task.
+        """
+        from triggers_core.explain import explain
+
+        return explain(self.storage, task_name)
+
+    # -- the session ------------------------------------------------------------------------------
+
+    def close_session(self) -> None:
+        """Refuse further events; what is under way runs to its end, cascades included."""
+        self.commit(Close())
+
+    def delete_session(self) -> bool:
+        """Erase the session; whether there was one. Messages about it are stale from then on."""
+        return self.storage.store.delete(self.uid)
+
+    def recover(self) -> Recovered:
+        """Dispatch, retry or fail what is overdue in this session."""
+        now = self.storage.store.clock()
+        overdue = tuple(
+            instance.name
+            for instance in self.storage.store.instances(self.uid)
+            if instance.due_at is not None and instance.due_at <= now
+        )
+        return recover_session(self, overdue)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until this process's runner has nothing more to do, cascades included.
+
+        :param timeout: seconds; None waits for ever.
+        :returns: whether it got there in time.
+        """
+        return self.app.runner().join_all(timeout)
+
+    # -- for subclasses ---------------------------------------------------------------------------
+
+    def _post_fire(self, trigger_name: str, tasks_scheduled: list[TaskInstance]) -> None:
+        """Called after every recorded event, cascades included. Override at will."""
+
+    def _post_replay(self, failed_instance: TaskInstance, replay: TaskInstance) -> None:
+        """Called after a replay by hand. Override at will."""
+
+    def _post_skip(self, skipped_instance: TaskInstance, cascade: bool) -> None:
+        """Called after a skip by hand. Override at will."""
+
+    # -- commit, then hooks, then dispatch --------------------------------------------------------
+
+    def commit(self, command: Decides) -> Plan:
+        """Carry out a change, tell the hooks, and dispatch what it scheduled.
+
+        For runners and plugins; applications use the methods above.
+        """
+        plan = self.storage.store.commit(self.uid, command, self.app.rules)
+        if not plan.empty:
+            self.after_commit(plan)
+        return plan
+
+    def after_commit(self, plan: Plan) -> None:
+        """What follows a commit once it is durable: hooks in causal order, then dispatch."""
+        plugins = self.app.plugins
+        if plugins.has_post_commit:
+            plugins.post_commit(self, plan)
+        overridden = type(self)._post_fire is not TriggerManager._post_fire
+        if plan.events and (overridden or plugins.has_post_fire):
+            self._tell(plan, overridden)
+        if plan.scheduled:
+            assert plan.header is not None
+            attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
+            self.dispatch(
+                plan.header.generation, [(name, attempts[name]) for name in plan.scheduled]
+            )
+        if any(change.hold_for is not None for change in plan.changes):
+            self.app.runner().wake()
+
+    def _tell(self, plan: Plan, overridden: bool) -> None:
+        scheduled_by: dict[int, list[Instance]] = {}
+        scheduled = set(plan.scheduled)
+        for change in plan.changes:
+            if change.instance.name in scheduled:
+                scheduled_by.setdefault(change.instance.scheduled_by, []).append(change.instance)
+        for event in plan.events:
+            instances = scheduled_by.get(event.number, [])
+            self.app.plugins.post_fire(self, event, tuple(instances))
+            if overridden:
+                self._call_post_fire(event, instances)
+
+    def _call_post_fire(self, event: Event, instances: Sequence[Instance]) -> None:
+        try:
+            self._post_fire(event.trigger, [self._instance(each) for each in instances])
+        except Exception:
+            logger.exception(
+                "%s: %s._post_fire failed for %r; the fire itself is recorded",
+                self.uid,
+                type(self).__name__,
+                event.trigger,
+            )
+
+    def dispatch(self, generation: str, instances: Iterable[tuple[str, int]]) -> None:
+        """Hand (instance, attempt) pairs to their runners.
+
+        A failure is logged: the sweep repeats the dispatch of whatever nobody claims.
+        """
+        chosen = list(instances)
+        if not chosen:
+            return
+        tasks = self.storage.tasks
+        for name, attempt in chosen:
+            task = tasks.get(name.rpartition("#")[0])
+            message = Message(self.app.name, self.uid, generation, name, attempt)
+            try:
+                self.app.runner(task.using if task else None).dispatch(self, message, task)
+            except Exception:
+                logger.exception(
+                    "%s: %s could not be dispatched; the sweep will try again", self.uid, name
+                )
+
+    def _instance(self, record: Instance) -> TaskInstance:
+        return TaskInstance(self.storage.store, self.uid, record)
+
+
+def _name(instance: InstanceOrName) -> str:
+    return instance.name if isinstance(instance, TaskInstance) else str(instance)
+
+
+__all__ = ["FireResult", "TriggerManager", "trigger_managers"]

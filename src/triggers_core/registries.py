@@ -1,0 +1,253 @@
+"""Managers, storages and runners by key, from code, from this distribution and from any other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+import msgspec
+from class_registry import ClassRegistry, RegistryKeyError
+from class_registry.base import BaseRegistry
+
+from triggers_core.configuration import did_you_mean
+from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
+from triggers_core.names import short_repr
+from triggers_core.providers import Provider, error_text, find_providers, load_path
+from triggers_core.redaction import mask
+
+if TYPE_CHECKING:
+    from triggers_core.manager import TriggerManager
+    from triggers_core.runners.base import TaskRunner
+    from triggers_core.storages.session import SessionStorage
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+CORE: Final = "triggers-core"
+
+KNOWN_DISTRIBUTIONS: Final = {
+    "triggers.storages": {"redis": "triggers-redis"},
+    "triggers.runners": {"celery": "triggers-celery"},
+}
+"""Group → key → distribution to install, for the plugins of the project."""
+
+
+class RegistryItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider of one key; `error` says why it cannot be used, as far as that is known."""
+
+    key: str
+    path: str
+    distribution: str
+    """Empty for a class that was registered in code."""
+    version: str = ""
+    error: str = ""
+
+
+class Registry(BaseRegistry[T], Generic[T]):
+    """Classes by key: a class-registry whose classes are imported one by one, when they are used.
+
+    Making one costs nothing; the installed distributions are looked at on first use, once (until
+    `refresh`). A provider that fails to import fails for its key alone, each time it is asked for.
+
+    :param group: the entry-point group in which distributions name their classes.
+    :param built_in: key → ``module:attribute`` of the core's own classes; they are there even when
+        the core runs from a source tree, without metadata.
+    :param base: ``module:attribute`` of the class from which every class has to derive.
+
+    Example::
+
+        storage_backends.get("sqlite", "order:1", path="shop.db")
+
+        @storage_backends.register("s3")
+        class S3Storage(SessionStorage): ...
+    """
+
+    def __init__(self, group: str, built_in: Mapping[str, str], base: str | None = None) -> None:
+        super().__init__()
+        self.group = group
+        self.kind = group.rpartition(".")[2].removesuffix("s")
+        """For messages: manager, storage or runner."""
+        self._base = base
+        self._built_in = {key: Provider(key, path, CORE, "") for key, path in built_in.items()}
+        self._registered: ClassRegistry[T] = ClassRegistry()
+        self._imported: dict[str, type[T]] = {}
+        self._providers: dict[str, list[Provider]] | None = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<registry of {self.kind}s, {self.group!r}>"
+
+    def get_class(self, key: Hashable) -> type[T]:
+        """The class of a key.
+
+        :raises UnknownKey: there is none; the message says what to install, or what is there.
+        :raises DuplicateKey: several distributions claim the key; names them.
+        :raises PluginError: its provider cannot be imported, or is no fitting class.
+        """
+        if not isinstance(key, str):
+            raise self._unknown(key)
+        try:
+            return self._registered.get_class(key)
+        except RegistryKeyError:
+            pass
+        imported = self._imported.get(key)
+        if imported is None:
+            imported = self._imported[key] = self._import(key)
+        return imported
+
+    @overload
+    def register(self, key: str) -> Callable[[C], C]: ...
+    @overload
+    def register(self, key: str, cls: C) -> C: ...
+    def register(self, key: str, cls: C | None = None) -> C | Callable[[C], C]:
+        """Register a class in code, also as a decorator; it wins over installed ones of its key.
+
+        :returns: the class.
+        :raises DuplicateKey: another class has been registered under the key; `unregister` it.
+        :raises PluginError: `cls` is not a class, or `key` not a non-empty str.
+        """
+        if not isinstance(key, str) or not key:
+            raise PluginError(
+                f"{self.kind}s are registered under a key: register('key') or"
+                f" register('key', Class), got {short_repr(key)}"
+            )
+        if cls is None:
+            return lambda decorated: self.register(key, decorated)
+        if not isinstance(cls, type):
+            raise PluginError(f"{self.kind} {key!r}: expected a class, got {short_repr(cls)}")
+        with self._lock:
+            other = self._registered.get_class(key) if key in self._registered else cls
+            if _path(other) != _path(cls):
+                raise DuplicateKey(
+                    f"{self.kind} {key!r}: registered for {_path(other)} and now for {_path(cls)};"
+                    f" choose another key, or unregister({key!r}) first"
+                )
+            self._registered.register(key)(cls)
+        return cls
+
+    def unregister(self, key: str) -> type[T]:
+        """Undo `register`; an installed class of the key comes back into sight.
+
+        :returns: the class.
+        :raises UnknownKey: nothing was registered in code under the key.
+        """
+        with self._lock:
+            if key in self._registered:
+                return self._registered.unregister(key)
+        raise UnknownKey(
+            f"{self.kind} {key!r} was not registered in code, so it cannot be unregistered"
+        )
+
+    def keys(self) -> Iterator[str]:
+        """Every key, sorted; nothing is imported."""
+        return iter(sorted({*map(str, self._registered), *self._found()}))
+
+    def items(self) -> list[RegistryItem]:
+        """Every provider of every key, by key; nothing is imported."""
+        items = [
+            RegistryItem(key=str(key), path=_path(self._registered.get_class(key)), distribution="")
+            for key in self._registered
+        ]
+        for key, providers in self._found().items():
+            for each in providers:
+                others = [str(other) for other in providers if other is not each]
+                hidden = "a class registered in code has this key"
+                error = f"also provided by {' and by '.join(others)}" if others else ""
+                items.append(
+                    RegistryItem(
+                        key=key,
+                        path=each.path,
+                        distribution=each.distribution,
+                        version=each.version,
+                        error=hidden if key in self._registered else error,
+                    )
+                )
+        return sorted(items, key=lambda item: (item.key, item.distribution))
+
+    def refresh(self) -> None:
+        """Look at the installed distributions anew, on next use; what code registered stays."""
+        self._providers = None
+        self._imported = {}
+
+    def __contains__(self, key: object) -> bool:
+        return key in set(self.keys())
+
+    def __dir__(self) -> list[str]:
+        return list(object.__dir__(self))  # class-registry would list the keys, and scan for them
+
+    def _found(self) -> dict[str, list[Provider]]:
+        if self._providers is None:
+            found = {key: [provider] for key, provider in self._built_in.items()}
+            for provider in find_providers(self.group)[0]:
+                # The core's own metadata repeats what is built in.
+                if not (provider.name in self._built_in and provider.distribution == CORE):
+                    found.setdefault(provider.name, []).append(provider)
+            self._providers = found
+        return self._providers
+
+    def _import(self, key: str) -> type[T]:
+        providers = self._found().get(key, [])
+        if not providers:
+            raise self._unknown(key)
+        if len(providers) > 1:
+            raise DuplicateKey(
+                f"{self.kind} {key!r} is provided by {' and by '.join(map(str, providers))}:"
+                " uninstall one of them, or register the class that you mean in code"
+            )
+        [provider] = providers
+        place = f"{self.kind} {key!r} ({provider}, {provider.path})"
+        try:
+            loaded = provider.load()
+        except Exception as error:
+            raise PluginError(f"{place} cannot be loaded: {error_text(error)}") from error
+        base: Any = load_path(self._base) if self._base else object
+        if not isinstance(loaded, type):
+            raise PluginError(f"{place} is not a class but {short_repr(loaded)}")
+        if not issubclass(loaded, base):
+            raise PluginError(f"{place} does not derive from {_path(base)}")
+        fitting: type[T] = loaded
+        return fitting
+
+    def _unknown(self, key: object) -> UnknownKey:
+        distribution = KNOWN_DISTRIBUTIONS.get(self.group, {}).get(str(key))
+        if distribution:
+            return UnknownKey(
+                f"{self.kind} {key!r} is not installed: python -m pip install {distribution}"
+            )
+        known = {*self.keys(), *KNOWN_DISTRIBUTIONS.get(self.group, {})}
+        hint = did_you_mean(key, known)
+        return UnknownKey(
+            f"there is no {self.kind} {short_repr(mask(key))}{hint}"
+            f"{'' if hint.endswith('?') else '.'} Install the distribution that provides it,"
+            " or register its class in code"
+        )
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+trigger_managers: Registry[TriggerManager] = Registry(
+    "triggers.managers",
+    {"default": "triggers_core.manager:TriggerManager"},
+    base="triggers_core.manager:TriggerManager",
+)
+"""Classes of managers; the setting `TRIGGER_MANAGER_TYPE` is a key of it."""
+
+storage_backends: Registry[SessionStorage] = Registry(
+    "triggers.storages",
+    {
+        "memory": "triggers_core.storages.memory:MemoryStorage",
+        "sqlite": "triggers_core.storages.sqlite:SqliteStorage",
+    },
+    base="triggers_core.storages.session:SessionStorage",
+)
+"""Classes of storages; the setting `TRIGGER_STORAGE_TYPE` is a key of it."""
+
+task_runners: Registry[TaskRunner] = Registry(
+    "triggers.runners",
+    {"threading": "triggers_core.runners.threads:ThreadingTaskRunner"},
+    base="triggers_core.runners.base:TaskRunner",
+)
+"""Classes of runners; the setting `TRIGGER_RUNNER` and the directive `using` are keys of it."""

@@ -1,0 +1,7 @@
+"""Runners, by key: `task_runners.get("threading", app)`."""
+
+from triggers_core.registries import task_runners
+from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.threads import ThreadingTaskRunner
+
+__all__ = ["TaskRunner", "ThreadingTaskRunner", "task_runners"]

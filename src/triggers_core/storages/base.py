@@ -1,0 +1,218 @@
+"""The interface of a storage, and the loop that drives a change through it.
+
+A `Store` holds all sessions of one place (a file, a Redis namespace). It loads slices and writes
+plans, atomically, and keeps a few indexes; what the session means is decided by the state machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+import msgspec
+
+from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.records import Event, Header, Instance, SessionState, Status
+
+Clock = Callable[[], float]
+"""Returns seconds since 1970."""
+
+
+class Decides(Protocol):
+    """A command of `triggers_core.commands` or `triggers_core.attempts`."""
+
+    def decide(self, uid: str, rules: Rules) -> Decision: ...
+
+
+class Due(msgspec.Struct, frozen=True):
+    """An instance that the sweep should look after."""
+
+    uid: str
+    instance: str
+
+
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the fleet index. Times are in seconds since 1970."""
+
+    uid: str
+    generation: str
+    state: SessionState
+    failed: int
+    """Instances that failed and were neither replayed nor skipped."""
+    unstarted: int
+    under_way: int
+    events: int
+    created_at: float
+    updated_at: float
+    waiting_since: float | None
+    """When the session began to wait for events, with nothing under way."""
+    counts: dict[str, list[int]] = {}
+    """Task → its instances by status, in the order of `records.STATUSES`."""
+
+
+def summarise(uid: str, header: Header) -> SessionSummary:
+    """The fleet index's line for a session."""
+    return SessionSummary(
+        uid=uid,
+        generation=header.generation,
+        state=header.state,
+        failed=header.total(Status.FAILED),
+        unstarted=header.total(Status.UNSTARTED),
+        under_way=header.total(Status.SCHEDULED, Status.RUNNING),
+        events=header.events,
+        created_at=header.created_at,
+        updated_at=header.updated_at,
+        waiting_since=header.waiting_since,
+        counts=header.counts,
+    )
+
+
+def decide(command: Decides, uid: str, rules: Rules, load: Callable[[Need], Slice]) -> Plan:
+    """Drive a change to its plan: load what it asks for until it returns one."""
+    decision = command.decide(uid, rules)
+    try:
+        need = next(decision)
+        while True:
+            need = decision.send(load(need))
+    except StopIteration as done:
+        plan: Plan = done.value
+        return plan
+
+
+class Store:
+    """Base of every storage's store. All methods are safe to call from several threads.
+
+    A subclass keeps these promises, which `triggers_core.testing.StorageContract` checks: a commit
+    is atomic and durable when `commit` returns; two commits to one session are serial; `due` and
+    the other listings never miss what is committed.
+    """
+
+    key: ClassVar[str] = ""
+    """The storage's key in the registry, for messages."""
+
+    def __init__(self, clock: Clock = time.time) -> None:
+        self.clock = clock
+
+    # -- one session ------------------------------------------------------------------------------
+
+    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+        """Decide a change on the session's current state and write it, atomically.
+
+        :returns: the plan as written, times stamped. Its `outcome` is the command's answer.
+        :raises: whatever the command raises, and then nothing is written.
+        """
+        raise NotImplementedError
+
+    def load(self, uid: str, need: Need) -> Slice:
+        """Read a part of a session, consistently; `Slice.header` is None when there is none."""
+        raise NotImplementedError
+
+    def instances(
+        self,
+        uid: str,
+        *,
+        statuses: Collection[Status] | None = None,
+        task: str | None = None,
+        unresolved_logs: bool = False,
+    ) -> list[Instance]:
+        """A session's instances, by task name and number.
+
+        :param statuses: only those in one of these.
+        :param task: only those of this task.
+        :param unresolved_logs: only those that logged a warning or worse, not marked as resolved.
+        """
+        raise NotImplementedError
+
+    def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        """A session's events from number `start` on, in order."""
+        raise NotImplementedError
+
+    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+        """The encoded kwargs of events, by number; unknown numbers are left out."""
+        raise NotImplementedError
+
+    def delete(self, uid: str) -> bool:
+        """Erase a session; whether there was one. A message about it is stale from then on."""
+        raise NotImplementedError
+
+    # -- the fleet --------------------------------------------------------------------------------
+
+    def due(self, limit: int = 100) -> list[Due]:
+        """The instances whose time has come, earliest first."""
+        raise NotImplementedError
+
+    def next_due(self) -> float | None:
+        """Seconds until the next instance is due (negative: overdue); None when none will be."""
+        raise NotImplementedError
+
+    def sessions(
+        self,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        limit: int | None = None,
+        after: str = "",
+    ) -> list[SessionSummary]:
+        """The fleet index.
+
+        :param failed: sessions with failed instances, most first.
+        :param waiting: sessions that wait, longest first. With both: either. With neither: all, by
+            uid.
+        :param after: only sessions with a greater uid; for reading all of them page by page.
+        """
+        raise NotImplementedError
+
+    def prune(self, older_than: float, resolved_only: bool = True) -> int:
+        """Erase sessions without a commit for `older_than` seconds.
+
+        :param resolved_only: keep those with unresolved instances.
+        :returns: how many were erased.
+        """
+        raise NotImplementedError
+
+    def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Take or renew a named lease over the whole store; False while another owner has it."""
+        raise NotImplementedError
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """Give a named lease back, if `owner` has it."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of files and connections; the store may be used again and then reopens them."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def prunable(header: Header, before: float, resolved_only: bool) -> bool:
+    """Whether `Store.prune` may erase a session."""
+    if header.updated_at > before:
+        return False
+    unresolved = header.total(Status.UNSTARTED, Status.SCHEDULED, Status.RUNNING, Status.FAILED)
+    return not (resolved_only and unresolved)
+
+
+def fleet_order(
+    summaries: Sequence[SessionSummary], failed: bool, waiting: bool, limit: int | None
+) -> list[SessionSummary]:
+    """Filter and sort summaries the way `Store.sessions` promises."""
+    chosen = [
+        each
+        for each in summaries
+        if not (failed or waiting)
+        or (failed and each.failed)
+        or (waiting and each.waiting_since is not None)
+    ]
+
+    def position(each: SessionSummary) -> tuple[Any, ...]:
+        if not (failed or waiting):
+            return (each.uid,)
+        since = each.waiting_since if waiting and each.waiting_since is not None else float("inf")
+        return (-each.failed if failed else 0, since, each.uid)
+
+    return sorted(chosen, key=position)[:limit]

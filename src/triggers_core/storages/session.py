@@ -1,0 +1,253 @@
+"""One session as its application sees it: `manager.storage`, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+from triggers_core import payloads
+from triggers_core.attempts import Kwargs, recorded_kwargs
+from triggers_core.configuration import EMPTY, Configuration, Task
+from triggers_core.exceptions import InstanceNotFound
+from triggers_core.failures import read_metadata
+from triggers_core.names import check_name, split_instance_name
+from triggers_core.protocol import Need
+from triggers_core.records import (
+    UNRESOLVED,
+    Event,
+    Header,
+    Instance,
+    SessionState,
+    Status,
+)
+from triggers_core.storages.base import Store
+
+
+class TaskInstance:
+    """An instance as it was stored when it was read.
+
+    Example::
+
+        instance = manager.storage["t_importSubject#0"]
+        instance.status, instance.kwargs["firstPageReceived"], instance.metadata.get("error")
+    """
+
+    __slots__ = ("_kwargs", "_store", "record", "uid")
+
+    def __init__(self, store: Store, uid: str, record: Instance) -> None:
+        self._store, self.uid, self.record = store, uid, record
+        self._kwargs: Kwargs | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # task, number, status, parent, depth, retries, attempt, log_level, key, …: as recorded.
+        return getattr(self.record, name)
+
+    def __repr__(self) -> str:
+        return f"<{self.record.name} {self.record.status.value}>"
+
+    def __str__(self) -> str:
+        return self.record.name
+
+    @property
+    def name(self) -> str:
+        """For example ``t_importSubject#0``."""
+        return self.record.name
+
+    @property
+    def status(self) -> Status:
+        """Where it stands; compares equal to the plain word."""
+        return self.record.status
+
+    @property
+    def kwargs(self) -> Kwargs:
+        """Trigger → kwargs that it has recorded so far, without the task's `withParams`."""
+        if self._kwargs is None:
+            numbers = [numbers[0] for numbers in self.record.taken.values()]
+            encoded = self._store.payloads(self.uid, numbers) if numbers else {}
+            self._kwargs = recorded_kwargs(self.record, encoded)
+        return self._kwargs
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was noted about it: `error` of a failure, what a skip or the application added."""
+        return read_metadata(self.record)
+
+    @property
+    def parent(self) -> str | None:
+        """The name of the instance that it replays, if any."""
+        return self.record.parent or None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What its body returned (the kwargs of its cascade); None when it has not finished."""
+        if self.record.result < 0:
+            return None
+        encoded = self._store.payloads(self.uid, [self.record.result])
+        return payloads.decode(encoded[self.record.result])
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable over attempts and replays, for the systems that the body calls."""
+        return self.record.key
+
+
+class SessionMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about a session."""
+
+    uid: str
+    generation: str
+    """Which life of the uid this is; a deleted and re-used uid has another one."""
+    state: SessionState
+    version: int
+    """How many commits it has seen."""
+    config_version: int
+    requires: tuple[str, ...]
+    """Plugins without which a process may not change it."""
+    events: int
+    created_at: datetime
+    updated_at: datetime
+    waiting_since: datetime | None
+
+
+class SessionStorage:
+    """What a session holds. Every access reads the store; nothing is cached.
+
+    A storage plugin derives a class from it that opens its own `Store`, and registers that class
+    in the entry-point group ``triggers.storages``. Its constructor takes the uid and the storage's
+    options.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, uid: str, store: Store) -> None:
+        """:raises InvalidName: the uid is not 1 to 200 printable characters."""
+        self.uid = check_name(uid, "uid")
+        self.store = store
+
+    @classmethod
+    def open_store(cls, *args: Any, **options: Any) -> Store:
+        """Open the store that the options describe; the same options share one in a process."""
+        raise NotImplementedError
+
+    @classmethod
+    def on(cls, store: Store, uid: str) -> Self:
+        """A session of a store that is open already."""
+        storage = cls.__new__(cls)
+        SessionStorage.__init__(storage, uid, store)
+        return storage
+
+    def __repr__(self) -> str:
+        return f"<{self.store.key or type(self.store).__name__} storage of {self.uid!r}>"
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been stored under the uid."""
+        return self.header is not None
+
+    @property
+    def header(self) -> Header | None:
+        """The session's header record."""
+        return self.store.load(self.uid, Need()).header
+
+    @property
+    def configuration(self) -> Configuration:
+        """The session's configuration."""
+        return self.store.load(self.uid, Need()).configuration
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The tasks, by name, in the order of the configuration."""
+        return self.configuration.tasks
+
+    @property
+    def instances(self) -> Mapping[str, TaskInstance]:
+        """All instances, by name."""
+        return self._named(self.store.instances(self.uid))
+
+    @property
+    def events(self) -> list[Event]:
+        """All events, in order."""
+        return self.store.events(self.uid)
+
+    @property
+    def metadata(self) -> SessionMetadata | None:
+        """Facts about the session; None when there is none."""
+        header = self.header
+        if header is None:
+            return None
+        return SessionMetadata(
+            uid=self.uid,
+            generation=header.generation,
+            state=header.state,
+            version=header.version,
+            config_version=header.config_version,
+            requires=header.requires,
+            events=header.events,
+            created_at=_time(header.created_at),
+            updated_at=_time(header.updated_at),
+            waiting_since=None if header.waiting_since is None else _time(header.waiting_since),
+        )
+
+    @property
+    def latest_kwargs(self) -> dict[str, dict[str, Any]]:
+        """Trigger → kwargs of its latest event, for every trigger that has fired."""
+        header = self.header
+        latest = header.latest if header else {}
+        encoded = self.store.payloads(self.uid, latest.values())
+        return {
+            trigger: payloads.decode(encoded[number])
+            for trigger, number in latest.items()
+            if number in encoded
+        }
+
+    def __getitem__(self, name: str) -> TaskInstance:
+        """An instance by name; raises `InstanceNotFound`."""
+        task, number = split_instance_name(name)
+        slice = self.store.load(self.uid, Need(instances=(name,)))
+        record = slice.instances.get(name)
+        if record is None:
+            created = slice.header.created(task) if slice.header else 0
+            raise InstanceNotFound(
+                f"{self.uid}: there is no instance {name}"
+                + (f"; {task} has {created} so far" if created else f"; {task!r} has none yet")
+            )
+        assert record.number == number
+        return TaskInstance(self.store, self.uid, record)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self.instances
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.instances)
+
+    def get_unresolved_tasks(self) -> list[Task]:
+        """The tasks that have no instance yet, or an unresolved one."""
+        slice = self.store.load(self.uid, Need())
+        header = slice.header
+        return [
+            task
+            for name, task in (slice.configuration or EMPTY).tasks.items()
+            if header is None or not header.created(name) or header.unresolved(name)
+        ]
+
+    def get_unresolved_instances(self) -> list[TaskInstance]:
+        """The instances that are unstarted, scheduled, running or failed."""
+        found = self.store.instances(self.uid, statuses=UNRESOLVED)
+        return list(self._named(found).values())
+
+    def get_instances_with_unresolved_logs(self) -> list[TaskInstance]:
+        """The instances that logged a warning or worse, not marked as resolved."""
+        found = self.store.instances(self.uid, unresolved_logs=True)
+        return list(self._named(found).values())
+
+    def _named(self, records: list[Instance]) -> dict[str, TaskInstance]:
+        return {record.name: TaskInstance(self.store, self.uid, record) for record in records}
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

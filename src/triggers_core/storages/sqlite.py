@@ -1,0 +1,378 @@
+"""The storage `sqlite`: one file, many processes, no service. The embedded default."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar, Final
+from weakref import WeakValueDictionary
+
+from triggers_core.commands import has_unresolved_logs
+from triggers_core.configuration import EMPTY, Configuration
+from triggers_core.names import split_instance_name
+from triggers_core.protocol import Need, Plan, Rules, Slice
+from triggers_core.records import (
+    UNRESOLVED,
+    Event,
+    Header,
+    Instance,
+    Status,
+    decode_event,
+    decode_header,
+    decode_instance,
+    encode_record,
+)
+from triggers_core.storages.base import (
+    Clock,
+    Decides,
+    Due,
+    SessionSummary,
+    Store,
+    decide,
+    fleet_order,
+    prunable,
+    summarise,
+)
+from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.sqlite_file import SqliteFile, Synchronous
+
+_CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
+
+_HEADER: Final = "SELECT id, header FROM sessions WHERE uid = ?"
+_WAITING: Final = (
+    "SELECT i.record FROM waits w JOIN instances i"
+    " ON i.session = w.session AND i.task = w.task AND i.number = w.number"
+    " WHERE w.session = ? AND w.trigger = ?"
+)
+_INSTANCE: Final = "SELECT record FROM instances WHERE session = ? AND task = ? AND number = ?"
+_UNSTARTED: Final = (
+    "SELECT record FROM instances"
+    " WHERE session = ? AND task = ? AND unresolved = 1 AND status = 'unstarted'"
+)
+_EVENT_BY_ID: Final = "SELECT record FROM events WHERE session = ? AND id = ?"
+_ADD_EVENT: Final = "INSERT INTO events (session, number, id, record) VALUES (?, ?, ?, ?)"
+_ADD_INSTANCE: Final = (
+    "INSERT INTO instances (status, unresolved, logs, due_at, record, session, task, number)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SET_INSTANCE: Final = (
+    "UPDATE instances SET status = ?, unresolved = ?, logs = ?, due_at = ?, record = ?"
+    " WHERE session = ? AND task = ? AND number = ?"
+)
+_ADD_WAIT: Final = "INSERT INTO waits (session, trigger, task, number) VALUES (?, ?, ?, ?)"
+_DROP_WAIT: Final = (
+    "DELETE FROM waits WHERE session = ? AND trigger = ? AND task = ? AND number = ?"
+)
+
+
+class SqliteStore(Store):
+    """Every session of one file. Safe between threads and processes; survives `kill -9`.
+
+    Use `SqliteStore.shared`: a process should open a file once (see `Turnstile`).
+    """
+
+    key: ClassVar[str] = "sqlite"
+    _open: ClassVar[WeakValueDictionary[tuple[str, str], SqliteStore]] = WeakValueDictionary()
+    _opening: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        synchronous: Synchronous = "FULL",
+        clock: Clock = time.time,
+    ) -> None:
+        super().__init__(clock)
+        self.file = SqliteFile(path, synchronous)
+        self._configurations: dict[str, Configuration] = {}
+
+    @classmethod
+    def shared(cls, path: str | os.PathLike[str], synchronous: Synchronous = "FULL") -> SqliteStore:
+        """The process's store for a file, opened on first use."""
+        key = (os.path.realpath(path), synchronous.upper())
+        with cls._opening:
+            store = cls._open.get(key)
+            if store is None:
+                store = cls._open[key] = cls(path, synchronous)
+            return store
+
+    def close(self) -> None:
+        self.file.close()
+
+    # -- one session ------------------------------------------------------------------------------
+
+    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+        def work(connection: sqlite3.Connection) -> tuple[Plan, bool]:
+            session: list[int] = []
+            plan = decide(
+                command, uid, rules, lambda need: self._load(connection, uid, need, session)
+            )
+            if plan.empty:
+                return plan, False
+            plan.stamp(self.clock())
+            self._save(connection, uid, plan, session[0] if session else None)
+            return plan, True
+
+        return self.file.write(work)
+
+    def load(self, uid: str, need: Need) -> Slice:
+        with self.file.reading() as connection:
+            return self._load(connection, uid, need, [])
+
+    def _load(
+        self, connection: sqlite3.Connection, uid: str, need: Need, found: list[int]
+    ) -> Slice:
+        row = connection.execute(_HEADER, (uid,)).fetchone()
+        if row is None:
+            return Slice(now=self.clock())
+        session, header = row[0], decode_header(row[1])
+        found[:] = (session,)
+        records: list[bytes] = []
+        for trigger in need.triggers:
+            records += (r for (r,) in connection.execute(_WAITING, (session, trigger)))
+        for name in need.instances:
+            key = (session, *split_instance_name(name))
+            records += (r for (r,) in connection.execute(_INSTANCE, key))
+        for task in need.unstarted:
+            records += (r for (r,) in connection.execute(_UNSTARTED, (session, task)))
+        slice = Slice(
+            now=self.clock(),
+            header=header,
+            configuration=self._configuration(connection, header),
+            instances={i.name: i for i in map(decode_instance, records)},
+        )
+        for event_id in need.event_ids:
+            for (record,) in connection.execute(_EVENT_BY_ID, (session, event_id)):
+                slice.known[event_id] = decode_event(record)
+        if need.all_events:
+            slice.events = self._events(connection, session, 0, -1)
+        if need.payloads:
+            taken = (slice.instances[name].taken for name in need.instances)
+            numbers = [n for each in taken for numbers in each.values() for n in numbers]
+            slice.payloads = self._payloads(connection, session, numbers)
+        return slice
+
+    def _configuration(self, connection: sqlite3.Connection, header: Header) -> Configuration:
+        if not header.config:
+            return EMPTY
+        configuration = self._configurations.get(header.config)
+        if configuration is None:
+            select = "SELECT body FROM configurations WHERE hash = ?"
+            (body,) = connection.execute(select, (header.config,)).fetchone()
+            configuration = self._configurations[header.config] = Configuration.decoded(body)
+        return configuration
+
+    def _save(
+        self, connection: sqlite3.Connection, uid: str, plan: Plan, session: int | None
+    ) -> None:
+        execute, header = connection.execute, plan.header
+        if plan.configuration is not None:
+            insert = "INSERT OR IGNORE INTO configurations (hash, body) VALUES (?, ?)"
+            execute(insert, (plan.configuration.hash, plan.configuration.encoded))
+        if session is None:
+            assert header is not None
+            insert = "INSERT INTO sessions (uid, header) VALUES (?, ?)"
+            session = execute(insert, (uid, encode_record(header))).lastrowid
+            assert session is not None
+        elif header is not None:
+            execute("UPDATE sessions SET header = ? WHERE id = ?", (encode_record(header), session))
+        if header is not None and (plan.fleet_changed or plan.created):
+            update = "UPDATE sessions SET failed = ?, waiting_since = ? WHERE id = ?"
+            execute(update, (header.total(Status.FAILED), header.waiting_since, session))
+        for event in plan.events:
+            event_id = None if event.id.startswith("~") else event.id
+            execute(_ADD_EVENT, (session, event.number, event_id, encode_record(event)))
+        for change in plan.changes:
+            instance = change.instance
+            task, number = instance.task, instance.number
+            row = (
+                instance.status.value,
+                not instance.resolved,
+                has_unresolved_logs(instance),
+                instance.due_at,
+                encode_record(instance),
+                session,
+                task,
+                number,
+            )
+            execute(_ADD_INSTANCE if change.before is None else _SET_INSTANCE, row)
+            for trigger in change.wanted - change.wants:
+                execute(_DROP_WAIT, (session, trigger, task, number))
+            for trigger in change.wants - change.wanted:
+                execute(_ADD_WAIT, (session, trigger, task, number))
+
+    def instances(
+        self,
+        uid: str,
+        *,
+        statuses: Collection[Status] | None = None,
+        task: str | None = None,
+        unresolved_logs: bool = False,
+    ) -> list[Instance]:
+        conditions, values = ["s.uid = ?"], [uid]
+        if unresolved_logs:
+            conditions.append("i.logs = 1")
+        if statuses is not None:
+            conditions.append(f"i.status IN ({', '.join('?' * len(statuses))})")
+            values += [status.value for status in statuses]
+            if UNRESOLVED.issuperset(statuses):
+                conditions.append("i.unresolved = 1")  # lets SQLite use the small index
+        if task is not None:
+            conditions.append("i.task = ?")
+            values.append(task)
+        select = (
+            "SELECT i.record FROM sessions s JOIN instances i ON i.session = s.id"
+            f" WHERE {' AND '.join(conditions)} ORDER BY i.task, i.number"
+        )
+        with self.file.reading() as connection:
+            return [decode_instance(record) for (record,) in connection.execute(select, values)]
+
+    def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        with self.file.reading() as connection:
+            row = connection.execute(_HEADER, (uid,)).fetchone()
+            amount = -1 if limit is None else limit
+            return self._events(connection, row[0], start, amount) if row else []
+
+    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+        with self.file.reading() as connection:
+            row = connection.execute(_HEADER, (uid,)).fetchone()
+            return self._payloads(connection, row[0], numbers) if row else {}
+
+    def _events(
+        self, connection: sqlite3.Connection, session: int, start: int, limit: int
+    ) -> list[Event]:
+        select = (
+            "SELECT record FROM events WHERE session = ? AND number >= ? ORDER BY number LIMIT ?"
+        )
+        rows = connection.execute(select, (session, start, limit))
+        return [decode_event(record) for (record,) in rows]
+
+    def _payloads(
+        self, connection: sqlite3.Connection, session: int, numbers: Iterable[int]
+    ) -> dict[int, bytes]:
+        wanted, found = sorted(set(numbers)), dict[int, bytes]()
+        for begin in range(0, len(wanted), _CHUNK):
+            chunk = wanted[begin : begin + _CHUNK]
+            select = (
+                "SELECT number, record FROM events WHERE session = ?"
+                f" AND number IN ({', '.join('?' * len(chunk))})"
+            )
+            for number, record in connection.execute(select, (session, *chunk)):
+                found[number] = bytes(decode_event(record).payload)
+        return found
+
+    def delete(self, uid: str) -> bool:
+        return self.file.write(lambda connection: (self._delete(connection, uid), True))
+
+    def _delete(self, connection: sqlite3.Connection, uid: str) -> bool:
+        row = connection.execute(_HEADER, (uid,)).fetchone()
+        if row is None:
+            return False
+        for table in ("events", "instances", "waits"):
+            connection.execute(f"DELETE FROM {table} WHERE session = ?", row[:1])
+        connection.execute("DELETE FROM sessions WHERE id = ?", row[:1])
+        return True
+
+    # -- the fleet --------------------------------------------------------------------------------
+
+    def due(self, limit: int = 100) -> list[Due]:
+        select = (
+            "SELECT s.uid, i.task, i.number FROM instances i JOIN sessions s ON s.id = i.session"
+            " WHERE i.due_at <= ? ORDER BY i.due_at LIMIT ?"
+        )
+        with self.file.reading() as connection:
+            rows = connection.execute(select, (self.clock(), limit))
+            return [Due(uid, f"{task}#{number}") for uid, task, number in rows]
+
+    def next_due(self) -> float | None:
+        select = "SELECT min(due_at) FROM instances WHERE due_at IS NOT NULL"
+        with self.file.reading() as connection:
+            (due_at,) = connection.execute(select).fetchone()
+        return None if due_at is None else due_at - self.clock()
+
+    def sessions(
+        self,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        limit: int | None = None,
+        after: str = "",
+    ) -> list[SessionSummary]:
+        amount = -1 if limit is None else limit
+        queries = []
+        if failed:
+            queries.append("failed > 0 AND uid > ? ORDER BY failed DESC, uid")
+        if waiting:
+            queries.append("waiting_since IS NOT NULL AND uid > ? ORDER BY waiting_since, uid")
+        found: dict[str, SessionSummary] = {}
+        with self.file.reading() as connection:
+            for query in queries or ["uid > ? ORDER BY uid"]:
+                select = f"SELECT uid, header FROM sessions WHERE {query} LIMIT ?"
+                rows = connection.execute(select, (after, amount))
+                found |= {uid: summarise(uid, decode_header(header)) for uid, header in rows}
+        return fleet_order(list(found.values()), failed, waiting, limit)
+
+    def prune(self, older_than: float, resolved_only: bool = True) -> int:
+        before = self.clock() - older_than
+        with self.file.reading() as connection:
+            rows: Iterable[Any] = connection.execute("SELECT uid, header FROM sessions")
+            old = [
+                uid
+                for uid, header in rows
+                if prunable(decode_header(header), before, resolved_only)
+            ]
+        # One short transaction each: a long one would keep every other writer waiting.
+        return sum(self._prune(uid, before, resolved_only) for uid in old)
+
+    def _prune(self, uid: str, before: float, resolved_only: bool) -> bool:
+        def work(connection: sqlite3.Connection) -> tuple[bool, bool]:
+            row = connection.execute(_HEADER, (uid,)).fetchone()
+            still = row is not None and prunable(decode_header(row[1]), before, resolved_only)
+            return still and self._delete(connection, uid), True
+
+        return self.file.write(work)
+
+    def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
+        upsert = (
+            "INSERT INTO leases (name, owner, until) VALUES (?1, ?2, ?3) ON CONFLICT (name)"
+            " DO UPDATE SET owner = ?2, until = ?3 WHERE owner = ?2 OR until <= ?4"
+        )
+        now = self.clock()
+        values = (name, owner, now + seconds, now)
+        return self.file.write(lambda c: (c.execute(upsert, values).rowcount > 0, True))
+
+    def release_lease(self, name: str, owner: str) -> None:
+        drop = "DELETE FROM leases WHERE name = ? AND owner = ?"
+        self.file.write(lambda c: (c.execute(drop, (name, owner)), True))
+
+
+class SqliteStorage(SessionStorage):
+    """One session in a SQLite file.
+
+    Example::
+
+        storage = storage_backends.get("sqlite", "applicant:42", path="triggers.db")
+    """
+
+    def __init__(
+        self,
+        uid: str,
+        path: str | os.PathLike[str] = "triggers.db",
+        synchronous: Synchronous = "FULL",
+    ) -> None:
+        """Open a session; the file is opened on first use.
+
+        :param uid: the session's uid.
+        :param path: the file, on a local disk; created when missing.
+        :param synchronous: ``FULL`` survives a power cut; ``NORMAL`` survives the crash of every
+            process, and a power cut may take back the last commits (SQLite's own guarantee in WAL).
+        """
+        super().__init__(uid, self.open_store(path=path, synchronous=synchronous))
+
+    @classmethod
+    def open_store(
+        cls, path: str | os.PathLike[str] = "triggers.db", synchronous: Synchronous = "FULL"
+    ) -> SqliteStore:
+        return SqliteStore.shared(path, synchronous)

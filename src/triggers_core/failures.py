@@ -1,6 +1,7 @@
 """What is kept of a failure: its type, message, traceback and attached context, capped.
 
-Recording a failure must not fail, and must not leak: tracebacks carry no local variables.
+Recording a failure must not fail, and must not leak: tracebacks carry no local variables, and what
+looks like a secret is masked.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from triggers_core import payloads
 from triggers_core.exceptions import context_of
 from triggers_core.limits import Limits
 from triggers_core.records import NOTHING, Instance
+from triggers_core.redaction import mask, mask_url
 
 _ENDS = 2  # a traceback that is too long keeps its two ends: where it began and where it broke
 
@@ -28,14 +30,16 @@ def describe_error(error: BaseException, limits: Limits | None = None) -> dict[s
     room = (limits or Limits()).record_bytes
     described: dict[str, Any] = {
         "type": _type_name(error),
-        "message": _cut(_text(error), room // 8),
+        "message": _cut(mask_url(_text(error)), room // 8),
     }
     lines = _traceback(error)
     if lines:
-        described["traceback"] = _cut("".join(lines), room // 4)
+        described["traceback"] = _cut(mask_url("".join(lines)), room // 4)
     context = context_of(error)
     if context:
-        described["context"] = payloads.decode(payloads.encode_leniently(context, room // 4))
+        described["context"] = payloads.decode(
+            payloads.encode_leniently(mask(context), room // 4)
+        )
     return described
 
 

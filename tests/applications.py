@@ -1,0 +1,31 @@
+"""Applications for tests: isolated from the environment, on either storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from triggers_core import Application
+from triggers_core.settings import Settings
+
+STORAGES = ("memory", "sqlite")
+
+
+@contextmanager
+def application(storage: str, folder: Path, **settings: Any) -> Iterator[Application]:
+    """An application that reads nothing from outside; closed at the end."""
+    options = {"path": str(folder / "triggers.db"), "synchronous": "NORMAL"}
+    app = Application(
+        "test",
+        Settings.isolated(
+            TRIGGER_STORAGE_TYPE=storage,
+            TRIGGER_STORAGE_OPTIONS=options if storage == "sqlite" else {},
+            **{"TRIGGER_PLUGINS": [], **settings},
+        ),
+    )
+    try:
+        yield app
+    finally:
+        app.close()

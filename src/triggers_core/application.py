@@ -157,6 +157,7 @@ class Application:
             plugins=plugins.names,
             default_configuration=default,
             default_requires=() if default is None else plugins.requires_for(default),
+            plugin_options=settings.TRIGGER_PLUGIN_OPTIONS,
         )
         self.__dict__["_rules"] = (plugins.version, rules)
         return rules

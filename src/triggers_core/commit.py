@@ -36,6 +36,16 @@ class CommitSession:
         return self._draft.header.state is SessionState.CLOSED
 
     @property
+    def options(self) -> Mapping[str, Mapping[str, Any]]:
+        """The setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options."""
+        return self._draft.rules.plugin_options
+
+    @property
+    def config(self) -> str:
+        """The address of the session's configuration: a key for what is derived from it."""
+        return self._draft.header.config
+
+    @property
     def tasks(self) -> Mapping[str, Task]:
         """The session's tasks, by name, in the order of the configuration."""
         return MappingProxyType(self._draft.configuration.tasks)

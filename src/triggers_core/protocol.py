@@ -7,7 +7,7 @@ an asyncio driver would be a second loop, not a second copy of the rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import msgspec
@@ -166,3 +166,5 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     default_configuration: Configuration | None = None
     """Pinned by the first commit of a session that has none of its own."""
     default_requires: tuple[str, ...] = ()
+    plugin_options: Mapping[str, Mapping[str, Any]] = {}
+    """The setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options."""

@@ -1,0 +1,1 @@
+"""Finalization: one trigger once every task of a session is resolved."""

@@ -1,0 +1,175 @@
+"""When the trigger fires, with what, and that it fires once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import triggers_finalize.plugin
+from triggers_finalize.waiting import tasks_waiting_for
+
+from triggers_core import Application, TaskContext, TriggerManager, trigger_task
+from triggers_core.configuration import parse_configuration
+from triggers_core.exceptions import HookFailed, PluginMissing
+from triggers_core.settings import Settings
+
+Make = Callable[..., TriggerManager]
+
+
+@trigger_task(name="finalize.ok")
+def ok(context: TaskContext) -> None:
+    return None
+
+
+@trigger_task(name="finalize.broken")
+def broken(context: TaskContext) -> None:
+    raise ValueError("broken")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    apps = []
+
+    def make(**options: Any) -> TriggerManager:
+        path = {"path": str(tmp_path / "triggers.db"), "synchronous": "NORMAL"}
+        settings = Settings.isolated(
+            TRIGGER_STORAGE_TYPE=request.param,
+            TRIGGER_STORAGE_OPTIONS=path if request.param == "sqlite" else {},
+            TRIGGER_PLUGINS=[triggers_finalize.plugin],
+            TRIGGER_PLUGIN_OPTIONS={"finalize": options},
+        )
+        apps.append(Application("finalize", settings))
+        return apps[-1].manager("s")
+
+    yield make
+    for app in apps:
+        app.close()
+
+
+def fired(manager: TriggerManager, trigger: str = "sessionFinalized") -> int:
+    assert manager.join(30)
+    return sum(event.trigger == trigger for event in manager.storage.events)
+
+
+CONFIGURATION = {
+    "t_a": {"after": ["a"], "run": "finalize.ok"},
+    "t_b": {"after": ["b"], "run": "finalize.ok"},
+    "t_report": {"after": ["sessionFinalized"], "run": "finalize.ok"},
+    "t_archive": {"after": ["t_report"], "run": "finalize.ok"},
+}
+
+
+def test_fires_once_everything_is_resolved(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(CONFIGURATION)
+    manager.fire("a")
+    assert fired(manager) == 0
+    manager.fire("b")
+    assert fired(manager) == 1
+    assert manager.storage["t_archive#0"].status == "finished"
+    assert manager.storage["t_report#0"].kwargs["sessionFinalized"] == {
+        "events": 4,
+        "tasks": {"t_a": {"finished": 1}, "t_b": {"finished": 1}},
+    }
+    manager.fire("a")
+    assert fired(manager) == 1
+
+
+def test_it_is_in_the_commit_of_the_last_finish(make: Make) -> None:
+    manager = make()
+    manager.update_configuration({"t_a": {"after": ["a"], "run": "finalize.ok"}})
+    manager.fire("a")
+    assert fired(manager) == 1
+    cascade, finalized = manager.storage.events[-2:]
+    assert (cascade.trigger, finalized.trigger) == ("t_a", "sessionFinalized")
+    assert cascade.at == finalized.at
+    assert (finalized.source, finalized.cause) == ("plugin", "triggers_finalize.plugin") or (
+        finalized.cause == "finalize"
+    )
+
+
+def test_a_failed_instance_is_unresolved_until_it_is_skipped_or_replayed(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(
+        {**CONFIGURATION, "t_b": {"after": ["b"], "run": "finalize.broken"}}
+    )
+    manager.fire("a")
+    manager.fire("b")
+    assert fired(manager) == 0
+    manager.skip_failed_instance("t_b#0")
+    assert fired(manager) == 1
+
+
+def test_abandoning_the_last_one_finalizes(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(
+        {"t_a": {"after": ["a", "never"], "unless": ["stop"], "run": "finalize.ok"}}
+    )
+    manager.fire("a")
+    assert fired(manager) == 0
+    manager.fire("stop")
+    assert fired(manager) == 1
+
+
+def test_a_configuration_that_applies_early_events_can_finalize(make: Make) -> None:
+    manager = make()
+    manager.fire("a")
+    manager.fire("stop")
+    manager.update_configuration(
+        {"t_a": {"after": ["a", "b"], "unless": ["stop"], "run": "finalize.ok"}}
+    )
+    assert fired(manager) == 1
+
+
+def test_options(make: Make) -> None:
+    manager = make(trigger="allDone", resolved=["finished", "failed"])
+    manager.update_configuration(
+        {
+            "t_a": {"after": ["a"], "run": "finalize.broken"},
+            "t_last": {"after": ["allDone"], "run": "finalize.ok"},
+        }
+    )
+    manager.fire("a")
+    assert fired(manager) == 0
+    assert fired(manager, "allDone") == 1
+    assert manager.storage["t_last#0"].kwargs["allDone"]["tasks"] == {"t_a": {"failed": 1}}
+
+
+def test_unresolved_logs_can_hold_it_back(make: Make) -> None:
+    manager = make(resolved=["finished", "failed"], unless_logged="ERROR")
+    manager.update_configuration({"t_a": {"after": ["a"], "run": "finalize.broken"}})
+    manager.fire("a")
+    assert fired(manager) == 0
+    manager.mark_instance_logs_resolved("t_a#0")
+    assert fired(manager) == 1
+
+
+def test_a_wrong_option_is_named(make: Make) -> None:
+    manager = make(resolvd=["finished"])
+    with pytest.raises(HookFailed, match=r"TRIGGER_PLUGIN_OPTIONS.*resolvd|resolvd"):
+        manager.fire("a")
+    assert not manager.storage.exists
+
+
+def test_a_process_without_the_plugin_refuses_to_commit(tmp_path: Path, make: Make) -> None:
+    manager = make()
+    manager.update_configuration(CONFIGURATION)
+    bare = Application("bare", Settings.isolated(TRIGGER_STORAGE_TYPE="memory", TRIGGER_PLUGINS=[]))
+    stranger = TriggerManager(manager.storage, bare)
+    with pytest.raises(PluginMissing, match="finalize"):
+        stranger.fire("a")
+    bare.close()
+
+
+def test_waiting_through_others() -> None:
+    tasks = parse_configuration(
+        {
+            "t_1": {"after": ["a"], "run": "x"},
+            "t_2": {"after": ["done", "a"], "run": "x"},
+            "t_3": {"after": ["t_1"], "andEvery": "t_2", "run": "x"},
+            "t_4": {"after": ["a"], "unless": ["done"], "run": "x"},
+        }
+    ).tasks
+    assert tasks_waiting_for("done", tasks) == {"t_2", "t_3"}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain, count
 from typing import Any, Final
 
 from triggers_core.configuration import did_you_mean
@@ -123,15 +124,20 @@ class Installed:
         # choose one of them.
         return names[0] if names and len(self.by_name[names[0]]) == 1 else spelling
 
-    def name_of(self, plugin: object) -> str:
-        """The canonical name of an object: equal in every process that has the same plugin."""
+    def name_of(self, plugin: object, taken: Mapping[str, object]) -> str:
+        """The canonical name of an object: equal in every process that lists the same plugins.
+
+        :param taken: the names in use, with their objects. A second object of a type gets a number.
+        """
         if inspect.ismodule(plugin):
             return self.canonical(plugin.__name__)
         for name, providers in self.by_name.items():
             if any(_imported(each.path) is plugin for each in providers):
                 return name
         kind = plugin if inspect.isclass(plugin) else type(plugin)
-        return f"{kind.__module__}:{kind.__qualname__}"
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        numbered = chain([name], (f"{name}#{number}" for number in count(2)))
+        return next(each for each in numbered if taken.get(each, plugin) is plugin)
 
 
 @dataclass
@@ -233,7 +239,7 @@ def _candidate(entry: object, installed: Installed, named: dict[str, Candidate])
     if not isinstance(entry, str):
         if entry is None:
             raise PluginError("the plugins: None is no plugin; remove it from the list")
-        name = unused(installed.name_of(entry), entry, ((k, c.plugin) for k, c in named.items()))
+        name = installed.name_of(entry, {key: each.plugin for key, each in named.items()})
         provider = installed.one(name)
         return Candidate(name, name, entry, [provider] if provider else ())
     name = installed.canonical(entry)
@@ -244,26 +250,6 @@ def _candidate(entry: object, installed: Installed, named: dict[str, Candidate])
     if word and name not in sys.modules and find_spec(name) is None:
         raise missing_plugin(name, installed)
     return Candidate(name, name)
-
-
-def unused(name: str, plugin: object, taken: Iterable[tuple[str, object]]) -> str:
-    """A name for an object: numbered when another object of its type has it already.
-
-    :param taken: names with their objects.
-    """
-    objects = dict(taken)
-    for numbered in _numbered(name):
-        if numbered not in objects or objects[numbered] is plugin:
-            return numbered
-    raise AssertionError("numbers do not end")
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}#{number}"
-        number += 1
 
 
 def _imported(path: str) -> object:

@@ -15,7 +15,7 @@ from triggers_core.exceptions import PluginError
 from triggers_core.pending_event import PendingEvent
 from triggers_core.plugin_checks import HOOKS, find_implementations
 from triggers_core.plugin_infos import PluginInfo, infos_of, not_loaded
-from triggers_core.plugin_loading import Installed, Wanted, label, read_list, unused
+from triggers_core.plugin_loading import Installed, Wanted, label, read_list
 from triggers_core.plugin_order import Call, Loaded, ordered_calls
 from triggers_core.protocol import BeforeCommit, Plan
 from triggers_core.providers import Provider
@@ -80,8 +80,8 @@ class Plugins:
         """
         with self._lock:
             if name is None:
-                taken = [(each.name, each.plugin) for each in self._loaded]
-                name = unused(self._installed.name_of(plugin), plugin, taken)
+                taken = {each.name: each.plugin for each in self._loaded}
+                name = self._installed.name_of(plugin, taken)
             if name in self._blocked:
                 logger.warning("%s is left out: %s", label(name), self._blocked[name])
                 return None
@@ -103,7 +103,7 @@ class Plugins:
                     self._loaded.remove(loaded)
                     self._rebuild()
                     return loaded.plugin
-        shown = plugin if isinstance(plugin, str) else self._installed.name_of(plugin)
+        shown = plugin if isinstance(plugin, str) else self._installed.name_of(plugin, {})
         raise PluginError(f"plugin {shown!r} is not registered{did_you_mean(shown, self.names)}")
 
     def infos(self) -> list[PluginInfo]:

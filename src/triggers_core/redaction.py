@@ -45,7 +45,7 @@ SECRET_KEY: Final = key_pattern(SECRET_KEYS)
 _USERINFO = re.compile(r"(?<=://)([^:@/?#\s\[]*):([^/?#\s]*)@")
 # A password with an unescaped / ? or # in it is no valid URL, and must not be shown all the same.
 # A port looks alike: digits, then the path. Bounded, so that no text makes it slow.
-_BROKEN_USERINFO = re.compile(r"(?<=://)([^:@/?#\s\[]*):(?!\*\*\*@|\d{1,5}[/?#])(\S{0,1000})@")
+_BROKEN_USERINFO = re.compile(r"(?<=://)([^:@/?#\s\[]*):(?!\*\*\*@|\d{1,5}[/?#])(\S{0,300})@")
 # key=value: the query of a URL, or a connection string such as libpq's.
 _ASSIGNMENT = re.compile(
     rf"((?:{SECRET_KEY.pattern})[\w.-]{{0,40}}\s?=\s?)('[^']*'|\"[^\"]*\"|[^&;,\s]+)",

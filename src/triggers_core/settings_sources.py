@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import InvalidSetting
+from triggers_core.names import short_repr
 from triggers_core.providers import error_text
 
 logger = logging.getLogger(__name__)
@@ -111,9 +112,12 @@ class PyprojectSource:
         origin = f"pyproject.toml [tool.triggers] in {file.parent}"
         try:
             with file.open("rb") as opened:
-                table = tomllib.load(opened).get("tool", {}).get("triggers", {})
+                tools = tomllib.load(opened).get("tool", {})
         except (OSError, ValueError) as error:
             raise InvalidSetting(f"{file} cannot be read: {error}") from error
+        table = tools.get("triggers", {}) if isinstance(tools, dict) else {}
+        if not isinstance(table, dict):
+            raise InvalidSetting(f"{origin}: expected a table, got {short_repr(table)}")
         found: dict[str, Found] = {}
         for key, value in table.items():
             name = key if key.startswith(PREFIX) else PREFIX + key.upper().replace("-", "_")

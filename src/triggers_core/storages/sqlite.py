@@ -149,8 +149,8 @@ class SqliteStore(Store):
         if need.all_events:
             slice.events = self._events(connection, session, 0, -1)
         if need.payloads:
-            taken = (slice.instances[name].taken for name in need.instances)
-            numbers = [n for each in taken for numbers in each.values() for n in numbers]
+            asked = [each for each in slice.instances.values() if each.name in need.instances]
+            numbers = [n for each in asked for taken in each.taken.values() for n in taken]
             slice.payloads = self._payloads(connection, session, numbers)
         return slice
 
@@ -303,7 +303,8 @@ class SqliteStore(Store):
         amount = -1 if limit is None else limit
         queries = []
         if failed:
-            queries.append("failed > 0 AND uid > ? ORDER BY failed DESC, uid")
+            since = "waiting_since IS NULL, waiting_since, " if waiting else ""
+            queries.append(f"failed > 0 AND uid > ? ORDER BY failed DESC, {since}uid")
         if waiting:
             queries.append("waiting_since IS NOT NULL AND uid > ? ORDER BY waiting_since, uid")
         found: dict[str, SessionSummary] = {}

@@ -1,0 +1,261 @@
+"""Managers, storages and runners by key: built in, from other distributions, and from code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_distributions import FakeDistributions, distributions
+
+from triggers_core import registries
+from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
+from triggers_core.registries import Registry
+from triggers_core.storages.memory import MemoryStorage
+from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.sqlite import SqliteStorage
+
+__all__ = ["distributions"]
+
+GROUP = "triggers.storages"
+
+STORAGE = """
+    from triggers_core.storages.memory import MemoryStorage
+
+    class Storage(MemoryStorage):
+        marker = {marker!r}
+"""
+
+
+def registry() -> Registry[SessionStorage]:
+    """One like `storage_backends`, that no other test has seen."""
+    built_in = {
+        "memory": "triggers_core.storages.memory:MemoryStorage",
+        "sqlite": "triggers_core.storages.sqlite:SqliteStorage",
+    }
+    return Registry(GROUP, built_in, base="triggers_core.storages.session:SessionStorage")
+
+
+@pytest.fixture
+def files(distributions: FakeDistributions) -> FakeDistributions:
+    """A distribution with a storage that works."""
+    distributions.add(
+        "acme-files",
+        {"fake-files": "fake_files.storage:Storage"},
+        {"fake_files.storage": STORAGE.format(marker="files")},
+        group=GROUP,
+        version="2.5",
+    )
+    return distributions
+
+
+def test_built_in_classes() -> None:
+    storages = registry()
+    assert storages.get_class("memory") is MemoryStorage
+    assert storages.get_class("sqlite") is SqliteStorage
+    storage = storages.get("memory", "order:1")
+    assert isinstance(storage, MemoryStorage)
+    assert storage.uid == "order:1"
+    assert {"memory", "sqlite"} <= set(storages.keys())
+    assert "memory" in storages
+    assert "nothing" not in storages
+    assert repr(storages) == "<registry of storages, 'triggers.storages'>"
+    assert "register" in dir(storages)
+    assert len(storages) == len(list(storages))
+
+
+def test_the_registries_of_the_core() -> None:
+    from triggers_core.manager import TriggerManager
+    from triggers_core.runners.threads import ThreadingTaskRunner
+
+    assert registries.trigger_managers.get_class("default") is TriggerManager
+    assert registries.storage_backends.get_class("sqlite") is SqliteStorage
+    assert registries.task_runners.get_class("threading") is ThreadingTaskRunner
+
+
+def test_they_work_without_metadata_and_import_nothing_before_use() -> None:
+    source = Path(registries.__file__).parents[1]
+    script = f"""
+import sys
+import importlib.metadata
+sys.path.insert(0, {str(source)!r})
+
+real, scans = importlib.metadata.entry_points, []
+def entry_points(**kwargs):
+    scans.append(kwargs)
+    return [each for each in real(**kwargs) if each.dist.name != "triggers-core"]
+importlib.metadata.entry_points = entry_points
+
+from triggers_core.registries import storage_backends, task_runners, trigger_managers
+assert not scans, scans
+for module in ("manager", "storages", "runners", "application"):
+    assert "triggers_core." + module not in sys.modules, module
+print(storage_backends.get_class("sqlite").__name__, scans == [{{"group": "triggers.storages"}}])
+assert "triggers_core.manager" not in sys.modules
+print(trigger_managers.get_class("default").__name__, task_runners.get_class("threading").__name__)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stderr == ""
+    assert run.stdout.split() == [
+        "SqliteStorage",
+        "True",
+        "TriggerManager",
+        "ThreadingTaskRunner",
+    ]
+
+
+def test_another_distribution_provides_a_class(files: FakeDistributions) -> None:
+    storages = registry()
+    assert "fake-files" in storages
+    assert "fake_files.storage" not in sys.modules, "listing keys imports nothing"
+    storage: Any = storages.get("fake-files", "order:1")
+    assert (storage.marker, storage.uid) == ("files", "order:1")
+    [item] = [item for item in storages.items() if item.key == "fake-files"]
+    assert (item.path, item.distribution, item.version, item.error) == (
+        "fake_files.storage:Storage",
+        "acme-files",
+        "2.5",
+        "",
+    )
+
+
+BROKEN = {
+    "import error": ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothi"),
+    "no attribute": ("x = 1", "AttributeError: module 'fake_bad' has no attribute 'Storage'"),
+    "function": ("def Storage(uid): ...", "is not a class but <function Storage"),
+    "wrong class": (
+        "class Storage: ...",
+        "does not derive from triggers_core.storages.session:SessionStorage",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_provider_fails_alone(files: FakeDistributions, source: str, reason: str) -> None:
+    files.add(
+        "acme-bad", {"fake-bad": "fake_bad:Storage"}, {"fake_bad": source}, group=GROUP, version="7"
+    )
+    storages = registry()
+    for _ in range(2):  # the second time must not find a half-filled registry
+        with pytest.raises(PluginError) as caught:
+            storages.get("fake-bad", "order:1")
+        assert str(caught.value).startswith("storage 'fake-bad' (acme-bad 7, fake_bad:Storage)")
+        assert reason in str(caught.value)
+    assert {"fake-bad", "fake-files", "memory", "sqlite"} <= set(storages.keys())
+    assert storages.get("fake-files", "order:1").uid == "order:1"
+    # A failure is not remembered: once mended, it works.
+    sys.modules.pop("fake_bad", None)
+    files.module("fake_bad", STORAGE.format(marker="mended"))
+    mended: Any = storages.get_class("fake-bad")
+    assert mended.marker == "mended"
+
+
+def test_two_distributions_with_one_key(files: FakeDistributions) -> None:
+    files.add("other-files", {"fake-files": "fake_files.storage:Storage"}, group=GROUP)
+    storages = registry()
+    with pytest.raises(DuplicateKey, match=r"by acme-files 2\.5 and by other-files 1\.0"):
+        storages.get("fake-files", "order:1")
+    assert storages.get_class("memory") is MemoryStorage, "other keys are not concerned"
+    errors = {i.distribution: i.error for i in storages.items() if i.key == "fake-files"}
+    assert errors == {
+        "acme-files": "also provided by other-files 1.0",
+        "other-files": "also provided by acme-files 2.5",
+    }
+
+
+def test_nobody_takes_a_key_of_the_core(files: FakeDistributions) -> None:
+    files.add("evil", {"sqlite": "fake_files.storage:Storage"}, group=GROUP)
+    with pytest.raises(DuplicateKey, match=r"by triggers-core and by evil 1\.0"):
+        registry().get_class("sqlite")
+
+
+def test_the_metadata_of_the_core_is_no_second_provider(files: FakeDistributions) -> None:
+    files.add("triggers-core", {"sqlite": "triggers_core.old:Storage"}, group=GROUP, version="0.0")
+    assert registry().get_class("sqlite") is SqliteStorage
+
+
+def test_providers_of_the_framework_of_2017_are_ignored(
+    files: FakeDistributions, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.add("triggers", {"legacy": "old:Storage", "sqlite": "old:Sqlite"}, group=GROUP)
+    storages = registry()
+    assert "legacy" not in storages
+    assert storages.get_class("sqlite") is SqliteStorage
+    assert "'legacy' is ignored: it belongs to the distribution triggers 1.0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "message"),
+    [
+        (GROUP, "sqlit", "there is no storage 'sqlit': did you mean 'sqlite'"),
+        (GROUP, "zzz", "there is no storage 'zzz': known are memory, .*sqlite"),
+        (GROUP, None, "there is no storage None"),
+        (GROUP, "redis://:s3cret@host", r"there is no storage 'redis://:\*\*\*@host'"),
+    ],
+)
+def test_unknown_keys(group: str, key: Any, message: str) -> None:
+    with pytest.raises(UnknownKey, match=message):
+        registry().get(key)
+
+
+@pytest.mark.parametrize(("group", "keys"), registries.KNOWN_DISTRIBUTIONS.items())
+def test_unknown_keys_say_what_to_install(group: str, keys: dict[str, str]) -> None:
+    for key, distribution in keys.items():
+        empty: Registry[Any] = Registry(group, {})
+        if key in empty:
+            pytest.skip(f"{distribution} is installed here")
+        with pytest.raises(UnknownKey, match=f"python -m pip install {distribution}$"):
+            empty.get(key)
+
+
+def test_register_in_code(files: FakeDistributions) -> None:
+    storages = registry()
+
+    @storages.register("fake-own")
+    class Own(MemoryStorage): ...
+
+    assert isinstance(storages.get("fake-own", "order:1"), Own)
+    assert storages.register("fake-own", Own) is Own, "the same class again is fine"
+    with pytest.raises(DuplicateKey, match=r"'fake-own': registered for .*Own and now for"):
+        storages.register("fake-own", MemoryStorage)
+    assert storages.register("fake-files", Own) is Own
+    assert storages.get_class("fake-files") is Own, "code wins over what is installed"
+    items = {(item.key, item.distribution): item.error for item in storages.items()}
+    assert items["fake-files", ""] == ""
+    assert items["fake-files", "acme-files"] == "a class registered in code has this key"
+    storages.refresh()
+    assert storages.unregister("fake-files") is Own
+    assert storages.get_class("fake-files").__name__ == "Storage"
+    with pytest.raises(UnknownKey, match="'fake-files' was not registered in code"):
+        storages.unregister("fake-files")
+    assert "fake-own" in storages
+    storages.unregister("fake-own")
+    assert "fake-own" not in storages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((MemoryStorage,), r"register\('key'\) or register\('key', Class\)"),
+        (("",), r"register\('key'\)"),
+        (("x", MemoryStorage("u")), "storage 'x': expected a class"),
+    ],
+)
+def test_nonsense_is_not_registered(arguments: Any, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        registry().register(*arguments)
+
+
+def test_refresh_sees_what_has_been_installed_since(files: FakeDistributions) -> None:
+    storages = registry()
+    assert "fake-late" not in storages
+    files.add("late", {"fake-late": "fake_files.storage:Storage"}, group=GROUP)
+    assert "fake-late" not in storages, "the installed distributions are looked at once"
+    storages.refresh()
+    assert storages.get_class("fake-late").__name__ == "Storage"
+    files.add("later", {"fake-late": "fake_files.storage:Storage"}, group=GROUP)
+    storages.refresh()
+    with pytest.raises(DuplicateKey, match=r"late 1\.0 and by later 1\.0"):
+        storages.get_class("fake-late")

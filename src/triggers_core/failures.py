@@ -37,9 +37,7 @@ def describe_error(error: BaseException, limits: Limits | None = None) -> dict[s
         described["traceback"] = _cut(mask_url("".join(lines)), room // 4)
     context = context_of(error)
     if context:
-        described["context"] = payloads.decode(
-            payloads.encode_leniently(mask(context), room // 4)
-        )
+        described["context"] = payloads.decode(payloads.encode_leniently(mask(context), room // 4))
     return described
 
 

@@ -331,6 +331,7 @@ class Draft:
             changes=list(self._changes.values()),
             configuration=self._stored_configuration,
             scheduled=self.scheduled,
+            tasks=self.configuration.tasks,
         )
 
 
@@ -378,8 +379,10 @@ def _take_latest(task: Task, instance: Instance, latest: dict[str, int], besides
 def _check_plugins(requires: Iterable[str], present: frozenset[str]) -> None:
     missing = sorted(set(requires) - present)
     if missing:
+        named = ", ".join(missing)
         raise PluginMissing(
-            f"the session's configuration requires {', '.join(missing)}, which this process does"
-            f" not have: install it (python -m pip install {' '.join(missing)}) and list it in"
-            " TRIGGER_PLUGINS"
+            f"the session's configuration requires the {'plugins' if missing[1:] else 'plugin'}"
+            f" {named}, which this process has not loaded: install what provides"
+            f" {'them' if missing[1:] else 'it'} (those of this project: triggers-<name>) and see"
+            " that TRIGGER_PLUGINS does not leave it out"
         )

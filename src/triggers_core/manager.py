@@ -342,9 +342,8 @@ class TriggerManager:
         if plan.scheduled:
             assert plan.header is not None
             attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
-            self.dispatch(
-                plan.header.generation, [(name, attempts[name]) for name in plan.scheduled]
-            )
+            ready = [(name, attempts[name]) for name in plan.scheduled]
+            self.dispatch(plan.header.generation, ready, plan.tasks)
         if any(change.hold_for is not None for change in plan.changes):
             self.app.runner().wake()
 
@@ -371,16 +370,14 @@ class TriggerManager:
                 event.trigger,
             )
 
-    def dispatch(self, generation: str, instances: Iterable[tuple[str, int]]) -> None:
+    def dispatch(
+        self, generation: str, instances: Iterable[tuple[str, int]], tasks: Mapping[str, Task]
+    ) -> None:
         """Hand (instance, attempt) pairs to their runners.
 
         A failure is logged: the sweep repeats the dispatch of whatever nobody claims.
         """
-        chosen = list(instances)
-        if not chosen:
-            return
-        tasks = self.storage.tasks
-        for name, attempt in chosen:
+        for name, attempt in instances:
             task = tasks.get(name.rpartition("#")[0])
             message = Message(self.app.name, self.uid, generation, name, attempt)
             try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from triggers_core.configuration import EMPTY, Configuration
+from triggers_core.configuration import EMPTY, Configuration, Task
 from triggers_core.limits import Limits
 from triggers_core.records import Event, Header, Instance, Status
 
@@ -100,6 +100,8 @@ class Plan(msgspec.Struct, kw_only=True):
     """A configuration to store under its hash."""
     scheduled: list[str] = []
     """Names of the instances to dispatch once the commit is durable."""
+    tasks: Mapping[str, Task] = {}
+    """The session's tasks, so that a dispatch need not ask the storage for them again."""
 
     @property
     def empty(self) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from triggers_core.attempts import Recover, Recovered
 from triggers_core.exceptions import TriggersError
-from triggers_core.storages.base import Store
+from triggers_core.storages.base import Due, Store
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
@@ -30,16 +31,27 @@ def recover(
     :param manager_of: makes the manager of a uid.
     :param limit: instances to look after at most.
     """
-    by_session: dict[str, list[str]] = {}
-    for due in store.due(limit):
-        by_session.setdefault(due.uid, []).append(due.instance)
-    recovered = []
-    for uid, instances in by_session.items():
-        try:
-            recovered.append(recover_session(manager_of(uid), tuple(instances)))
-        except TriggersError:
-            logger.exception("%s: the sweep could not recover %s", uid, ", ".join(instances))
+    recovered: list[Recovered] = []
+    stubborn: set[Due] = set()
+    while len(recovered) < limit:
+        # What cannot be recovered stays overdue, and must not hide what is due after it.
+        page = [due for due in store.due(limit + len(stubborn)) if due not in stubborn]
+        before = len(stubborn)
+        for uid, instances in groupby(sorted(page, key=_uid), key=_uid):
+            overdue = list(instances)
+            try:
+                names = tuple(due.instance for due in overdue)
+                recovered.append(recover_session(manager_of(uid), names))
+            except TriggersError:
+                logger.exception("%s: the sweep could not recover it", uid)
+                stubborn.update(overdue)
+        if len(stubborn) == before or len(page) < limit:
+            break
     return recovered
+
+
+def _uid(due: Due) -> str:
+    return due.uid
 
 
 def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Recovered:
@@ -47,5 +59,5 @@ def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Reco
     plan = manager.commit(Recover(instances=instances))
     recovered: Recovered = plan.outcome
     again = [each for each in recovered.dispatch if each[0] not in plan.scheduled]
-    manager.dispatch(recovered.generation, again)
+    manager.dispatch(recovered.generation, again, plan.tasks)
     return recovered

@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from triggers_core import payloads
@@ -50,11 +51,17 @@ def run_message(manager: TriggerManager, message: Message, heartbeats: Heartbeat
     return None if claimed is None else run_claimed(manager, claimed, heartbeats)
 
 
-def claim(manager: TriggerManager, message: Message) -> Claimed | None:
-    """Take the instance; None when the message is stale, as duplicates are."""
+def claim(manager: TriggerManager, message: Message, holder: str = "") -> Claimed | None:
+    """Take the instance; None when the message is stale, as duplicates are.
+
+    :param holder: who takes it, kept behind the token (``<random>@<holder>``), so that whoever
+        sees this worker die knows which attempts it held.
+    """
     command = Claim(
         instance=message.instance, attempt=message.attempt, generation=message.generation
     )
+    if holder:
+        command.token += f"@{holder}"
     try:
         claimed: Claimed = manager.commit(command).outcome
     except (StaleMessage, NotFound) as error:
@@ -63,8 +70,20 @@ def claim(manager: TriggerManager, message: Message) -> Claimed | None:
     return claimed
 
 
-def run_claimed(manager: TriggerManager, claimed: Claimed, heartbeats: Heartbeats) -> Ended | None:
-    """Run the body of a claimed instance and store what became of it."""
+AroundBody = Callable[[], AbstractContextManager[Any]]
+
+
+def run_claimed(
+    manager: TriggerManager,
+    claimed: Claimed,
+    heartbeats: Heartbeats,
+    around_body: AroundBody = nullcontext,
+) -> Ended | None:
+    """Run the body of a claimed instance and store what became of it.
+
+    :param around_body: entered for the body alone: a runner that interrupts bodies does so there,
+        and never while something is being stored. What it raises counts as raised by the body.
+    """
     instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
     context = TaskContext(manager, instance, claimed.task, {})
     lease = Lease(
@@ -76,21 +95,25 @@ def run_claimed(manager: TriggerManager, claimed: Claimed, heartbeats: Heartbeat
         context.lost,
     )
     with heartbeats.holding(lease):
-        outcome = _run_body(manager, claimed, context)
+        outcome = _run_body(manager, claimed, context, around_body)
     return _store(manager, context, outcome)
 
 
 Outcome = Finish | Fail | SkipRunning
 
 
-def _run_body(manager: TriggerManager, claimed: Claimed, context: TaskContext) -> Outcome:
+def _run_body(
+    manager: TriggerManager, claimed: Claimed, context: TaskContext, around_body: AroundBody
+) -> Outcome:
     name, token = context.instance.name, claimed.instance.token
     try:
         context.trigger_kwargs = claimed.kwargs()
         context.task_class = manager.app.resolve_task(claimed.task.run, claimed.task.using)
         if context.task_class.kwargs_model is not None:
             context.validate(context.task_class.kwargs_model)
-        result = _encoded_result(manager, context, _call(context.task_class(context), context))
+        with around_body():
+            returned = _call(context.task_class(context), context)
+        result = _encoded_result(manager, context, returned)
     except SkipRequested as skip:
         return SkipRunning(
             instance=name, token=token, metadata=dict(skip.metadata), log_level=context.log_level

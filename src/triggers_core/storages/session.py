@@ -42,6 +42,8 @@ class TaskInstance:
         self._kwargs: Kwargs | None = None
 
     def __getattr__(self, name: str) -> Any:
+        if name in self.__slots__:
+            raise AttributeError(name)  # not set yet, as while being copied
         # task, number, status, parent, depth, retries, attempt, log_level, key, …: as recorded.
         return getattr(self.record, name)
 
@@ -220,7 +222,9 @@ class SessionStorage:
         return TaskInstance(self.store, self.uid, record)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.instances
+        if not isinstance(name, str):
+            return False
+        return name in self.store.load(self.uid, Need(instances=(name,))).instances
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.instances)

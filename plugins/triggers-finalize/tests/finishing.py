@@ -13,7 +13,6 @@ import sys
 from typing import Any
 
 import triggers_finalize.plugin
-
 from triggers_core import Application, TriggerManager, trigger_task
 from triggers_core.messages import Message
 from triggers_core.runners.base import TaskRunner

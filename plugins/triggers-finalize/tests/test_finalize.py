@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import triggers_finalize.plugin
-from triggers_finalize.waiting import tasks_waiting_for
 
+import triggers_finalize.plugin
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
 from triggers_core.configuration import parse_configuration
 from triggers_core.exceptions import HookFailed, PluginMissing
 from triggers_core.settings import Settings
+from triggers_core.storages.session import TaskInstance
+from triggers_finalize.waiting import tasks_waiting_for
 
 Make = Callable[..., TriggerManager]
 
@@ -173,3 +174,23 @@ def test_waiting_through_others() -> None:
         }
     ).tasks
     assert tasks_waiting_for("done", tasks) == {"t_2", "t_3"}
+
+
+class FinalizingManager(TriggerManager):
+    """The same by hand, as the README has it."""
+
+    def _post_fire(self, trigger_name: str, tasks_scheduled: list[TaskInstance]) -> None:
+        if all(task.name == "t_report" for task in self.get_unresolved_tasks()):
+            self.fire("sessionFinalized", once=True)
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    settings = Settings.isolated(TRIGGER_STORAGE_TYPE="memory", TRIGGER_PLUGINS=[])
+    app = Application("by hand", settings)
+    manager = FinalizingManager(app.storage("s"), app)
+    manager.update_configuration({name: CONFIGURATION[name] for name in ("t_a", "t_b", "t_report")})
+    manager.fire("a")
+    manager.fire("b")
+    assert fired(manager) == 1
+    assert manager.storage["t_report#0"].status == "finished"
+    app.close()

@@ -68,8 +68,7 @@ def let_go(processes: list[subprocess.Popen[str]], where: str) -> None:
 def test_exactly_one_finalization_each(tmp_path: Path) -> None:
     with_plugin = finalizations("plugin", tmp_path / "plugin.db")
     by_recipe = finalizations("recipe", tmp_path / "recipe.db")
-    print(
-        f"{SESSIONS} sessions, times finalized: plugin {dict(with_plugin)}, recipe {dict(by_recipe)}"
-    )
+    found = f"plugin {dict(with_plugin)}, recipe {dict(by_recipe)}"
+    print(f"{SESSIONS} sessions, times finalized: {found}")
     assert with_plugin == {1: SESSIONS}
     assert by_recipe[2] >= SESSIONS // 10, "the recipe has to fail where the plugin does not"

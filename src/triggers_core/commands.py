@@ -67,11 +67,14 @@ class Fire(msgspec.Struct, kw_only=True):
     """Whether the application chose the id, so that it may have been seen before."""
     once: bool = False
     force: bool = False
-    generation: str = msgspec.field(default_factory=new_id)
+    generation: str = ""
+    """Of the session, should this be its first event; made when it is needed, then kept."""
 
     def decide(self, uid: str, rules: Rules) -> Decision:
         asked = (self.event_id,) if self.given_id else ()
         slice = yield Need(triggers=(self.trigger,), event_ids=asked)
+        if slice.header is None and not self.generation:
+            self.generation = new_id()
         draft = Draft(slice, rules, self.generation)
         known = slice.known.get(self.event_id)
         if known is not None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, TypeVar
+from weakref import WeakSet
 
 from triggers_core.exceptions import StorageError
 from triggers_core.storages.sqlite_schema import prepare
@@ -28,6 +29,7 @@ class SqliteFile:
             raise StorageError(f"sqlite: synchronous must be FULL or NORMAL, got {synchronous!r}")
         self._synchronous = synchronous.upper()
         self._forget()
+        _files.add(self)
 
     def _forget(self) -> None:
         self._pid = os.getpid()
@@ -68,15 +70,31 @@ class SqliteFile:
                 self._connection.close()
             if self._turnstile is not None:
                 self._turnstile.close()
-            self._forget()
+            self._connection = self._turnstile = None  # the mutex stays: other threads wait for it
 
     def _lock(self) -> threading.RLock:
         if self._pid != os.getpid():
-            # A fork copied this object. Closing the parent's connection here would drop the locks
-            # that the parent holds on the file, so it is kept, unused, and a new one opened.
+            # Forked by something that ran no fork handlers. SQLite forbids even closing a parent's
+            # connection in the child, so it is kept, unused, and a new one opened.
             _inherited.append((self._connection, self._turnstile))
             self._forget()
         return self._mutex
+
+    def before_fork(self) -> None:
+        """Finish what a thread is doing with the file, close it, and keep everybody out."""
+        self._mutex.acquire()
+        connection, turnstile = self._connection, self._turnstile
+        if connection is not None and turnstile is not None and not connection.in_transaction:
+            self._connection = self._turnstile = None
+            connection.close()
+            turnstile.close()
+
+    def after_fork(self) -> None:
+        """Let everybody in again; whoever comes first opens the file anew."""
+        if self._pid == os.getpid():
+            self._mutex.release()
+        elif self._connection is None:
+            self._forget()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -124,3 +142,23 @@ class SqliteFile:
 
 _inherited: list[tuple[sqlite3.Connection | None, Turnstile | None]] = []
 """Connections of a parent process, which a child must neither use nor close."""
+
+_files: WeakSet[SqliteFile] = WeakSet()
+
+
+def _before_fork() -> None:
+    # SQLite keeps the locks of all connections of a process in one place, which a fork copies: a
+    # child would believe that it holds what its parent holds. So no connection crosses a fork.
+    for file in list(_files):
+        file.before_fork()
+
+
+def _after_fork() -> None:
+    for file in list(_files):
+        file.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )

@@ -1,0 +1,197 @@
+"""The tasks of the runner contract. A worker in another process imports this module.
+
+Bodies show what they do through their session, so that it does not matter where they run: each
+records an event ``ran`` at once, whatever becomes of its attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from triggers_core.exceptions import with_context
+from triggers_core.tasks import TaskContext, TriggerTask
+
+RAN: Final = "ran"
+_PATIENCE: Final = 60.0  # seconds until a test that hangs fails; nothing waits that long
+
+
+class Body(TriggerTask):
+    """Base of the bodies: records that it ran."""
+
+    def _run(self, context: TaskContext) -> Any:
+        context.manager.fire(RAN, {"instance": context.instance.name, "attempt": context.attempt})
+        return self.act(context)
+
+    def act(self, context: TaskContext) -> Any:
+        """What it does besides; nothing."""
+        return {}
+
+
+class Echo(Body):
+    """Returns what it was given."""
+
+    def act(self, context: TaskContext) -> dict[str, Any]:
+        return {
+            "kwargs": context.trigger_kwargs,
+            "attempt": context.attempt,
+            "retries": context.retries,
+            "key": context.idempotency_key,
+            "instance": context.instance.name,
+        }
+
+
+class Says(Body):
+    """Fires ``said`` three times, in the commit of its finish."""
+
+    def act(self, context: TaskContext) -> None:
+        for number in range(3):
+            context.fire("said", {"number": number})
+
+
+class SaysAndFails(Body):
+    """Fires, and fails: nothing of it may be heard."""
+
+    def act(self, context: TaskContext) -> None:
+        context.fire("said")
+        raise with_context(ValueError("broken"), {"subject": 42})
+
+
+class ReturnsText(Body):
+    """Returns what no body may return."""
+
+    def act(self, context: TaskContext) -> str:
+        return "done"
+
+
+class Skips(Body):
+    """Skips itself."""
+
+    def act(self, context: TaskContext) -> None:
+        raise self.skip({"reason": "nothing to do"})
+
+
+class Flaky(Body):
+    """Asks for a retry at once, twice."""
+
+    def act(self, context: TaskContext) -> dict[str, int]:
+        if context.retries < 2:
+            raise self.retry(ConnectionError("not yet"))
+        return {"retries": context.retries}
+
+
+class NeverWell(Body):
+    """Asks for another retry every time."""
+
+    max_retries = 2
+
+    def act(self, context: TaskContext) -> None:
+        raise self.retry(ConnectionError("not yet"))
+
+
+class Slow(Body):
+    """Asks for a retry in a while."""
+
+    def act(self, context: TaskContext) -> None:
+        if context.retries == 0:
+            raise self.retry(cooldown=3_600)
+
+
+class Async(TriggerTask):
+    """An ``async def`` body; gives way to its loop once."""
+
+    async def _run(self, context: TaskContext) -> dict[str, Any]:
+        context.manager.fire(RAN, {"instance": context.instance.name, "attempt": context.attempt})
+        await asyncio.sleep(0)
+        return {"loop": asyncio.get_running_loop().is_running()}
+
+
+class Cancelled(TriggerTask):
+    """An ``async def`` body that waits for something that was cancelled."""
+
+    async def _run(self, context: TaskContext) -> None:
+        context.manager.fire(RAN, {"instance": context.instance.name, "attempt": context.attempt})
+        waiting = asyncio.ensure_future(asyncio.Event().wait())
+        waiting.cancel()
+        await waiting
+
+
+class Exits(Body):
+    """Calls `sys.exit`, as code that was made for a command line does."""
+
+    def act(self, context: TaskContext) -> None:
+        sys.exit("done for today")
+
+
+class Order(msgspec.Struct):
+    """What `Typed` wants to get."""
+
+    go: Mapping[str, int]
+
+
+class Typed(Body):
+    """States the model that its kwargs must fit."""
+
+    kwargs_model = Order
+
+    def act(self, context: TaskContext) -> dict[str, Any]:
+        order: Order = context.kwargs
+        return dict(order.go)
+
+
+class Gate:
+    """Holds bodies of this process until it is opened, and counts them.
+
+    Example::
+
+        gate = Gate("a")
+        manager.fire("go", {"gate": "a"})       # of a task that runs `Gated`
+        gate.wait_for(1)
+        gate.open()
+    """
+
+    gates: Final[dict[str, Gate]] = {}
+
+    def __init__(self, name: str) -> None:
+        self.inside = self.most = 0
+        self._open = False
+        self._changed = threading.Condition()
+        Gate.gates[name] = self
+
+    def pass_through(self) -> None:
+        """What a body does."""
+        with self._changed:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self._changed.notify_all()
+            self._wait(lambda: self._open)
+            self.inside -= 1
+
+    def wait_for(self, bodies: int) -> None:
+        """Wait until so many are inside."""
+        with self._changed:
+            self._wait(lambda: self.inside >= bodies)
+
+    def open(self) -> None:
+        """Let everybody through, now and later."""
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+    def _wait(self, until: Any) -> None:
+        if not self._changed.wait_for(until, _PATIENCE):
+            raise TimeoutError(f"{self.inside} bodies are inside, the gate is {self._open=}")
+
+
+class Gated(Body):
+    """Waits at the gate that its kwargs name."""
+
+    def act(self, context: TaskContext) -> dict[str, bool]:
+        (kwargs,) = context.trigger_kwargs.values()
+        Gate.gates[kwargs["gate"]].pass_through()
+        return {"lease_lost": context.lease_lost}

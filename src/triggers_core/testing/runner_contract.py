@@ -1,0 +1,400 @@
+"""`RunnerContract`: every promise that a runner makes, as tests to derive from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+
+from triggers_core.application import Application
+from triggers_core.commands import Configure
+from triggers_core.manager import TriggerManager
+from triggers_core.messages import Message
+from triggers_core.tasks import TriggerTask
+from triggers_core.testing import bodies
+from triggers_core.testing.bodies import Gate
+from triggers_core.testing.invariants import check_store
+from triggers_core.testing.manager_helpers import (
+    configure,
+    fire_silently,
+    message_about,
+    ran,
+    results,
+    statuses,
+    triggers,
+)
+from triggers_core.testing.suite import Suite
+
+_PATIENCE = 60.0  # seconds until a test that hangs fails; nothing waits that long
+
+
+class RunnerContract(Suite):
+    """What a runner plugin runs against itself. Name the subclass ``Test…``.
+
+    Override the fixture `app`: an `Application` with an empty store whose default runner is the one
+    under test, closed after the test. Workers in other processes import
+    `triggers_core.testing.bodies`. Override `settle` too if `join_all` cannot wait for them.
+
+    Example::
+
+        class TestThreading(RunnerContract):
+            bound = 2
+
+            @pytest.fixture
+            def app(self):
+                settings = Settings.isolated(
+                    TRIGGER_STORAGE_TYPE="memory", TRIGGER_RUNNER_OPTIONS={"max_workers": 2}
+                )
+                app = Application("test", settings)
+                yield app
+                app.close()
+    """
+
+    bound: ClassVar[int] = 0
+    """How many bodies at most the runner, as `app` sets it up, runs at the same time; at least 2.
+    0 for one that leaves this to others."""
+
+    @pytest.fixture
+    def app(self) -> Application:
+        """Override: an application whose default runner is the one under test."""
+        pytest.fail(
+            f"override the fixture app in {type(self).__name__}: an Application with an empty store"
+            " whose default runner is the one under test; close it after the test"
+        )
+
+    @pytest.fixture
+    def settle(self, app: Application) -> Callable[[], None]:
+        """Waits until nothing is under way. Override if `join_all` cannot do that."""
+
+        def settle() -> None:
+            assert app.runner().join_all(_PATIENCE), "join_all did not come to an end"
+
+        return settle
+
+    @pytest.fixture
+    def manager(self, app: Application) -> TriggerManager:
+        """A session."""
+        return app.manager("order:1")
+
+    @pytest.fixture
+    def here(self, app: Application) -> None:
+        """Skips the tests that look into the bodies' process."""
+        if not app.runner().executes_here:
+            pytest.skip(f"the runner {app.runner().key} executes bodies in other processes")
+
+    # -- attempts ---------------------------------------------------------------------------------
+
+    def test_a_fire_runs_the_task_and_what_follows(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        params = {"go": {"n": 0, "m": 2}}
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"], "withParams": params}))
+        manager.fire("go", {"n": 1})
+        settle()
+        instance = manager.storage["t_a#0"]
+        assert instance.status == "finished"
+        assert instance.result == {
+            "kwargs": {"go": {"n": 1, "m": 2}},
+            "attempt": 1,
+            "retries": 0,
+            "key": instance.idempotency_key,
+            "instance": "t_a#0",
+        }
+        assert ran(manager) == {"t_a#0": 1}
+
+    def test_cascades_reach_their_end(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        tasks = {f"t_{n}": (bodies.Echo, {"after": [f"t_{n - 1}"]}) for n in range(1, 10)}
+        configure(manager, t_0=(bodies.Echo, {"after": ["go"]}), **tasks)
+        manager.fire("go")
+        settle()
+        assert statuses(manager) == {f"t_{n}#0": "finished" for n in range(10)}
+        assert set(ran(manager).values()) == {1}
+
+    def test_everything_that_is_dispatched_runs_once(
+        self, app: Application, settle: Callable[[], None]
+    ) -> None:
+        managers = [app.manager(f"order:{number}") for number in range(3)]
+        for manager in managers:
+            configure(
+                manager,
+                t_page=(bodies.Echo, {"andEvery": "page"}),
+                t_all=(bodies.Echo, {"andEvery": "t_page"}),
+            )
+        for number in range(10):
+            for manager in managers:
+                manager.fire("page", {"number": number})
+        settle()
+        for manager in managers:
+            expected = {f"{task}#{n}": 1 for task in ("t_page", "t_all") for n in range(10)}
+            assert ran(manager) == expected
+        check_store(app.store)
+
+    def test_an_async_body(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        configure(manager, t_a=(bodies.Async, {"andEvery": "go"}))
+        for _ in range(3):
+            manager.fire("go")
+        settle()
+        assert results(manager) == [{"loop": True}] * 3
+
+    def test_a_body_that_fires(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        configure(
+            manager,
+            t_a=(bodies.Says, {"after": ["go"]}),
+            t_said=(bodies.Echo, {"andEvery": "said"}),
+        )
+        manager.fire("go")
+        settle()
+        assert ran(manager) == {"t_a#0": 1, "t_said#0": 1, "t_said#1": 1, "t_said#2": 1}
+
+    def test_a_body_that_skips_itself(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(
+            manager,
+            t_a=(bodies.Skips, {"after": ["go"]}),
+            t_b=(bodies.Echo, {"after": ["t_a"]}),
+        )
+        manager.fire("go")
+        settle()
+        assert statuses(manager) == {"t_a#0": "skipped"}
+        assert manager.storage["t_a#0"].metadata == {"reason": "nothing to do"}
+
+    def test_typed_kwargs(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        configure(manager, t_a=(bodies.Typed, {"andEvery": "go"}))
+        manager.fire("go", {"n": 1})
+        manager.fire("go", {"n": "one"})
+        settle()
+        assert statuses(manager) == {"t_a#0": "finished", "t_a#1": "failed"}
+        error = manager.storage["t_a#1"].metadata["error"]
+        assert "trigger_kwargs" in error["message"]
+        assert ran(manager) == {"t_a#0": 1}, "the body of the misfit must not begin"
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def test_duplicates_run_once(
+        self, app: Application, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.Echo, {"andEvery": "go"}))
+        for number in range(5):
+            message = fire_silently(app, manager, f"t_a#{number}")
+            for _ in range(4):
+                app.runner().dispatch(manager, message, manager.storage.tasks["t_a"])
+        settle()
+        assert ran(manager) == {f"t_a#{number}": 1 for number in range(5)}
+        for number in range(5):
+            app.runner().dispatch(manager, message_about(manager, f"t_a#{number}"), None)
+        settle()
+        assert ran(manager) == {f"t_a#{number}": 1 for number in range(5)}
+
+    def test_stale_messages_are_dropped(
+        self, app: Application, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        old = fire_silently(app, manager, "t_a#0")
+        manager.delete_session()
+        app.runner().dispatch(manager, old, None)
+        settle()
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        new = fire_silently(app, manager, "t_a#0")
+        for stale in (
+            old,
+            Message(app.name, new.uid, new.generation, "t_a#0", 2),
+            Message(app.name, new.uid, new.generation, "t_a#7", 1),
+            Message(app.name, "never", new.generation, "t_a#0", 1),
+        ):
+            app.runner().dispatch(app.manager(stale.uid), stale, None)
+        settle()
+        assert statuses(manager) == {"t_a#0": "scheduled"}
+        app.runner().dispatch(manager, new, None)
+        settle()
+        assert ran(manager) == {"t_a#0": 1}
+
+    def test_lost_messages_are_made_up_for(
+        self, app: Application, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        message = fire_silently(app, manager, "t_a#0")
+        settle()
+        assert ran(manager) == {}
+        manager.dispatch(message.generation, [("t_a#0", 1)], manager.storage.tasks)
+        settle()
+        assert ran(manager) == {"t_a#0": 1}
+
+    # -- failures ---------------------------------------------------------------------------------
+
+    def test_a_body_that_fails(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        configure(
+            manager,
+            t_a=(bodies.SaysAndFails, {"after": ["go"]}),
+            t_b=(bodies.Echo, {"after": ["t_a"]}),
+            t_c=(bodies.Echo, {"andEvery": "go"}),
+        )
+        manager.fire("go")
+        manager.fire("go")
+        settle()
+        assert statuses(manager) == {"t_a#0": "failed", "t_c#0": "finished", "t_c#1": "finished"}
+        assert "said" not in triggers(manager), "what a failed body fired is dropped"
+        error = manager.storage["t_a#0"].metadata["error"]
+        assert (error["type"], error["message"]) == ("ValueError", "broken")
+        assert error["context"] == {"subject": 42}
+        assert "in act" in error["traceback"]
+
+    def test_and_is_replayed(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        configure(manager, t_a=(bodies.SaysAndFails, {"after": ["go"]}))
+        manager.fire("go", {"n": 1})
+        settle()
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        manager.replay_failed_instance("t_a#0")
+        settle()
+        assert statuses(manager) == {"t_a#0": "replayed", "t_a#1": "finished"}
+        result = manager.storage["t_a#1"].result
+        assert result is not None
+        assert result["kwargs"] == {"go": {"n": 1}}
+        assert result["key"] == manager.storage["t_a#0"].idempotency_key
+
+    def test_a_body_that_returns_no_mapping(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.ReturnsText, {"after": ["go"]}))
+        manager.fire("go")
+        settle()
+        assert "InvalidResult" in manager.storage["t_a#0"].metadata["error"]["type"]
+
+    def test_a_task_that_the_worker_does_not_know(
+        self, app: Application, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        """It is left to a process that knows the task, or fails with a clear error."""
+        parsed = app.parse({"t_a": {"after": ["go"], "run": "nowhere.Unknown"}})
+        manager.commit(Configure(configuration=parsed))
+        manager.fire("go")
+        settle()
+        instance = manager.storage["t_a#0"]
+        if app.runner().executes_here:
+            assert instance.status == "scheduled"
+            assert instance.due_at is not None
+        else:
+            assert "TaskNotFound" in instance.metadata["error"]["type"]
+            assert "nowhere.Unknown" in instance.metadata["error"]["message"]
+
+    @pytest.mark.parametrize("body", [bodies.Exits, bodies.Cancelled])
+    def test_a_body_that_breaks_out_fails_alone(
+        self, manager: TriggerManager, settle: Callable[[], None], body: type[TriggerTask]
+    ) -> None:
+        """`SystemExit` and `CancelledError` are no `Exception`, but no reason to lose a worker."""
+        amount = max(self.bound, 1) + 1  # more than it has workers
+        configure(
+            manager,
+            t_a=(body, {"andEvery": "go"}),
+            t_b=(bodies.Echo, {"andEvery": "later"}),
+        )
+        for _ in range(amount):
+            manager.fire("go")
+        settle()
+        manager.fire("later")
+        settle()
+        failed = {f"t_a#{number}": "failed" for number in range(amount)}
+        assert statuses(manager) == {**failed, "t_b#0": "finished"}
+
+    # -- retries ----------------------------------------------------------------------------------
+
+    def test_retries_at_once(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        configure(manager, t_a=(bodies.Flaky, {"after": ["go"]}))
+        manager.fire("go")
+        settle()
+        expected = {"t_a#0": "replayed", "t_a#1": "replayed", "t_a#2": "finished"}
+        assert statuses(manager) == expected
+        assert manager.storage["t_a#2"].result == {"retries": 2}
+        assert {manager.storage[name].idempotency_key for name in expected} == {
+            manager.storage["t_a#0"].idempotency_key
+        }
+
+    def test_no_more_retries_than_allowed(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.NeverWell, {"after": ["go"]}))
+        manager.fire("go")
+        settle()
+        assert list(statuses(manager).values()) == ["replayed", "replayed", "failed"]
+        error = manager.storage["t_a#2"].metadata["error"]
+        assert "MaxRetriesExceeded" in error["type"]
+        assert "not yet" in error["message"]
+
+    def test_a_cooldown_is_not_waited_for(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.Slow, {"after": ["go"]}))
+        manager.fire("go")
+        settle()
+        assert statuses(manager) == {"t_a#0": "replayed", "t_a#1": "unstarted"}
+
+    # -- the pool, joining, the end ---------------------------------------------------------------
+
+    @pytest.mark.usefixtures("here")
+    def test_the_pool_is_bounded(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+        if not self.bound:
+            pytest.skip("this runner leaves it to others how many bodies run at the same time")
+        configure(manager, t_a=(bodies.Gated, {"andEvery": "go"}))
+        gate = Gate("bounded")
+        for _ in range(3 * self.bound):
+            manager.fire("go", {"gate": "bounded"})
+        gate.wait_for(self.bound)
+        gate.open()
+        settle()
+        assert gate.most == self.bound
+        assert set(statuses(manager).values()) == {"finished"}
+        assert len(statuses(manager)) == 3 * self.bound
+
+    @pytest.mark.usefixtures("here")
+    def test_firing_does_not_wait_and_joining_does(
+        self, app: Application, manager: TriggerManager
+    ) -> None:
+        configure(
+            manager,
+            t_a=(bodies.Gated, {"after": ["go"]}),
+            t_b=(bodies.Echo, {"after": ["t_a"]}),
+        )
+        gate = Gate("joining")
+        manager.fire("go", {"gate": "joining"})
+        gate.wait_for(1)
+        assert statuses(manager) == {"t_a#0": "running"}
+        assert not app.runner().join_all(timeout=0)
+        gate.open()
+        assert app.runner().join_all(_PATIENCE)
+        assert statuses(manager) == {"t_a#0": "finished", "t_b#0": "finished"}
+
+    @pytest.mark.usefixtures("here")
+    def test_joining_waits_for_nothing_when_there_is_nothing(self, app: Application) -> None:
+        assert app.runner().join_all(timeout=0)
+        assert app.runner().join_all()
+
+    @pytest.mark.usefixtures("here")
+    def test_a_clean_shutdown(self, app: Application) -> None:
+        before = set(threading.enumerate())
+        manager = app.manager("order:1")
+        tasks = {f"t_{n}": (bodies.Echo, {"andEvery": f"t_{n - 1}"}) for n in range(1, 5)}
+        configure(manager, t_0=(bodies.Echo, {"andEvery": "go"}), **tasks)
+        for _ in range(5):
+            manager.fire("go")
+        runner = app.runner()
+        runner.shutdown()
+        assert set(statuses(manager).values()) == {"finished"}
+        assert len(statuses(manager)) == 25, "what had begun is finished, cascades included"
+        # The one that keeps the interpreter alive until then ends with it.
+        left = {each.name for each in set(threading.enumerate()) - before} - {"triggers-exit"}
+        assert left == set()
+        runner.shutdown()
+
+    @pytest.mark.usefixtures("here")
+    def test_after_a_shutdown_nothing_is_lost(self, app: Application) -> None:
+        manager = app.manager("order:1")
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        app.runner().shutdown()
+        assert manager.fire("go").scheduled == ("t_a#0",)
+        assert statuses(manager) == {"t_a#0": "scheduled"}
+        due = app.store.next_due()
+        assert due is not None
+        assert due > 0, "the sweep of the next start will find it"

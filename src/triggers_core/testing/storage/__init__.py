@@ -1,0 +1,1 @@
+"""The promises of a storage, one module a theme; `StorageContract` puts them together."""

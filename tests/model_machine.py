@@ -59,7 +59,6 @@ class Comparison(RuleBasedStateMachine):
         self.model: dict[str, Session] = {}
         self.messages: list[tuple[str, str, str, int]] = []  # uid, generation, instance, attempt
         self.tries: list[tuple[str, str, str]] = []  # uid, instance, token
-        self.requests: list[str] = []
         self.opened = self.open()
         self.store = self.opened.__enter__()
 
@@ -112,10 +111,6 @@ class Comparison(RuleBasedStateMachine):
     def new(self, what: str) -> str:
         self.serial += 1
         return f"{what}{self.serial}"
-
-    def request(self) -> str:
-        self.requests.append(self.new("request"))
-        return self.requests[-1]
 
     def instances(self, *statuses: str) -> list[tuple[str, str]]:
         return [
@@ -319,9 +314,12 @@ class Comparison(RuleBasedStateMachine):
     # -- an operator ------------------------------------------------------------------------------
 
     @precondition(lambda self: self.instances("failed"))
-    @rule(index=some.picks, kwargs=some.replacements)
-    def replay_failed(self, index: int, kwargs: Dict | None) -> None:
-        self.replay(*pick(self.instances("failed"), index), kwargs, self.request())
+    @rule(index=some.picks, kwargs=some.replacements, sent=some.sent)
+    def replay_failed(self, index: int, kwargs: Dict | None, sent: int) -> None:
+        uid, name = pick(self.instances("failed"), index)
+        request = self.new("request")
+        for _ in range(sent):
+            self.replay(uid, name, kwargs, request)
 
     def replay(self, uid: str, name: str, kwargs: Dict | None, request: str) -> None:
         payload = None if kwargs is None else encoded(kwargs)
@@ -331,9 +329,12 @@ class Comparison(RuleBasedStateMachine):
             assert plan.outcome.replay.name == clone
 
     @precondition(lambda self: self.instances("failed"))
-    @rule(index=some.picks, cascade=st.booleans(), result=some.kwargs)
-    def skip_failed(self, index: int, cascade: bool, result: Dict) -> None:
-        self.skip(*pick(self.instances("failed"), index), cascade, result, self.request())
+    @rule(index=some.picks, cascade=st.booleans(), result=some.kwargs, sent=some.sent)
+    def skip_failed(self, index: int, cascade: bool, result: Dict, sent: int) -> None:
+        uid, name = pick(self.instances("failed"), index)
+        request = self.new("request")
+        for _ in range(sent):
+            self.skip(uid, name, cascade, result, request)
 
     def skip(self, uid: str, name: str, cascade: bool, result: Dict, request: str) -> None:
         command = commands.Skip(
@@ -346,9 +347,9 @@ class Comparison(RuleBasedStateMachine):
     def touch_any(self, index: int, action: str) -> None:
         uid, name = pick(self.instances(), index)
         if action == "replay":
-            self.replay(uid, name, {}, pick([*self.requests, self.request()], index))
+            self.replay(uid, name, {}, self.new("request"))
         elif action == "skip":
-            self.skip(uid, name, True, {}, pick([*self.requests, self.request()], index))
+            self.skip(uid, name, True, {}, self.new("request"))
         elif action == "fail":
             fail = commands.FailByHand(instance=name, reason="stuck")
             self.both(uid, fail, lambda s: s.fail_by_hand(name))

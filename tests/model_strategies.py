@@ -11,7 +11,7 @@ from triggers_core import payloads
 from triggers_core.limits import Limits
 from triggers_core.protocol import Rules
 
-MOST, DEEPEST = 10, 4  # instances of a task, cascades in a row: small, so that they are met, too
+MOST, DEEPEST = 10, 2  # instances of a task, cascades in a row: small, so that they are met, too
 RULES = Rules(limits=Limits(instances=MOST, cascade_depth=DEEPEST))
 
 UIDS = ("order:1", "order 2 / ü")
@@ -27,6 +27,7 @@ replacements = st.none() | st.sampled_from(({}, {"paid": {"x": 3}}))
 retries = st.fixed_dictionaries(
     {"cooldown": st.sampled_from((0.0, 30.0, 120.0)), "kwargs": replacements}
 )
+sent = st.sampled_from((1, 1, 2))  # a client library may send a request again
 picks = st.integers(min_value=0, max_value=30)  # counts back from the newest
 levels = st.sampled_from((0, logging.WARNING, logging.ERROR))
 fire_options = st.fixed_dictionaries(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from triggers_core.redaction import SECRET_KEYS, key_pattern, mask, mask_url
+from triggers_core.redaction import SECRET_KEYS, key_pattern, mask, mask_objects, mask_url
 
 URLS = [
     ("redis://:pw@host/0", "redis://:***@host/0"),
@@ -18,7 +18,24 @@ URLS = [
     ("host=db password='p w' user=me", "host=db password=*** user=me"),
     ("api-key = k1, x = 2", "api-key = ***, x = 2"),
     ("redis://:@host", "redis://:***@host"),
+    # Headers and printed data.
+    ("Authorization: Bearer abc, next", "Authorization: ***"),
+    ("curl -H 'authorization: Basic abc' -v", "curl -H 'authorization: ***' -v"),
+    ("Set-Cookie: a=b; Path=/\nx", "Set-Cookie: ***\nx"),
+    ("sent Bearer abcdefghijklmnop==", "sent Bearer ***"),
+    ("{'password': 'p w', 'x': 1}", "{'password': ***, 'x': 1}"),
+    ('{"api_key": "k", "x": 1}', '{"api_key": ***, "x": 1}'),
+    ("{'tokens': ['a', 'b'], 'x': 1}", "{'tokens': ***, 'x': 1}"),
+    (r"""Login(user='a', password='it\'s', n=1)""", "Login(user='a', password=***, n=1)"),
+    ("{b'cookie': b'a'}", "{b'cookie': ***}"),
+    ('secret="cut in its mid', "secret=***"),
+    ('ValueError("token=t")', 'ValueError("token=***")'),
+    ("AWS_SECRET_ACCESS_KEY=a/b+c", "AWS_SECRET_ACCESS_KEY=***"),
     # No secrets in these.
+    ("if token == other", "if token == other"),
+    ("Basic authentication failed", "Basic authentication failed"),
+    ("t_x.token: expected a text", "t_x.token: expected a text"),
+    ("the 'secret' is out", "the 'secret' is out"),
     ("redis://host:6379/0", "redis://host:6379/0"),
     ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
     ("http://host:8080/x?mail=a@b", "http://host:8080/x?mail=a@b"),
@@ -37,13 +54,13 @@ def test_mask_url(text: str, masked: str) -> None:
 KEYS = [
     *("password", "PASSWORD", "db_password", "passwd", "passphrase", "Authorization"),
     *("client_secret", "token", "accessToken", "api_key", "apiKey", "X-Api-Key", "private_key"),
-    "credentials",
+    *("credentials", "Cookie", "access_key", b"authorization"),
 ]
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_mask_by_key(key: str) -> None:
-    data = {"outer": [{key: ["anything"], "other": 1}]}
+def test_mask_by_key(key: str | bytes) -> None:
+    data: dict[str, Any] = {"outer": [{key: ["anything"], "other": 1}]}
     assert mask(data) == {"outer": [{key: "***", "other": 1}]}
     assert data["outer"][0][key] == ["anything"], "a copy"
 
@@ -73,3 +90,40 @@ def test_mask_ends_on_circles() -> None:
     circle: dict[str, Any] = {"password": "pw"}
     circle["self"] = circle
     assert "pw" not in repr(mask(circle))
+
+
+def test_mask_objects_shows_objects_with_secrets_as_text() -> None:
+    harmless, error = object(), ValueError("token=t")
+    shown = mask_objects({"a": harmless, "b": [error], "c": b"token=t", "d": {"token=t"}, "n": 1})
+    assert shown == {
+        "a": harmless,
+        "b": ["ValueError('token=***')"],
+        "c": "b'token=***'",
+        "d": "{'token=***'}",
+        "n": 1,
+    }
+    assert mask({"b": error}) == {"b": error}, "plain data only"
+
+
+class TalksDifferently:
+    def __repr__(self) -> str:
+        return "<a login>"
+
+    def __str__(self) -> str:
+        return "token=t"
+
+
+class Speechless:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_mask_objects_looks_at_both_texts_and_survives_broken_ones() -> None:
+    assert mask_objects([TalksDifferently()]) == ["<a login>"]
+    assert "Speechless object" in mask_objects([Speechless()])[0]
+
+
+def test_other_patterns_hold_in_texts_too() -> None:
+    pattern = key_pattern([*SECRET_KEYS, r"\biban\b"])
+    assert mask({"text": "iban=DE00 token=t"}, pattern) == {"text": "iban=*** token=***"}
+    assert mask_url("iban=DE00") == "iban=DE00"

@@ -71,6 +71,7 @@ def test_a_worker_that_lost_its_lease_hears_of_it(
         "order:1: this attempt no longer holds t_a#0, which is failed, attempt 1; its outcome is"
         " dropped",
     ]
+    assert gate.leases_lost == [True]
     assert statuses(manager) == {"t_a#0": "failed"}
     assert manager.storage["t_a#0"].metadata["error"]["message"] == "it takes too long"
 

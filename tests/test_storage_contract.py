@@ -11,7 +11,7 @@ import pytest
 from triggers_core.storages.base import Clock, Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
-from triggers_core.testing import StorageContract
+from triggers_core.testing import StorageContract, VirtualClock
 
 
 class TestMemory(StorageContract):
@@ -36,3 +36,31 @@ class TestSqlite(StorageContract):
             return SqliteStore(store.file.path, clock=store.clock)
 
         return reopen
+
+
+class TestTheSuite:
+    """The contract as something to derive from."""
+
+    def test_only_subclasses_named_test_are_collected(self) -> None:
+        class Base(StorageContract): ...
+
+        class TestDerived(Base): ...
+
+        collected = [each.__test__ for each in (StorageContract, Base, TestDerived)]
+        assert collected == [False, False, True]
+
+    def test_replacing_a_promise_is_noticed(self) -> None:
+        class TestCheating(StorageContract):
+            def test_one_owner_at_a_time_holds_a_lease(self, *_: object) -> None: ...
+
+            def test_of_its_own(self) -> None: ...
+
+        with pytest.raises(AssertionError, match="promises of its contract: test_one_owner_at"):
+            TestCheating().test_no_promise_is_overridden()
+
+    def test_a_clock_only_goes_forward(self) -> None:
+        clock = VirtualClock(100)
+        clock.advance(0.5)
+        with pytest.raises(ValueError, match="only goes forward"):
+            clock.advance(-1)
+        assert clock() == 100.5

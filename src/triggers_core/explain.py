@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from triggers_core.records import Event, Header, Instance, SessionState, Status
 from triggers_core.storages.session import SessionStorage
 
 _SHOWN = 5  # instances described one by one; the rest is counted
+_DAY = 86_400  # seconds
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
             lines += ["", f"{task.name}: {task.rule}", f"  {task.why}"]
             lines += [f"  - {each.name}: {each.why}" for each in task.instances]
             if task.left_out:
-                lines.append(f"  - and {task.left_out:,} more that have ended")
+                lines.append(f"  - and {task.left_out:,} more")
         return "\n".join(lines)
 
 
@@ -89,20 +90,12 @@ def explain(storage: SessionStorage, task_name: str | None = None) -> Explanatio
             f"{storage.uid}: the session has no task {task_name!r}{did_you_mean(task_name, tasks)}"
         )
     chosen = list(tasks.values()) if task_name is None else [tasks[task_name]]
-    events = {}
-    numbers = set(header.latest.values())
     found = {task.name: storage.store.instances(storage.uid, task=task.name) for task in chosen}
-    for instances in found.values():
-        for instance in instances:
-            for seen in (instance.taken, instance.noted):
-                numbers.update(number for each in seen.values() for number in each)
-            numbers.update({instance.scheduled_by, instance.result} - {-1})
-    if numbers:
-        events = {event.number: event for event in storage.store.events(storage.uid)}
-    words = _Words(header, slice.now, events)
+    events = {event.number: event for event in storage.store.events(storage.uid)}
+    words = _Words(header, slice.now, events, tasks)
     return Explanation(
         uid=storage.uid,
-        state=words.session(tasks),
+        state=words.session(),
         tasks=[words.task(task, found[task.name]) for task in chosen],
     )
 
@@ -111,23 +104,27 @@ def rule_of(task: Task) -> str:
     """A task's configuration as a sentence."""
     parts = []
     if task.after:
-        parts.append(f"after {_list(task.after)}")
+        parts.append(f"after {names(task.after)}")
     if task.and_every:
-        parts.append(f"and every {task.and_every}" if parts else f"every {task.and_every}")
+        parts.append(f"{'and ' if parts else ''}every {names([task.and_every])}")
     if task.unless:
-        parts.append(f"unless {_list(task.unless)}")
+        parts.append(f"unless {names(task.unless)}")
     return f"{', '.join(parts)}, run {task.run}"
 
 
 class _Words:
-    def __init__(self, header: Header, now: float, events: dict[int, Event]) -> None:
-        self.header, self.now, self.events = header, now, events
+    def __init__(
+        self, header: Header, now: float, events: Mapping[int, Event], tasks: Mapping[str, Task]
+    ) -> None:
+        self.header, self.now, self.events, self.tasks = header, now, events, tasks
 
-    def session(self, tasks: Iterable[str]) -> str:
+    def session(self) -> str:
         header = self.header
-        facts = [f"{_count(header.events, 'event')} recorded"]
+        facts = [count(header.events, "event")]
+        if header.state is SessionState.CLOSED:
+            facts.insert(0, "closed to further events")
         if not header.config:
-            facts.append("no configuration yet: events are kept and applied by the first one")
+            facts.append("no configuration yet (the first one applies what is recorded)")
         for status, word in (
             (Status.FAILED, "failed"),
             (Status.RUNNING, "running"),
@@ -135,12 +132,12 @@ class _Words:
             (Status.UNSTARTED, "waiting"),
         ):
             if amount := header.total(status):
-                facts.append(f"{_count(amount, 'instance')} {word}")
+                facts.append(f"{count(amount, 'instance')} {word}")
         if header.waiting_since is not None:
-            facts.append(f"waiting for events since {self._since(header.waiting_since)}")
-        if header.state is SessionState.CLOSED:
-            facts.append("closed: it accepts no more events")
-        return "; ".join(facts) + "."
+            facts.append(f"nothing under way {self._since(header.waiting_since)}")
+        return f"{', '.join(facts)}."
+
+    # -- tasks --------------------------------------------------------------------------------
 
     def task(self, task: Task, instances: Sequence[Instance]) -> TaskExplained:
         open_first = sorted(instances, key=lambda each: (each.resolved, each.number))
@@ -149,35 +146,60 @@ class _Words:
             for index, each in enumerate(open_first)
             if index < _SHOWN or (not each.resolved and index < 4 * _SHOWN)
         ]
-        missing = sorted(task.required.wants(instances[-1].taken)) if instances else []
-        if not instances:
+        if instances:
+            missing = sorted(task.required.wants(instances[-1].taken))
+        else:
             missing = sorted(task.required.triggers - self.header.latest.keys())
         return TaskExplained(
             name=task.name,
             rule=rule_of(task),
-            why=self._summary(task, instances, missing),
+            why=self._summary(task, instances) if instances else self._not_begun(task, missing),
             waits_for=missing,
             instances=[self.instance(task, each) for each in sorted(shown, key=_number)],
             left_out=len(instances) - len(shown),
         )
 
-    def _summary(self, task: Task, instances: Sequence[Instance], missing: list[str]) -> str:
-        if not instances:
-            waits = [
-                f"{trigger}, which {'fired before this task was configured' if fired else 'has not fired yet'}"
-                for trigger in sorted(task.required.triggers)
-                for fired in [trigger in self.header.latest]
-            ]
-            return f"It has not started. It waits for {_list(waits)}."
+    def _summary(self, task: Task, instances: Sequence[Instance]) -> str:
         counts = [
             f"{amount:,} {status.value}"
             for status in Status
             if (amount := self.header.count(task.name, status))
         ]
-        text = f"{_count(len(instances), 'instance')}: {', '.join(counts)}."
-        if not task.and_every and len(instances) == 1:
-            text += " It runs once: it names no andEvery."
-        return text
+        if len(instances) > 1:
+            return f"{count(len(instances), 'instance')}: {', '.join(counts)}."
+        text = f"1 instance, {instances[0].status.value}."
+        return text if task.and_every else f"{text} It runs once: it names no andEvery."
+
+    def _not_begun(self, task: Task, missing: Sequence[str]) -> str:
+        """Why a task has no instance. Configurations but the first look at no past events."""
+        past = sorted(task.required.triggers & self.header.latest.keys())
+        fired = f"{names(past)} fired before the task was configured"
+        if not missing:
+            again = "it" if len(past) == 1 else "one of them"
+            return f"It has not begun: {fired}. It begins when {again} fires again."
+        text = f"It has not begun: it waits for {self._awaited(missing)}."
+        return f"{text} ({fired}, and will count.)" if past else text
+
+    def _awaited(self, triggers: Iterable[str]) -> str:
+        """What is waited for, and where it stands if it is a task itself."""
+        return listed([f"{names([each])}{self._standing(each)}" for each in triggers])
+
+    def _standing(self, trigger: str) -> str:
+        if trigger not in self.tasks or trigger in self.header.latest:
+            return ""
+        for status, words in (
+            (Status.FAILED, "which failed"),
+            (Status.RUNNING, "which is running"),
+            (Status.SCHEDULED, "which is scheduled"),
+            (Status.UNSTARTED, "which waits, too"),
+            (Status.ABANDONED, "which was abandoned"),
+            (Status.SKIPPED, "which was skipped without a cascade"),
+        ):
+            if self.header.count(trigger, status):
+                return f" ({words})"
+        return " (which has not begun)"
+
+    # -- instances ----------------------------------------------------------------------------
 
     def instance(self, task: Task, instance: Instance) -> InstanceExplained:
         waits = sorted(task.required.wants(instance.taken))
@@ -192,58 +214,66 @@ class _Words:
 
     def _why(self, task: Task, instance: Instance, waits: list[str]) -> str:
         status = instance.status
-        has = _list(
-            [
-                f"{seen.trigger} (since {self._since(seen.at)})"
-                for seen in self._seen(instance.taken)
-            ]
-        )
+        ended = self._at(instance.ended_at or self.now)
         if status is Status.UNSTARTED and instance.not_before is not None:
             return (
-                f"held back for a retry until {_clock(instance.not_before)}"
-                f" ({_duration(instance.not_before - self.now)} from now);"
-                f" retry {instance.retries} of {instance.parent}."
+                f"held back for a retry, which comes in {duration(instance.not_before - self.now)};"
+                f" retry {instance.retries}, of {instance.parent}."
             )
         if status is Status.UNSTARTED:
-            text = f"waits for {_list(waits)}."
-            return f"has {has}; {text}" if has else text
+            return self._waiting(task, instance, waits)
         if status is Status.ABANDONED:
-            noted = _list(
-                [f"{seen.trigger} ({self._since(seen.at)})" for seen in self._seen(instance.noted)]
-            )
-            return f"abandoned, because {noted} fired before it could run."
+            noted = self._seen(instance.noted)
+            fired = [f"{names([each.trigger])} fired {self._at(each.at)}" for each in noted]
+            return f"abandoned: {listed(fired)}, before it could run."
         if status is Status.SCHEDULED:
-            text = f"scheduled for attempt {instance.attempt}; no worker has claimed it yet"
-            if instance.redispatches:
-                times = _count(instance.redispatches, "time")
-                text += f", though it was dispatched again {times}: is a worker running?"
-            return text.rstrip(".?") + ("?" if text.endswith("?") else ".")
+            return self._scheduled(instance)
         if status is Status.RUNNING:
+            lease = (instance.lease_until or self.now) - self.now
+            held = f"its lease ends in {duration(lease)}"
+            if lease < 0:
+                held = f"its lease ran out {duration(-lease)} ago: its worker may be gone"
             started = self._since(instance.started_at or self.now)
-            lease = instance.lease_until or self.now
-            held = (
-                f"its lease ends in {_duration(lease - self.now)}"
-                if lease > self.now
-                else f"its lease ran out {_duration(self.now - lease)} ago, so its worker may be gone"
-            )
-            return f"running since {started}, attempt {instance.attempt}; {held}."
+            return f"running {started}, attempt {instance.attempt}; {held}."
         if status is Status.FINISHED:
-            return f"finished {self._since(instance.ended_at or self.now)}."
-        error = read_metadata(instance).get("error")
-        reason = ""
-        if isinstance(error, dict):
-            reason = f": {error.get('type', 'error')}: {error.get('message', '')}"
+            return f"finished {ended}."
+        error = _error_of(instance)
         if status is Status.FAILED:
             tries = ""
             if instance.retries:
-                tries = f" after {_count(instance.retries, 'retry', 'retries')}"
-            return (
-                f"failed {self._since(instance.ended_at or self.now)}{tries}{reason}."
-                " Replay it, or skip it."
-            )
+                tries = f" after {count(instance.retries, 'retry', 'retries')}"
+            return f"failed{tries} {ended}{error}. Replay it, or skip it."
         if status is Status.REPLAYED:
-            return f"failed{reason}, and was replayed as {instance.replayed_as}."
-        return f"skipped {self._since(instance.ended_at or self.now)}{reason}."
+            return f"failed{error}; replayed as {instance.replayed_as}, {ended}."
+        return f"skipped {ended}{error}."
+
+    def _waiting(self, task: Task, instance: Instance, waits: list[str]) -> str:
+        text = f"waits for {self._awaited(waits)}"
+        has = self._seen(instance.taken)
+        if has:
+            since = [f"{names([each.trigger])}, {self._since(each.at)}" for each in has]
+            text += f"; has {'; '.join(since)}"
+        noted = self._seen(instance.noted)
+        if noted:
+            left = names(sorted(task.abandoned_by.wants(instance.noted)))
+            fired = names([seen.trigger for seen in noted])
+            text += f". {fired} of its unless fired: it is called off once {left} fires, too"
+        past = [trigger for trigger in waits if trigger in self.header.latest]
+        if past:
+            text += f". {names(past)} fired before the task waited for it, and must fire again"
+        return f"{text}."
+
+    def _scheduled(self, instance: Instance) -> str:
+        ready = instance.created_at
+        if not instance.parent and instance.scheduled_by in self.events:
+            ready = self.events[instance.scheduled_by].at
+        text = f"scheduled {self._since(ready)}"
+        if instance.attempt > 1:
+            text = f"scheduled for attempt {instance.attempt}, after its worker was lost"
+        if not instance.redispatches:
+            return f"{text}; no worker has claimed it yet."
+        times = count(instance.redispatches, "time")
+        return f"{text}; dispatched again {times}, and no worker claimed it. Is one running?"
 
     def _seen(self, seen: dict[str, list[int]]) -> list[Seen]:
         return [
@@ -252,30 +282,58 @@ class _Words:
             if number in self.events
         ]
 
+    def _at(self, at: float) -> str:
+        return f"{clock(at, self.now)} ({duration(self.now - at)} ago)"
+
     def _since(self, at: float) -> str:
-        return f"{_clock(at)}, {_duration(self.now - at)} ago"
+        return f"since {clock(at, self.now)} ({duration(self.now - at)})"
+
+
+def _error_of(instance: Instance) -> str:
+    error = read_metadata(instance).get("error")
+    if not isinstance(error, dict):
+        return ""
+    lines = str(error.get("message", "")).strip().splitlines() or [""]
+    message = lines[0] if len(lines) == 1 else f"{lines[0]} …"
+    return f": {error.get('type', 'error')}: {message}".rstrip(": .")
 
 
 def _number(instance: Instance) -> int:
     return instance.number
 
 
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+# -- words, also for other texts of this kind ------------------------------------------------------
 
 
-def _duration(seconds: float) -> str:
+def clock(at: float, now: float) -> str:
+    """A moment in UTC: the time of day within a day, else the date.
+
+    :param at: seconds since 1970, as `now`.
+    """
+    form = "%H:%M:%S UTC" if abs(now - at) < _DAY else "%Y-%m-%d"
+    return datetime.fromtimestamp(at, UTC).strftime(form)
+
+
+def duration(seconds: float) -> str:
+    """A duration in its largest unit, such as ``3 hours``; negative ones count as none."""
     seconds = max(0.0, seconds)
-    for unit, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+    for unit, name in ((_DAY, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= unit:
-            return _count(int(seconds // unit), name)
-    return _count(int(seconds), "second")
+            return count(int(seconds // unit), name)
+    return count(int(seconds), "second")
 
 
-def _count(amount: int, word: str, plural: str = "") -> str:
+def count(amount: int, word: str, plural: str = "") -> str:
+    """A number with its noun, such as ``1,234 events``."""
     return f"{amount:,} {word if amount == 1 else plural or word + 's'}"
 
 
-def _list(items: Sequence[str]) -> str:
+def names(items: Iterable[str]) -> str:
+    """Names as a list in a sentence; those with blanks in quotes, to be seen as one."""
+    return listed([f"'{each}'" if " " in each else each for each in items])
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items as a list in a sentence: ``a, b and c``."""
     *most, last = items or [""]
     return f"{', '.join(most)} and {last}" if most else last

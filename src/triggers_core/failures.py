@@ -30,15 +30,30 @@ def describe_error(error: BaseException, limits: Limits | None = None) -> dict[s
     room = (limits or Limits()).record_bytes
     described: dict[str, Any] = {
         "type": _type_name(error),
-        "message": _cut(mask_url(_text(error)), room // 8),
+        "message": _cut(message_of(error), room // 8),
     }
-    lines = _traceback(error)
-    if lines:
-        described["traceback"] = _cut(mask_url("".join(lines)), room // 4)
+    if error.__traceback__ is not None:
+        described["traceback"] = traceback_of(error, room // 4)
     context = context_of(error)
     if context:
-        described["context"] = payloads.decode(payloads.encode_leniently(mask(context), room // 4))
+        # Objects become text on the way, and that may show secrets too.
+        plain = payloads.decode(payloads.encode_leniently(mask(context), room // 4))
+        described["context"] = mask(plain)
     return described
+
+
+def message_of(error: BaseException) -> str:
+    """An error's message, secrets masked; never raises."""
+    return mask_url(_text(error))
+
+
+def traceback_of(error: BaseException, size: int | None = None) -> str:
+    """An error's traceback as text: no local variables, secrets masked.
+
+    :param size: characters to keep at most, from both ends; None keeps all.
+    """
+    text = mask_url("".join(_traceback(error)).rstrip("\n"))
+    return text if size is None else _cut(text, size)
 
 
 def read_metadata(instance: Instance) -> dict[str, Any]:
@@ -70,8 +85,6 @@ def _text(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> list[str]:
-    if error.__traceback__ is None:
-        return []
     try:
         return traceback.format_exception(error)
     except Exception:  # a broken __str__ somewhere in the chain

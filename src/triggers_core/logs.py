@@ -1,23 +1,40 @@
 """Logging of attempts with the standard library: who speaks, how loud it got, errors once.
 
-Plugins may answer `get_logger_context` with another logger; this is the core's own answer.
+Plugins may answer `get_logger_context` with another logger; this is the core's own answer. What it
+emits is masked as `triggers_core.redaction` does it: fields, messages and tracebacks. Records hold
+a traceback as text (`exc_text`), never the exception itself: a handler that formats that would show
+what was masked. For error trackers there is the hook `task_failed`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 from triggers_core.exceptions import context_of
-from triggers_core.redaction import mask
+from triggers_core.failures import message_of, traceback_of
+from triggers_core.redaction import mask, mask_objects, mask_url
+from triggers_core.tasks import RetryRequested, SkipRequested
 
 if TYPE_CHECKING:
     from triggers_core.tasks import TaskContext
 
-_LOGGED = "__triggers_logged__"
+logger = logging.getLogger(__name__)
+
+FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)
+"""What ends an attempt as failed when a body raises it."""
+
+TRACEBACK_SIZE: Final = 16_384
+"""Characters of a traceback in a log: as many as `Limits.record_bytes` has by default."""
+
+_LOGGED: Final = "__triggers_logged__"
+_RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 fields: ContextVar[Mapping[str, Any]] = ContextVar("triggers_log_fields")
 """The fields of the attempt that runs in this context; see `FieldsFilter`."""
@@ -50,12 +67,15 @@ class FieldsFilter(logging.Filter):
 
 
 class AttemptLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that adds the attempt's fields and notes the highest level emitted."""
+    """A logger that adds the attempt's fields, masks secrets and notes the highest level emitted.
+
+    Messages are formatted at once, because only the whole text shows what has to be masked.
+    """
 
     def __init__(
         self, logger: logging.Logger, context: TaskContext, extra: Mapping[str, Any]
     ) -> None:
-        super().__init__(logger, mask(dict(extra)))
+        super().__init__(logger, _as_attributes(mask_objects(dict(extra))))
         self._context = context
 
     @classmethod
@@ -72,46 +92,111 @@ class AttemptLogger(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **mask(dict(kwargs.get("extra") or {}))}
+        extra = _as_attributes(mask_objects(dict(kwargs.get("extra") or {})))
+        kwargs["extra"] = {**(self.extra or {}), **extra}
         instance = self._context.instance
         return f"[{instance.uid} {instance.name}] {msg}", kwargs
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        if self.isEnabledFor(level):
-            note_level(self._context, level)
-            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
-            super().log(level, msg, *args, **kwargs)
+        if not self.isEnabledFor(level):
+            return
+        note_level(self._context, level)
+        text, kwargs = self.process(_formatted(msg, args), dict(kwargs))  # type: ignore[assignment]
+        error = error_in(kwargs.pop("exc_info", None))
+        shown = "" if error is None else traceback_of(error, TRACEBACK_SIZE)
+        if error is not None and level >= logging.ERROR:
+            mark_logged(self._context, error)
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        if isinstance(self.logger, logging.Logger):
+            self._emit(level, text, shown, **kwargs)
+        else:  # an adapter: its own fields join ours
+            self.logger.log(level, "%s", f"{text}\n{shown}" if shown else text, **kwargs)
+
+    def _emit(
+        self,
+        level: int,
+        text: str,
+        shown: str,
+        extra: dict[str, Any],
+        stacklevel: int,
+        stack_info: bool = False,
+    ) -> None:
+        target = self.logger
+        # Of the base class: others override it to look past wrappers of their own (structlog).
+        caller = logging.Logger.findCaller(target, stack_info, stacklevel + 1)
+        path, line, function, stack = caller
+        record = target.makeRecord(
+            target.name, level, path, line, text, (), None, function, extra, stack
+        )
+        record.exc_text = shown or None
+        target.handle(record)
 
 
-@contextmanager
 def stdlib_logger_context(
     context: TaskContext, logger: logging.Logger | None, extra: Mapping[str, Any]
-) -> Iterator[AttemptLogger]:
+) -> AbstractContextManager[AttemptLogger]:
     """The core's answer to the hook `get_logger_context`."""
-    adapter = AttemptLogger.of(context, logger, extra)
-    token = fields.set(adapter.extra or {})
+    return _LoggerContext(context, AttemptLogger.of(context, logger, extra))
+
+
+class _LoggerContext(AbstractContextManager[AttemptLogger]):
+    # A class: the context managers of `contextlib` fail on exceptions that refuse attributes.
+
+    def __init__(self, context: TaskContext, logger: AttemptLogger) -> None:
+        self._context, self._logger = context, logger
+
+    def __enter__(self) -> AttemptLogger:
+        self._token = fields.set(self._logger.extra or {})
+        return self._logger
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, FAILURES):
+                log_error_once(self._logger, self._context, error)
+        finally:
+            fields.reset(self._token)
+
+
+def log_failure(context: TaskContext, error: BaseException) -> None:
+    """Log the error that ended an attempt, unless a logger context has done that.
+
+    It goes through the logger that a body would get: a plugin's, if one provides it.
+    """
+    if was_logged(context, error):
+        return
     try:
-        yield adapter
-    except Exception as error:
-        log_error_once(adapter, context, error)
-        raise
-    finally:
-        fields.reset(token)
+        provided = context.get_logger_context()
+        provided.__enter__()
+        # As if it left the block; `raise` would make this function a part of its traceback.
+        provided.__exit__(type(error), error, error.__traceback__)
+    except FAILURES as problem:
+        if problem is not error and not was_logged(context, error):
+            shown = traceback_of(problem, TRACEBACK_SIZE)
+            logger.error("the logger of %s failed:\n%s", context.instance.name, shown)
+    log_error_once(AttemptLogger.of(context), context, error)  # for loggers that log no errors
 
 
 def log_error_once(logger: Any, context: TaskContext, error: BaseException) -> None:
-    """Log an exception with its attached context, unless that has been done."""
-    if was_logged(error):
+    """Log an exception with its attached context, unless that has been done in this attempt."""
+    if was_logged(context, error) or is_request(error):
         return
-    mark_logged(error)
+    mark_logged(context, error)
     note_level(context, logging.ERROR)
     data = mask(context_of(error))
+    message = message_of(error)
     logger.error(
         "failed: %s: %s",
         type(error).__name__,
-        f"{error} {data}" if data else error,
+        f"{message} {data}" if data else message,
         exc_info=error,
     )
+
+
+def is_request(error: BaseException) -> bool:
+    """Whether it is no failure, but how a body asks for a retry or a skip."""
+    return isinstance(error, RetryRequested | SkipRequested)
 
 
 def note_level(context: TaskContext, level: int) -> None:
@@ -119,11 +204,46 @@ def note_level(context: TaskContext, level: int) -> None:
     context.log_level = max(context.log_level, level)
 
 
-def was_logged(error: BaseException) -> bool:
-    """Whether a logger context has logged this exception."""
-    return bool(getattr(error, _LOGGED, False))
+def was_logged(context: TaskContext, error: BaseException) -> bool:
+    """Whether a logger of this attempt has logged this exception."""
+    return bool(vars(error).get(_LOGGED) == _attempt(context))
 
 
-def mark_logged(error: BaseException) -> None:
-    """Note that an exception has been logged."""
-    setattr(error, _LOGGED, True)
+def mark_logged(context: TaskContext, error: BaseException) -> None:
+    """Note that an exception has been logged in this attempt; another one may raise it again."""
+    # Some exceptions refuse attributes, such as frozen dataclasses. None can refuse this.
+    BaseException.__setattr__(error, _LOGGED, _attempt(context))
+
+
+def _attempt(context: TaskContext) -> tuple[str, str, str]:
+    instance = context.instance
+    return instance.uid, instance.name, instance.record.token
+
+
+def _formatted(msg: object, args: tuple[Any, ...]) -> str:
+    """The message as `logging` would format it, masked; arguments that do not fit follow it."""
+    text = str(msg)
+    if args:
+        shown = tuple(mask_objects(list(args)))
+        # `logging` takes a single mapping as the source of named fields.
+        values = shown[0] if len(shown) == 1 and isinstance(shown[0], Mapping) else shown
+        try:
+            text = text % values
+        except Exception:
+            text = f"{text} {shown!r}"
+    return mask_url(text)
+
+
+def _as_attributes(extra: Mapping[Any, Any]) -> dict[str, Any]:
+    """Fields for a record, renamed where they would overwrite what it is made of."""
+    named = ((str(key), value) for key, value in extra.items())
+    return {f"{key}_" if key in _RESERVED else key: value for key, value in named}
+
+
+def error_in(exc_info: Any) -> BaseException | None:
+    """The exception that a log call's `exc_info` stands for."""
+    if isinstance(exc_info, tuple):
+        exc_info = exc_info[1]
+    elif exc_info and not isinstance(exc_info, BaseException):
+        exc_info = sys.exception()
+    return exc_info or None

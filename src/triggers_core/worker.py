@@ -22,9 +22,9 @@ from triggers_core.exceptions import (
     StaleMessage,
     StorageError,
 )
-from triggers_core.failures import describe_error
+from triggers_core.failures import describe_error, message_of
 from triggers_core.heartbeats import Heartbeats, Lease
-from triggers_core.logs import AttemptLogger, log_error_once, mark_logged
+from triggers_core.logs import log_failure
 from triggers_core.messages import Message
 from triggers_core.storages.session import TaskInstance
 from triggers_core.tasks import RetryRequested, SkipRequested, TaskContext, TriggerTask
@@ -39,6 +39,9 @@ _FINISH_TRIES = (
     0.5,
     2.0,
 )  # seconds between tries to store an outcome; then the lease decides
+
+# A body that calls `sys.exit` or awaits something cancelled has failed; its worker goes on.
+_BREAKS_OUT = (SystemExit, asyncio.CancelledError)
 
 
 def run_message(manager: TriggerManager, message: Message, heartbeats: Heartbeats) -> Ended | None:
@@ -118,7 +121,7 @@ def _run_body(
         return SkipRunning(
             instance=name, token=token, metadata=dict(skip.metadata), log_level=context.log_level
         )
-    except Exception as error:
+    except (Exception, *_BREAKS_OUT) as error:
         return _failure(manager, context, token, error)
     return Finish(
         instance=name,
@@ -153,7 +156,7 @@ def _encoded_result(manager: TriggerManager, context: TaskContext, result: Any) 
 
 
 def _failure(
-    manager: TriggerManager, context: TaskContext, token: str, error: Exception
+    manager: TriggerManager, context: TaskContext, token: str, error: BaseException
 ) -> Outcome:
     limits = manager.app.rules.limits
     retry: Retry | None = None
@@ -167,10 +170,10 @@ def _failure(
     else:
         retry = manager.app.plugins.task_failed(context, error)
     if retry is None:
-        log_error_once(AttemptLogger.of(context), context, reason)
+        log_failure(context, reason)
     else:
-        logger.info("%s %s: %s: retrying", manager.uid, context.instance.name, reason)
-        mark_logged(reason)
+        name, message = context.instance.name, message_of(reason)
+        logger.info("%s %s: %s: retrying in %g s", manager.uid, name, message, retry.cooldown)
     return Fail(
         instance=context.instance.name,
         token=token,

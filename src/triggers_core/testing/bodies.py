@@ -159,6 +159,8 @@ class Gate:
 
     def __init__(self, name: str) -> None:
         self.inside = self.most = 0
+        self.leases_lost: list[bool] = []
+        """What `context.lease_lost` told each body behind the gate."""
         self._open = False
         self._changed = threading.Condition()
         Gate.gates[name] = self
@@ -191,7 +193,8 @@ class Gate:
 class Gated(Body):
     """Waits at the gate that its kwargs name."""
 
-    def act(self, context: TaskContext) -> dict[str, bool]:
+    def act(self, context: TaskContext) -> None:
         (kwargs,) = context.trigger_kwargs.values()
-        Gate.gates[kwargs["gate"]].pass_through()
-        return {"lease_lost": context.lease_lost}
+        gate = Gate.gates[kwargs["gate"]]
+        gate.pass_through()
+        gate.leases_lost.append(context.lease_lost)

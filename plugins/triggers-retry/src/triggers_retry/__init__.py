@@ -1,0 +1,1 @@
+"""Retries of failed instances, as a directive of the task's configuration."""

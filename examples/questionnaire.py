@@ -78,7 +78,7 @@ def write_to_crm(context: TaskContext, what: str) -> None:
 
 
 def set_up(folder: str) -> None:
-    # A minute each by default. Short here, so that you need not wait to see a killed worker replaced.
+    # A minute each by default; short here, for you wait to see a killed worker replaced.
     configure(
         TRIGGER_STORAGE_OPTIONS={"path": f"{folder}/triggers.db"},
         TRIGGER_TIMING={"lease": 1.5, "heartbeat": 0.3, "redispatch_after": 1.5, "sweep": 0.3},
@@ -131,7 +131,8 @@ class Web:
         )
 
     def request(self, *request: object, wait_for: str) -> None:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         while wait_for not in (line := self.process.stdout.readline()):
@@ -236,9 +237,8 @@ def main() -> None:
         configure(TRIGGER_RUNNER_OPTIONS={"sweep": False})  # this process only looks on
         notes, sent = play(folder)
         timeline(notes)
-        print(
-            f"\nWhy did Bob's browser metadata not run?\n{get_trigger_manager(BOB).explain('t_fetchBrowserMetadata')}"
-        )
+        why = get_trigger_manager(BOB).explain("t_fetchBrowserMetadata")
+        print(f"\nWhy was Bob's browser metadata not fetched?\n\n{why}")
         sys.exit(None if check(folder, sent) else "the check failed")
 
 

@@ -73,9 +73,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             "run": self.run,
             "using": self.using,
             "extra": self.extra,
-            **self.directives,
         }
-        return {key: value for key, value in written.items() if value or key == "after"}
+        given = {key: value for key, value in written.items() if value or key == "after"}
+        return {**given, **self.directives}
 
 
 class Configuration:

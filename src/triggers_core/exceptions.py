@@ -188,7 +188,8 @@ def with_context(error: E, context: Mapping[str, Any]) -> E:
         raise with_context(ValueError("no such subject"), {"subject": subject_id})
     """
     attached = {**context_of(error), **{str(key): value for key, value in context.items()}}
-    setattr(error, _CONTEXT_ATTRIBUTE, attached)
+    # Past a __setattr__ of the error's own: frozen dataclasses refuse every attribute.
+    BaseException.__setattr__(error, _CONTEXT_ATTRIBUTE, attached)
     return error
 
 

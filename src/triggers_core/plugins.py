@@ -12,6 +12,7 @@ from triggers_core.attempts import Retry
 from triggers_core.configuration import Configuration, Directive, did_you_mean
 from triggers_core.directives import collect_directives
 from triggers_core.exceptions import PluginError
+from triggers_core.failures import traceback_of
 from triggers_core.pending_event import PendingEvent
 from triggers_core.plugin_checks import HOOKS, find_implementations
 from triggers_core.plugin_infos import PluginInfo, infos_of, not_loaded
@@ -270,8 +271,12 @@ class Plugins:
         for plugin, call in self._calls[hook]:
             try:
                 answer = call(*arguments)
-            except Exception:
-                logger.exception("plugin %r: its %s failed; counts as no answer", plugin, hook)
+            except Exception as error:
+                # Masked, for it may show the error of a body as what it came from.
+                problem = traceback_of(error)
+                logger.error(
+                    "plugin %r: its %s failed; counts as no answer\n%s", plugin, hook, problem
+                )
                 continue
             if isinstance(answer, expected):
                 return answer

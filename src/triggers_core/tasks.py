@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from logging import Logger
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 import msgspec
 
@@ -31,6 +31,9 @@ T = TypeVar("T")
 Result = Mapping[str, Any] | None
 """What a body may return: the kwargs of its cascade."""
 Body = Callable[["TaskContext"], Any]
+
+LONGEST_COOLDOWN: Final = 10 * 366 * 86_400
+"""Seconds; longer ones are slips of a unit, and dates soon cannot show them."""
 
 
 class RetryRequested(TriggersError):
@@ -160,8 +163,11 @@ class TaskContext:
                 + (f"; the last error: {exc}" if exc else "")
             ) from exc
         seconds = cooldown.total_seconds() if isinstance(cooldown, timedelta) else cooldown or 0.0
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(f"cooldown: expected seconds from 0 on, got {cooldown!r}")
+        if not 0 <= seconds <= LONGEST_COOLDOWN:
+            raise ValueError(
+                f"cooldown: expected 0 to {LONGEST_COOLDOWN:,} seconds (ten years),"
+                f" got {cooldown!r}"
+            )
         return RetryRequested(exc, float(seconds), replacement_kwargs)
 
     def skip(self, metadata: Mapping[str, Any] | None = None) -> SkipRequested:

@@ -1,0 +1,6 @@
+"""The storage `redis` of Triggers: sessions in Redis or Valkey, shared by many machines."""
+
+from triggers_redis.storage import RedisStorage
+from triggers_redis.store import RedisStore
+
+__all__ = ["RedisStorage", "RedisStore"]

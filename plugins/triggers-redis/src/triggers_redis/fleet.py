@@ -1,0 +1,210 @@
+"""What a store says about all of its sessions: due, failed, waiting, all of them, page by page.
+
+Every listing is an index in parts, by shard and by bucket; parts are read together and merged here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from triggers_core.records import Header
+from triggers_core.storages.base import (
+    Due,
+    SessionSummary,
+    Store,
+    fleet_order,
+    prunable,
+    summarise,
+)
+from triggers_redis.keys import BUCKETS, DUE, Names, SessionKeys
+from triggers_redis.resp import packed
+from triggers_redis.scripts import DELETE, HEADS, LEASE, LIST_DUE, PAGES
+from triggers_redis.text import read_facts, read_header
+
+if TYPE_CHECKING:
+    from triggers_redis.link import Link
+
+_CHUNK: Final = 500  # sessions in one request
+_ALL: Final = 1 << 31
+
+
+class Fleet(Store):
+    """The listings of a `RedisStore`."""
+
+    link: Link
+
+    @property
+    def names(self) -> Names:
+        """Names of keys."""
+        raise NotImplementedError
+
+    def now_argument(self) -> bytes:
+        """The time as scripts get it."""
+        raise NotImplementedError
+
+    # -- due --------------------------------------------------------------------------------------
+
+    def due(self, limit: int = 100) -> list[Due]:
+        _, found = self._due(limit, b"overdue")
+        return [Due(uid, instance) for _, uid, instance in found[:limit]]
+
+    def next_due(self) -> float | None:
+        now, found = self._due(1, b"all")
+        return found[0][0] - now if found else None
+
+    def _due(self, limit: int, which: bytes) -> tuple[float, list[tuple[float, str, str]]]:
+        names, arguments = self.names, (self.now_argument(), b"%d" % max(limit, 0), which)
+        runs = [(1, packed((names.due(shard),)), arguments) for shard in range(names.shards)]
+        found: list[tuple[float, str, str]] = []
+        now = 0.0
+        for now_text, *entries in self.link.run_each(LIST_DUE, runs):
+            now = float(now_text)
+            for member, score in zip(entries[::2], entries[1::2], strict=True):
+                instance, _, uid = member.decode().partition("\t")
+                found.append((float(score), uid, instance))
+        return now, sorted(found)
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    def sessions(
+        self,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        limit: int | None = None,
+        after: str = "",
+    ) -> list[SessionSummary]:
+        most = _ALL if limit is None else limit
+        if most <= 0:
+            return []
+        if not (failed or waiting):
+            found = self._summaries(uid for uid in self._uids(after, most))
+            return list(islice(found, most))
+        while True:
+            uids = dict.fromkeys(self._indexed(failed, waiting, _ALL if after else most))
+            chosen = [uid for uid in uids if uid > after]
+            summaries = list(self._summaries(chosen))
+            if len(summaries) == len(chosen):
+                return fleet_order(summaries, failed, waiting, limit)
+
+    def _indexed(self, failed: bool, waiting: bool, most: int) -> Iterator[str]:
+        """The uids of the first failed and waiting sessions; of equals, all."""
+        names, shards = self.names, range(self.names.shards)
+        if failed:
+            parts = [[names.failed(shard)] for shard in shards]
+            # Among those with equally many failures, the order is by what only headers say.
+            yield from _first(self._scored(parts, _ALL), most)
+        if waiting:
+            parts = [[names.waiting(s, b) for b in range(BUCKETS)] for s in shards]
+            yield from _first(self._scored(parts, most), most)
+
+    def _scored(self, parts: list[list[bytes]], most: int) -> list[tuple[float, str]]:
+        lines = [line for page in self._pages(parts, b"score", most) for line in page]
+        entries = (line.partition("\t") for line in lines)
+        return sorted((float(score), uid) for uid, _, score in entries)
+
+    def _pages(
+        self, parts: list[list[bytes]], order: bytes, most: int, after: str = ""
+    ) -> list[list[str]]:
+        """The first entries of every bucket of every part, in one round trip."""
+        arguments = (order, b"%d" % most, after.encode())
+        runs = [(len(part), packed(part), arguments) for part in parts]
+        replies = self.link.run_each(PAGES, runs)
+        pages = (page for reply in replies for page in reply)
+        return [page.decode().split("\n") if page else [] for page in pages]
+
+    def _uids(self, after: str, most: int) -> Iterator[str]:
+        """All uids in order, from the first one after `after` on."""
+        names, shards = self.names, range(self.names.shards)
+        parts = [[names.all(shard, bucket) for bucket in range(BUCKETS)] for shard in shards]
+        buckets = [bucket for part in parts for bucket in part]
+        # Uids are spread evenly: somewhat more than each bucket's share is mostly enough.
+        size = min(most, _CHUNK) // len(buckets) * 2 + 8
+
+        def rest(bucket: bytes, page: list[str]) -> Iterator[str]:
+            while page:
+                yield from page
+                if len(page) < size:
+                    return
+                (page,) = self._pages([[bucket]], b"uid", size, page[-1])
+
+        pages = self._pages(parts, b"uid", size, after)
+        return heapq.merge(*map(rest, buckets, pages))
+
+    def _heads(self, uids: Iterable[str]) -> Iterator[tuple[SessionKeys, bytes, Header | None]]:
+        """Each session's keys, first line and header."""
+        rest = iter(uids)
+        while chunk := [self.names.session(uid) for uid in islice(rest, _CHUNK)]:
+            by_shard: dict[int, list[SessionKeys]] = {}
+            for keys in chunk:
+                by_shard.setdefault(keys.shard, []).append(keys)
+            runs = [
+                (len(group), packed([keys.names[0] for keys in group]), ())
+                for group in by_shard.values()
+            ]
+            found: dict[str, bytes] = {}
+            for group, heads in zip(
+                by_shard.values(), self.link.run_each(HEADS, runs), strict=True
+            ):
+                found |= {keys.uid: head for keys, head in zip(group, heads, strict=True)}
+            for keys in chunk:
+                first, _, header = found[keys.uid].partition(b"\n")
+                whole = read_header(read_facts(first), header) if first else None
+                yield keys, first + b"\n", whole
+
+    def _summaries(self, uids: Iterable[str]) -> Iterator[SessionSummary]:
+        for keys, _, header in self._heads(uids):
+            if header is None:
+                self._delete(keys, b"")  # it expired: take it out of the listings
+            else:
+                yield summarise(keys.uid, header)
+
+    # -- the end of sessions ----------------------------------------------------------------------
+
+    def delete(self, uid: str) -> bool:
+        keys = self.names.session(uid)
+        return bool(self.link.ask(b"EXISTS", keys.names[0])) and self._delete(keys, b"")
+
+    def _delete(self, keys: SessionKeys, first: bytes) -> bool:
+        names = self.names
+        more = (
+            names.all(keys.shard, keys.bucket),
+            names.waiting(keys.shard, keys.bucket),
+            names.failed(keys.shard),
+        )
+        arguments = (keys.uid_bytes, first)
+        erased, resent = self.link.run(DELETE, 8, keys.resp[DUE] + packed(more), arguments)
+        return bool(erased) or resent  # it is gone, and nobody can say since when
+
+    def prune(self, older_than: float, resolved_only: bool = True) -> int:
+        before = self.clock() - older_than
+        return sum(
+            self._delete(keys, first)
+            for keys, first, header in self._heads(self._uids("", _ALL))
+            if header is not None and prunable(header, before, resolved_only)
+        )
+
+    # -- leases over the store --------------------------------------------------------------------
+
+    def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
+        return bool(self._lease(name, owner, repr(seconds).encode()))
+
+    def release_lease(self, name: str, owner: str) -> None:
+        self._lease(name, owner, b"")
+
+    def _lease(self, name: str, owner: str, seconds: bytes) -> Any:
+        key = packed((self.names.lease(name),))
+        arguments = (self.now_argument(), owner.encode(), seconds)
+        taken, _ = self.link.run(LEASE, 1, key, arguments)
+        return taken
+
+
+def _first(scored: list[tuple[float, str]], most: int) -> Iterator[str]:
+    """The uids of the first entries, and of those that are equal to the last of them."""
+    for position, (score, uid) in enumerate(scored):
+        if position >= most and score != scored[most - 1][0]:
+            return
+        yield uid

@@ -1,0 +1,85 @@
+"""The names of keys: every session's are in one shard, so that a script touches one cluster slot.
+
+The shard's tag comes first, in braces: Redis Cluster hashes what is between the first pair, and a
+uid may hold braces of its own.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from triggers_redis.resp import packed
+
+BUCKETS: Final = 64
+"""Parts of the listings of a shard. Redis keeps a sorted set of up to 128 short members packed, in
+a third of the memory; with 16 shards that lasts to about 130,000 sessions."""
+
+SESSION, WAITS, INSTANCES, EVENTS, DUE = range(1, 6)
+"""Numbers of the keys that the scripts about a session get, as many of the first as they need:
+each costs the server as much as a command does."""
+
+
+class SessionKeys(msgspec.Struct, frozen=True):
+    """The keys of one session."""
+
+    uid: str
+    uid_bytes: bytes
+    shard: int
+    bucket: int
+    names: tuple[bytes, ...]
+    """session, waits, instances, events, due index of the shard"""
+    resp: tuple[bytes, ...]
+    """None of them, the first, the first two, … as they are sent."""
+
+
+class Names:
+    """Makes the names of the keys of one namespace.
+
+    :param shards: how many parts its sessions are spread over; fixed for the namespace's life.
+    """
+
+    def __init__(self, namespace: str, shards: int) -> None:
+        self.namespace, self.shards = namespace, shards
+        self._width = max(2, len(str(shards - 1)))
+        self.session = lru_cache(4_096)(self._session)
+
+    def _tag(self, shard: int) -> str:
+        return f"{self.namespace}:{{{shard:0{self._width}}}}"
+
+    def _session(self, uid: str) -> SessionKeys:
+        encoded = uid.encode()
+        hashed = crc32(encoded)
+        shard, bucket = hashed % self.shards, hashed // self.shards % BUCKETS
+        tag = self._tag(shard)
+        names = (*(f"{tag}:{part}:{uid}".encode() for part in "swie"), self.due(shard))
+        resp = accumulate((packed((name,)) for name in names), initial=b"")
+        return SessionKeys(uid, encoded, shard, bucket, names, tuple(resp))
+
+    def due(self, shard: int) -> bytes:
+        """The due index of a shard."""
+        return f"{self._tag(shard)}:due".encode()
+
+    def all(self, shard: int, bucket: int) -> bytes:
+        """Part of the list of a shard's sessions."""
+        return f"{self._tag(shard)}:all:{bucket:02}".encode()
+
+    def waiting(self, shard: int, bucket: int) -> bytes:
+        """Part of the list of a shard's waiting sessions."""
+        return f"{self._tag(shard)}:waiting:{bucket:02}".encode()
+
+    def failed(self, shard: int) -> bytes:
+        """A shard's sessions with failed instances."""
+        return f"{self._tag(shard)}:failed".encode()
+
+    def configuration(self, shard: int, address: str) -> bytes:
+        """A configuration, by its hash."""
+        return f"{self._tag(shard)}:c:{address}".encode()
+
+    def lease(self, name: str) -> bytes:
+        """A lease over the whole store."""
+        return f"{self.namespace}:lease:{name}".encode()

@@ -1,0 +1,35 @@
+-- scheduled → running in one round trip: compare and set, and the session as it was before.
+--
+-- ARGV from 3: uid, instance, attempt, generation, token, seconds of the lease, schema, plugins
+-- Answers 'C' (claimed) or '-', then the report.
+
+local now, text = seconds(clock()), redis.call('GET', KEYS[1]) or ''
+local said = report(now, text)
+local kind, version, generation, config, schema, requires, ticket, claims = facts(text)
+if
+    kind and generation == ARGV[6] and #claims < 4096 and not is_live(ticket)
+    and fits(schema, requires, ARGV[9], ARGV[10])
+then
+    local name = ARGV[4]
+    local stored, from, to = find_instance(text, name)
+    local attempt, taken, record = string.match(stored or '', '^s(%d+) ([%d,]*)\t(.*)$')
+    if attempt == ARGV[5] then
+        local held = 'r' .. attempt .. ' ' .. taken .. ' ' .. now .. ' ' .. config .. ' ' .. ARGV[7]
+        local task = string.match(name, '^(.*)#%d+$')
+        local first = string.format('%s%d', kind, version + 1) .. '\t' .. generation .. '\t' .. config
+            .. '\t' .. schema .. '\t' .. requires .. '\t\t' .. claims .. '\2' .. now .. ' ' .. task
+        local behind = string.find(text, '\n', 1, true)
+        if from then
+            text = string.sub(text, behind, from - 1) .. held .. '\t' .. record
+                .. string.sub(text, to + 1)
+        else
+            redis.call('HSET', KEYS[3], name, held .. '\t' .. record)
+            text = string.sub(text, behind)
+        end
+        redis.call('SET', KEYS[1], first .. text)
+        local lease = string.format('%.17g', now + ARGV[8])
+        redis.call('ZADD', KEYS[5], lease, name .. '\t' .. ARGV[3])
+        return 'C' .. said
+    end
+end
+return '-' .. said

@@ -1,0 +1,129 @@
+-- Shared by the scripts that answer with (a part of) a session; see triggers_redis/text.py for the
+-- stored form. Kwargs and records stay opaque: nothing here parses JSON.
+--
+-- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index of the shard:
+--      as many of these as are needed for what is to be reported and written
+-- ARGV 1 time: '' asks the server; '=<now>' injects it; else what the server's is compared with
+--      2 what to report: triggers, one a line; or seven lists of lines with '\5' between them:
+--        uid, triggers, instances, tasks (their unstarted instances), event ids,
+--        flags: i all instances, e all events, p payloads that those in the third list have taken,
+--        numbers of events, or start:stop
+
+-- As the server writes it ('seconds microseconds'), or as it was injected.
+local function clock()
+    if string.byte(ARGV[1]) == 61 then return string.sub(ARGV[1], 2) end
+    local time = redis.call('TIME')
+    return time[1] .. ' ' .. time[2]
+end
+
+-- Seconds, with all their digits.
+local function seconds(now)
+    local whole, micros = string.match(now, '^(%d+) (%d+)$')
+    return whole and whole .. '.' .. string.format('%06d', micros) or now
+end
+
+-- Whether a ticket ('until owner', or '') still reserves the session. By the server's own time, for
+-- an injected one may stand still.
+local function is_live(ticket)
+    if ticket == '' then return false end
+    local time = redis.call('TIME')
+    return tonumber(string.match(ticket, '^%S+')) > time[1] + time[2] / 1000000
+end
+
+local function report(now, text)
+    local asked = ARGV[2]
+    local simple = not string.find(asked, '\5', 1, true)
+    local packed = string.byte(text) ~= 83
+    if simple and (packed or asked == '') then return now .. '\n' .. text end
+    local uid, triggers, names, tasks, ids, flags, numbers = '', asked, '', '', '', '', ''
+    if not simple then
+        uid, triggers, names, tasks, ids, flags, numbers = string.match(
+            asked, '^([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)$'
+        )
+    end
+    local out = {now, '\n', text}
+
+    local function due(name)
+        local score = redis.call('ZSCORE', KEYS[5], name .. '\t' .. uid)
+        if score then out[#out + 1] = '\1' .. name .. '\t' .. score .. '\n' end
+    end
+    if text == '' then return now .. '\n' end
+    for name in string.gmatch(names, '[^\n]+') do due(name) end
+    local every = string.find(flags, 'i', 1, true)
+    if packed then
+        if every then
+            for name in string.gmatch(text, '\n\t([^\t]+)\tr') do due(name) end
+        end
+        return table.concat(out)
+    end
+
+    local wanted, seen = {}, {}
+    for trigger in string.gmatch(triggers, '[^\n]+') do
+        local from, to = '[' .. trigger .. '\t', '(' .. trigger .. '\n'
+        for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], from, to)) do
+            local name = string.sub(member, #trigger + 2)
+            if not seen[name] then
+                seen[name] = true
+                wanted[#wanted + 1] = name
+            end
+        end
+    end
+    if simple and #wanted == 0 then return now .. '\n' .. text end
+    for name in string.gmatch(names, '[^\n]+') do
+        if not seen[name] then
+            seen[name] = true
+            wanted[#wanted + 1] = name
+        end
+    end
+
+    local function event(number, record)
+        if record then out[#out + 1] = '\2' .. number .. '\t' .. record .. '\n' end
+    end
+    local function line(name, rest)
+        out[#out + 1] = '\t' .. name .. '\t' .. rest .. '\n'
+    end
+    local payloads = string.find(flags, 'p', 1, true)
+    for first = 1, #wanted, 1000 do
+        local last = math.min(first + 999, #wanted)
+        for at, rest in ipairs(redis.call('HMGET', KEYS[3], unpack(wanted, first, last))) do
+            if rest then
+                line(wanted[first + at - 1], rest)
+                if payloads then
+                    local taken = string.match(rest, '^[rs]%d+ ([%d,]*)') or ''
+                    for number in string.gmatch(taken, '%d+') do
+                        event(number, redis.call('LINDEX', KEYS[4], number))
+                    end
+                end
+            end
+        end
+    end
+    if every or tasks ~= '' then
+        tasks = '\n' .. tasks .. '\n'
+        local all = redis.call('HGETALL', KEYS[3])
+        for at = 1, #all, 2 do
+            local name, rest = all[at], all[at + 1]
+            if string.byte(name) ~= 1 and not seen[name] then
+                local task = '\n' .. (string.match(name, '^(.*)#%d+$') or '') .. '\n'
+                local unstarted = string.byte(rest) == 117
+                if every or unstarted and string.find(tasks, task, 1, true) then line(name, rest) end
+                if every and string.byte(rest) == 114 then due(name) end
+            end
+        end
+    end
+    for id in string.gmatch(ids, '[^\n]+') do
+        local number = redis.call('HGET', KEYS[3], '\1' .. id)
+        if number then event(number, redis.call('LINDEX', KEYS[4], number)) end
+    end
+    local start, stop = string.match(numbers, '^(%d+):(-?%d+)$')
+    if string.find(flags, 'e', 1, true) then start, stop = 0, -1 end
+    if start then
+        for at, record in ipairs(redis.call('LRANGE', KEYS[4], start, stop)) do
+            event(start + at - 1, record)
+        end
+    else
+        for number in string.gmatch(numbers, '%d+') do
+            event(number, redis.call('LINDEX', KEYS[4], number))
+        end
+    end
+    return table.concat(out)
+end

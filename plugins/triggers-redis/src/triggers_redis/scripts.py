@@ -1,0 +1,60 @@
+"""The Lua scripts. Each runs atomically on the server; the texts are in the folder `lua`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Final
+
+from triggers_redis.resp import packed
+
+
+class Script:
+    """A script, and the commands that run it.
+
+    :param parts: names of the files that make it up.
+    """
+
+    def __init__(self, *parts: str) -> None:
+        folder = files("triggers_redis") / "lua"
+        texts = [(folder / f"{part}.lua").read_text("utf-8") for part in parts]
+        self.source = "\n".join(texts).encode()
+        # SHA-1 is what EVALSHA names scripts by; nothing rests on its strength.
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+        self._by_sha = packed((b"EVALSHA", self.sha))
+        self._by_source = packed((b"EVAL", self.source))
+
+    def command(self, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
+        """The command that runs it by its hash.
+
+        :param count: how many keys there are in `keys`, which is packed already.
+        """
+        return self._command(self._by_sha, count, keys, arguments)
+
+    def full_command(self, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
+        """The command that brings its text along, for a server that does not know it (yet)."""
+        return self._command(self._by_source, count, keys, arguments)
+
+    def _command(self, what: bytes, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
+        number = b"%d" % count
+        return b"*%d\r\n%b$%d\r\n%b\r\n%b%b" % (
+            3 + count + len(arguments),
+            what,
+            len(number),
+            number,
+            keys,
+            packed(arguments),
+        )
+
+
+LOAD: Final = Script("session", "load")
+COMMIT: Final = Script("session", "commit")
+CLAIM: Final = Script("session", "attempt", "claim")
+HEARTBEAT: Final = Script("session", "attempt", "heartbeat")
+DELETE: Final = Script("delete")
+LIST_DUE: Final = Script("due")
+HEADS: Final = Script("heads")
+PAGES: Final = Script("pages")
+LEASE: Final = Script("lease")
+NAMESPACE: Final = Script("namespace")

@@ -1,0 +1,193 @@
+"""`RedisStore`: commits and reads of sessions. The listings of all sessions are in `fleet`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+from triggers_core.attempts import Claim, Heartbeat
+from triggers_core.commands import has_unresolved_logs
+from triggers_core.configuration import Configuration
+from triggers_core.exceptions import StorageError
+from triggers_core.protocol import Need, Plan, Rules, Slice
+from triggers_core.records import Event, Instance, Status
+from triggers_core.storages.base import Clock, Decides
+from triggers_redis import committing
+from triggers_redis.fleet import Fleet
+from triggers_redis.keys import Names, SessionKeys
+from triggers_redis.link import Link
+from triggers_redis.scripts import LOAD
+from triggers_redis.server import check_server, settle_namespace
+from triggers_redis.text import read_event
+from triggers_redis.view import Ask, View
+
+DEFAULT_URL = "redis://localhost:6379/0"
+
+
+class RedisStore(Fleet):
+    """Every session of one namespace of a Redis or Valkey server.
+
+    Safe between threads, processes and machines. Use `RedisStorage.open_store`, which opens each
+    namespace once in a process.
+
+    :param url: as redis-py takes it: ``redis://``, ``rediss://`` (TLS) or ``unix://``.
+    :param namespace: what its keys begin with; applications that share a server take one each.
+    :param shards: parts that the sessions are spread over, for Redis Cluster; fixed when the
+        namespace is first used (16 unless given). None: as it was fixed.
+    :param idle_ttl: seconds after which a session expires that nothing has changed and that has
+        nothing under way; longer than the longest cooldown. None: sessions stay until they are
+        deleted or pruned.
+    :param clock: time instead of the server's, for tests.
+    :param options: of redis-py's connections: ``ssl_ca_certs``, ``socket_timeout``, …
+    :raises StorageError: the options make no sense. The server is asked on first use: it may be out
+        of reach or too old, or the namespace have another number of shards.
+    :raises UnknownSchema: a newer version of this plugin has written the namespace.
+
+    Example::
+
+        store = RedisStore("rediss://:secret@redis.internal:6379/0", namespace="shop")
+    """
+
+    key: ClassVar[str] = "redis"
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        namespace: str = "triggers",
+        shards: int | None = None,
+        idle_ttl: float | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(clock or self._server_time)
+        self.link = Link(url, options)
+        self.namespace, self.idle_ttl = namespace, idle_ttl
+        self.virtual = clock
+        self._wanted_shards = shards
+        self._names: Names | None = None
+        self._configurations: dict[str, Configuration] = {}
+        self.committer = committing.Committer(self)
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self.namespace!r} at {self.link.url}>"
+
+    # -- the server -------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> Names:
+        """Names of keys. The first use connects, and checks server and namespace."""
+        if self._names is None:
+            check_server(self.link, self.idle_ttl)
+            shards = settle_namespace(self.link, self.namespace, self._wanted_shards)
+            self._names = Names(self.namespace, shards)
+        return self._names
+
+    def time_argument(self, stamp: float | None = None) -> bytes:
+        """ARGV 1 of the scripts about sessions.
+
+        :param stamp: what a commit has stamped, to be compared with the server's time.
+        """
+        if self.virtual is not None:
+            return b"=" + repr(self.virtual()).encode()
+        return b"" if stamp is None else repr(stamp).encode()
+
+    def now_argument(self) -> bytes:
+        """ARGV 1 of the other scripts: an injected time, or nothing."""
+        return b"" if self.virtual is None else repr(self.virtual()).encode()
+
+    def time_of(self, view: View) -> float:
+        """The storage's clock now, going by when a view was read."""
+        if self.virtual is not None:
+            return self.virtual()
+        return round(view.now + time.monotonic() - view.read_at, 6)  # microseconds, as TIME has
+
+    def _server_time(self) -> float:
+        seconds, micros = self.link.ask(b"TIME")
+        return int(seconds) + int(micros) / 1e6
+
+    def close(self) -> None:
+        self.link.close()
+
+    # -- one session ------------------------------------------------------------------------------
+
+    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+        if isinstance(command, Claim):
+            return self.committer.claim(uid, command, rules)
+        if isinstance(command, Heartbeat):
+            return self.committer.heartbeat(uid, command, rules)
+        return self.committer.commit(uid, command, rules)
+
+    def view(self, keys: SessionKeys, ask: Ask, need: Need | None = None) -> View:
+        """Read a session, or the parts of it that are asked for: one round trip.
+
+        :param need: what it is asked for, if this is all of it.
+        """
+        arguments = (self.time_argument(), ask.argument(keys.uid))
+        count = ask.keys
+        report, _ = self.link.run(LOAD, count, keys.resp[count], arguments)
+        return View(report, ask, time.monotonic(), need)
+
+    def configuration(self, shard: int, address: str) -> Configuration:
+        """A configuration by its hash; read once in a process, for it never changes."""
+        found = self._configurations.get(address)
+        if found is None:
+            body = self.link.ask(b"GET", self.names.configuration(shard, address))
+            if body is None:
+                raise StorageError(
+                    f"redis: {self.link.url} has no configuration {address} in the namespace"
+                    f" {self.namespace!r}, which a session refers to: was a part of it deleted?"
+                )
+            found = self._configurations[address] = Configuration.decoded(body)
+        return found
+
+    def learn(self, configuration: Configuration) -> None:
+        """Remember a configuration that was just stored; a copy, for objects can be changed."""
+        if configuration.hash not in self._configurations:
+            copy = Configuration.decoded(configuration.encoded)
+            self._configurations[configuration.hash] = copy
+
+    def load(self, uid: str, need: Need) -> Slice:
+        keys = self.names.session(uid)
+        view = self.view(keys, Ask.of(need), need)
+        while lacking := view.lacks(need):
+            more = self.view(keys, lacking)
+            if more.first == view.first:
+                view.absorb(more)
+            else:
+                view = self.view(keys, Ask.of(need))
+        find = partial(self.configuration, keys.shard)
+        return view.slice(need, find, view.now, exactly=True)
+
+    def instances(
+        self,
+        uid: str,
+        *,
+        statuses: Collection[Status] | None = None,
+        task: str | None = None,
+        unresolved_logs: bool = False,
+    ) -> list[Instance]:
+        view = self.view(self.names.session(uid), Ask(every_instance=True))
+        found = view.listed(None if statuses is None else frozenset(statuses), task)
+        return [each for each in found if not unresolved_logs or has_unresolved_logs(each)]
+
+    def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        if limit is not None and limit <= 0:
+            return []
+        stop = -1 if limit is None else start + limit - 1
+        events = self.view(self.names.session(uid), Ask(numbers=f"{start}:{stop}")).events
+        end = len(events) + start if limit is None else start + limit
+        return [
+            read_event(number, events[number]) for number in sorted(events) if start <= number < end
+        ]
+
+    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+        wanted = {number for number in numbers if number >= 0}
+        ask = Ask(numbers=",".join(map(str, sorted(wanted))))
+        events = self.view(self.names.session(uid), ask).events
+        return {
+            number: bytes(read_event(number, record).payload)
+            for number, record in events.items()
+            if number in wanted
+        }

@@ -1,0 +1,191 @@
+"""The stored form of a session: lines of text, which scripts compare and cut but never parse.
+
+The value of a session's key begins with two lines::
+
+    P12⇥generation⇥config version⇥schema⇥requires⇥ticket⇥claims
+    {"the header": "as JSON"}
+
+The first line states what a script may need; what it says is left out of the header, so it is
+never stored twice. It differs after every commit, so that comparing it is comparing the session.
+`P` stands for *packed*: the instances and the events follow in the same value, which is all there
+is of a small session. `S`, *spread*: they are in keys of their own. An instance is the line::
+
+    ⇥name⇥state⇥{"the record": "as JSON"}
+
+`state` is ``u`` (unstarted), ``s<attempt> <numbers of the events taken>`` (scheduled), ``r<attempt>
+<numbers> <claimed at> <config version> <token>`` (running) or ``-``. A claim rewrites `state` alone
+and leaves the record as it was scheduled, and a note in `claims` instead of a new header; whoever
+reads puts both over the records. The lease of a running instance is in the due index alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from triggers_core.exceptions import UnknownSchema
+from triggers_core.records import (
+    Event,
+    Header,
+    Instance,
+    Status,
+    decode_event,
+    decode_header,
+    decode_instance,
+    encode_record,
+)
+
+PACKED: Final = b"P"
+SPREAD: Final = b"S"
+
+
+class Facts(NamedTuple):
+    """What a client needs of a first line."""
+
+    form: bytes
+    version: int
+    generation: str
+    config_version: int
+    ticket: bytes
+    """``until owner``: reserves the next commit for a while; empty when nobody has it."""
+    claims: bytes
+    """For each claim since the last commit: ``\\x02``, its time, a blank, its task."""
+
+
+def read_facts(line: bytes) -> Facts:
+    """Take a first line apart, without its end.
+
+    :raises UnknownSchema: a newer version wrote it in another form.
+    """
+    form = line[:1]
+    try:
+        version, generation, config_version, _, _, ticket, claims = line[1:].split(b"\t")
+    except ValueError:
+        form = b""
+    if form != SPREAD and form != PACKED:
+        raise UnknownSchema(
+            f"a session is stored in the form {line[:20]!r}…, which this version of triggers-redis"
+            " does not know: upgrade triggers-redis in this process"
+        )
+    return Facts(form, int(version), generation.decode(), int(config_version), ticket, claims)
+
+
+def first_line(header: Header) -> bytes:
+    """The first line of a session, but for the letter of its form; no ticket outlives a commit."""
+    return b"%d\t%b\t%d\t%d\t%b\t\t\n" % (
+        header.version,
+        header.generation.encode(),
+        header.config_version,
+        header.schema,
+        "\3".join(header.requires).encode() if header.requires else b"",
+    )
+
+
+def read_time(text: bytes) -> float:
+    """A time in seconds since 1970: as TIME gives it (``seconds microseconds``), or a number."""
+    seconds, _, micros = text.partition(b" ")
+    # One division of whole numbers: exactly what reading ``seconds.micros`` gives.
+    return (int(seconds) * 1_000_000 + int(micros)) / 1_000_000 if micros else float(seconds)
+
+
+# -- headers ------------------------------------------------------------------------------------
+
+
+def encode_header(header: Header) -> bytes:
+    """A header without what the first line says."""
+    whole = header.generation, header.version, header.config_version
+    header.generation, header.version, header.config_version = "", 0, 0
+    try:
+        return encode_record(header)
+    finally:
+        header.generation, header.version, header.config_version = whole
+
+
+def read_header(facts: Facts, record: bytes) -> Header:
+    """The header as it is now: the stored one, and the claims since.
+
+    :raises UnknownSchema: a newer version of the core wrote it.
+    """
+    header = decode_header(record)
+    header.version, header.generation = facts.version, facts.generation
+    header.config_version = facts.config_version
+    if facts.claims:
+        for claim in facts.claims.split(b"\2")[1:]:
+            time, _, task = claim.partition(b" ")
+            header.add(task.decode(), Status.SCHEDULED, -1)
+            header.add(task.decode(), Status.RUNNING, +1)
+            header.updated_at = float(time)
+    return header
+
+
+# -- instances ----------------------------------------------------------------------------------
+
+
+def encode_instance(instance: Instance, generation: str) -> bytes:
+    """What is stored of an instance behind its name: state, tab, record."""
+    key = instance.key
+    if key == f"{generation}/{instance.name}":
+        instance.key = ""  # the usual one; its reader knows it
+    try:
+        return b"%b\t%b" % (_state(instance).encode(), encode_record(instance))
+    finally:
+        instance.key = key
+
+
+def _state(instance: Instance) -> str:
+    status = instance.status
+    if status is Status.UNSTARTED:
+        return "u"
+    if status is not Status.SCHEDULED and status is not Status.RUNNING:
+        return "-"
+    taken = ",".join(str(number) for each in instance.taken.values() for number in each)
+    if status is Status.SCHEDULED:
+        return f"s{instance.attempt} {taken}"
+    started, version = instance.started_at, instance.config_version
+    return f"r{instance.attempt} {taken} {started!r} {version} {instance.token}"
+
+
+def read_instance(name: str, stored: bytes, generation: str, due: float | None) -> Instance:
+    """An instance as it is now.
+
+    :param due: its time in the due index, where that was asked for: for a running one it is the end
+        of its lease, which its heartbeats renew.
+    """
+    state, _, record = stored.partition(b"\t")
+    instance = decode_instance(record)
+    if not instance.key:
+        instance.key = f"{generation}/{name}"
+    if state[:1] == b"r":
+        _, _, started, config_version, token = state.split(b" ", 4)
+        instance.status, instance.token = Status.RUNNING, token.decode()
+        instance.started_at, instance.config_version = float(started), int(config_version)
+        instance.not_before, instance.due_at, instance.lease_until = None, due, due
+    return instance
+
+
+def claimed_state(state: bytes, now: bytes, config_version: int, token: str) -> bytes:
+    """What the claim script makes of the state of a scheduled instance."""
+    return b"r%b %b %d %b" % (state[1:], now, config_version, token.encode())
+
+
+def instance_line(name: str, stored: bytes) -> bytes:
+    """The line of an instance in a packed session."""
+    return b"\t%b\t%b\n" % (name.encode(), stored)
+
+
+# -- events -------------------------------------------------------------------------------------
+
+
+def encode_event(event: Event) -> bytes:
+    """An event without its number, which its place says."""
+    number, event.number = event.number, -1
+    try:
+        return encode_record(event)
+    finally:
+        event.number = number
+
+
+def read_event(number: int, record: bytes) -> Event:
+    """The event in a place."""
+    event = decode_event(record)
+    event.number = number
+    return event

@@ -1,0 +1,298 @@
+"""What a client has seen of a session, and what it would have to ask for to see more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import msgspec
+
+from triggers_core.configuration import EMPTY, Configuration
+from triggers_core.machine import wants
+from triggers_core.names import split_instance_name
+from triggers_core.protocol import Need, Slice
+from triggers_core.records import Header, Instance, Status
+from triggers_redis.keys import DUE, INSTANCES, SESSION
+from triggers_redis.text import (
+    PACKED,
+    Facts,
+    claimed_state,
+    instance_line,
+    read_event,
+    read_facts,
+    read_header,
+    read_instance,
+    read_time,
+)
+
+FindConfiguration = Callable[[str], Configuration]
+"""Gets a configuration by its hash."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What the scripts are to report beside the head; see `lua/session.lua`."""
+
+    triggers: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
+    every_instance: bool = False
+    every_event: bool = False
+    payloads: bool = False
+    numbers: str = ""
+    """Numbers of events with commas between them, or ``start:stop``."""
+
+    @classmethod
+    def of(cls, need: Need) -> Self:
+        """What a need asks for."""
+        return cls(
+            triggers=need.triggers,
+            instances=need.instances,
+            tasks=need.unstarted,
+            event_ids=need.event_ids,
+            every_event=need.all_events,
+            payloads=need.payloads,
+        )
+
+    def __or__(self, other: Self) -> Self:
+        """Both."""
+        return type(self)(
+            tuple(dict.fromkeys((*self.triggers, *other.triggers))),
+            tuple(dict.fromkeys((*self.instances, *other.instances))),
+            tuple(dict.fromkeys((*self.tasks, *other.tasks))),
+            tuple(dict.fromkeys((*self.event_ids, *other.event_ids))),
+            self.every_instance or other.every_instance,
+            self.every_event or other.every_event,
+            self.payloads or other.payloads,
+            other.numbers or self.numbers,
+        )
+
+    @property
+    def keys(self) -> int:
+        """How many of a session's keys the answer takes."""
+        if self.tasks or self.instances or self.event_ids or self.numbers:
+            return DUE
+        if self.every_instance or self.every_event:
+            return DUE
+        return INSTANCES if self.triggers else SESSION
+
+    def argument(self, uid: str) -> bytes:
+        """ARGV 2 of the scripts."""
+        triggers = "\n".join(self.triggers)
+        flags = "i" * self.every_instance + "e" * self.every_event + "p" * self.payloads
+        if not (self.instances or self.tasks or self.event_ids or flags or self.numbers):
+            return triggers.encode()
+        lists = (self.instances, self.tasks, self.event_ids)
+        parts = (uid, triggers, *map("\n".join, lists), flags, self.numbers)
+        return "\5".join(parts).encode()
+
+
+class View:
+    """A session as it was at one version: all of it when it is packed, else the parts asked for.
+
+    :ivar answered: the need that it was read for.
+    :ivar first: its first line as it is stored, which a commit compares; empty without a session.
+    :ivar now: the storage's clock when this was read, in seconds since 1970; `read_at` is the same
+        moment by this process's monotonic clock.
+    """
+
+    __slots__ = (
+        "answered",
+        "asked",
+        "due",
+        "events",
+        "facts",
+        "first",
+        "header",
+        "instances",
+        "now",
+        "now_text",
+        "read_at",
+    )
+
+    def __init__(
+        self, report: bytes, asked: Ask, read_at: float, answered: Need | None = None
+    ) -> None:
+        """Read what a script answered."""
+        self.asked, self.read_at, self.answered = asked, read_at, answered
+        self.instances: dict[str, bytes] = {}
+        self.events: dict[int, bytes] = {}
+        self.due: dict[str, float] = {}
+        self.now_text, *lines = report.split(b"\n")
+        self.now = read_time(self.now_text)
+        self.first = self.header = b""
+        self.facts: Facts | None = None
+        if len(lines) > 1:  # the last one is empty: each line has an end
+            self.first, self.header = lines[0] + b"\n", lines[1]
+            self.facts = read_facts(lines[0])
+            for line in lines[2:]:
+                self._add(line)
+
+    def _add(self, line: bytes) -> None:
+        kind = line[:1]
+        if kind == b"\t":
+            name, _, stored = line[1:].partition(b"\t")
+            self.instances[name.decode()] = stored
+        elif kind == b"{":
+            self.events[len(self.events)] = line
+        elif kind == b"\2":
+            number, _, record = line[1:].partition(b"\t")
+            self.events[int(number)] = record
+        elif kind == b"\1":
+            name, _, score = line[1:].partition(b"\t")
+            self.due[name.decode()] = float(score)
+
+    def absorb(self, other: View) -> None:
+        """Add what another view of the same version has seen."""
+        self.asked |= other.asked
+        self.instances.update(other.instances)
+        self.events.update(other.events)
+        self.due.update(other.due)
+        self.now, self.read_at = other.now, other.read_at
+
+    # -- what is there ------------------------------------------------------------------------
+
+    @property
+    def packed(self) -> bool:
+        """Whether everything about the session is in this view, but for the due index."""
+        return self.facts is None or self.facts.form == PACKED
+
+    @property
+    def ticket_owner(self) -> bytes:
+        """Who has reserved the next commit; empty when nobody has."""
+        return self.facts.ticket.partition(b" ")[2] if self.facts else b""
+
+    def head_size(self) -> int:
+        """Bytes in front of the events of a packed session."""
+        size = len(self.first) + len(self.header) + 1
+        return size + sum(
+            len(instance_line(name, stored)) for name, stored in self.instances.items()
+        )
+
+    def read_header(self) -> Header | None:
+        """The header, a new object each time; None without a session."""
+        return None if self.facts is None else read_header(self.facts, self.header)
+
+    def read_instance(self, name: str) -> Instance:
+        """An instance, a new object each time."""
+        assert self.facts is not None
+        stored, due = self.instances[name], self.due.get(name)
+        return read_instance(name, stored, self.facts.generation, due)
+
+    def claimed(self, name: str, token: str, lease_until: float) -> None:
+        """Do what the claim script did, of which this view is what was before."""
+        assert self.facts is not None
+        facts = self.facts
+        task, _ = split_instance_name(name)
+        _, *head, _, claims = self.first[1:-1].split(b"\t")
+        head.insert(0, b"%b%d" % (facts.form, facts.version + 1))
+        claims += b"\2%b %b" % (self.now_text, task.encode())
+        self.first = b"\t".join((*head, b"", claims)) + b"\n"
+        self.facts = read_facts(self.first[:-1])
+        state, _, record = self.instances[name].partition(b"\t")
+        state = claimed_state(state, self.now_text, facts.config_version, token)
+        self.instances[name] = b"%b\t%b" % (state, record)
+        self.due[name] = lease_until
+
+    def change(
+        self,
+        first: bytes,
+        header: bytes,
+        instances: dict[str, bytes],
+        events: dict[int, bytes],
+    ) -> None:
+        """Do what a commit did to a packed session."""
+        self.first, self.facts, self.header = first, read_facts(first[:-1]), header
+        self.instances.update(instances)
+        self.events.update(events)
+        self.asked, self.answered, self.due = Ask(), None, {}  # the due index may have moved on
+
+    # -- answering needs ----------------------------------------------------------------------
+
+    def lacks(self, need: Need) -> Ask | None:
+        """What has to be asked for to answer a need; None when this view can answer it."""
+        if self.facts is None:
+            return None
+        if need is self.answered and not need.payloads:
+            return None
+        asked = self.asked
+        instances = tuple(each for each in need.instances if each not in asked.instances)
+        if self.packed:
+            return Ask(instances=instances) if instances else None
+        lacking = Ask(
+            tuple(each for each in need.triggers if each not in asked.triggers),
+            instances,
+            tuple(each for each in need.unstarted if each not in asked.tasks),
+            tuple(each for each in need.event_ids if each not in asked.event_ids),
+            every_event=need.all_events and not asked.every_event,
+        )
+        if lacking != Ask():
+            return lacking
+        if need.payloads:
+            missing = [n for n in self._taken(need) if n not in self.events]
+            if missing:
+                return Ask(numbers=",".join(map(str, missing)))
+        return None
+
+    def _taken(self, need: Need) -> Iterator[int]:
+        for name in need.instances:
+            if name in self.instances:
+                for numbers in self.read_instance(name).taken.values():
+                    yield from numbers
+
+    def slice(
+        self, need: Need, find: FindConfiguration, now: float, exactly: bool = False
+    ) -> Slice:
+        """The answer to a need that this view does not lack anything for.
+
+        :param exactly: leave out what a decision would pass over anyway.
+        """
+        header = self.read_header()
+        if header is None:
+            return Slice(now=now)
+        configuration = find(header.config) if header.config else EMPTY
+        slice = Slice(now=now, header=header, configuration=configuration)
+        if need.triggers:
+            self._add_listening(need, slice, exactly)
+        for task in need.unstarted:
+            for name, stored in self.instances.items():
+                if stored[:1] == b"u" and name.rpartition("#")[0] == task:
+                    slice.instances[name] = self.read_instance(name)
+        for name in need.instances:
+            if name in self.instances:
+                slice.instances[name] = self.read_instance(name)
+        if need.event_ids:
+            events = (read_event(number, record) for number, record in self.events.items())
+            slice.known = {event.id: event for event in events if event.id in need.event_ids}
+        if need.all_events:
+            slice.events = [read_event(n, self.events[n]) for n in range(header.events)]
+        if need.payloads:
+            slice.payloads = {
+                number: bytes(read_event(number, self.events[number]).payload)
+                for number in self._taken(need)
+            }
+        return slice
+
+    def _add_listening(self, need: Need, slice: Slice, exactly: bool) -> None:
+        """Add the unstarted instances of the tasks that listen to the need's triggers."""
+        listeners = slice.configuration.listeners
+        tasks = {
+            task.name: task for trigger in need.triggers for task in listeners.get(trigger, ())
+        }
+        for name, stored in self.instances.items():
+            if stored[:1] == b"u":
+                task = tasks.get(name.rpartition("#")[0])
+                if task is not None:
+                    instance = self.read_instance(name)
+                    if not exactly or not wants(task, instance).isdisjoint(need.triggers):
+                        slice.instances[name] = instance
+
+    def listed(self, statuses: frozenset[Status] | None, task: str | None) -> list[Instance]:
+        """The instances in this view, by task and number."""
+        found = [
+            self.read_instance(name)
+            for name in self.instances
+            if task is None or name.rpartition("#")[0] == task
+        ]
+        chosen = [each for each in found if statuses is None or each.status in statuses]
+        return sorted(chosen, key=lambda each: (each.task, each.number))

@@ -1,0 +1,162 @@
+"""Listings over many sessions, sessions that expire, sessions that are erased."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from triggers_core.attempts import Recover
+from triggers_core.protocol import Need
+from triggers_core.testing import SessionDriver, VirtualClock, check_store
+from triggers_redis import RedisStore, writing
+
+Make = Callable[..., RedisStore]
+
+
+@pytest.fixture
+def commands(client: redis.Redis) -> Callable[[], set[str]]:
+    """The commands that the server has ever been given."""
+    return lambda: {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+
+
+def test_pages_are_complete_and_in_order(make_redis_store: Make) -> None:
+    """Far more than what is read of a bucket at once."""
+    store = make_redis_store(shards=1)
+    names = sorted(f"order:{number * 7919 % 100_003}" for number in range(1_500))
+    for name in names:
+        SessionDriver(store, name).fire("go")
+    assert [each.uid for each in store.sessions()] == names
+    read: list[str] = []
+    while page := store.sessions(limit=100, after=read[-1] if read else ""):
+        assert len(page) <= 100
+        read += [each.uid for each in page]
+    assert read == names
+    assert [each.uid for each in store.sessions(limit=3, after=names[700])] == names[701:704]
+    assert store.sessions(limit=0) == []
+
+
+def test_no_listing_scans(
+    make_redis_store: Make, client: redis.Redis, commands: Callable[[], set[str]]
+) -> None:
+    client.config_resetstat()
+    store = make_redis_store()
+    for number in range(20):
+        SessionDriver(store, f"order:{number}").fire("go")
+    store.sessions()
+    store.sessions(failed=True, waiting=True, limit=3)
+    store.sessions(waiting=True, limit=3)
+    store.prune(0.0)
+    store.due()
+    store.delete("order:0")
+    assert not {name for name in commands() if "scan" in name or name == "keys"}
+
+
+def test_due_over_all_shards(make_redis_store: Make) -> None:
+    clock = VirtualClock()
+    store = make_redis_store(clock, shards=5)
+    for number in range(30):
+        session = SessionDriver(store, f"order:{number:02}")
+        session.configure(t_x={"after": ["go"]})
+        session.fire("go")
+        clock.advance(1)
+    clock.advance(100)
+    assert [each.uid for each in store.due()] == [f"order:{number:02}" for number in range(30)]
+    assert [each.uid for each in store.due(limit=4)] == [f"order:{n:02}" for n in range(4)]
+    assert store.due(limit=0) == []
+    soonest = store.next_due()
+    assert soonest is not None
+    assert soonest == pytest.approx(60 - 130)
+
+
+@pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
+def test_nothing_is_left_of_an_erased_session(
+    make_redis_store: Make, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+    store = make_redis_store(VirtualClock())
+    session = SessionDriver(store)
+    session.configure(t_x={"andEvery": "go"}, t_y={"after": ["go", "more"]})
+    for _ in range(1_100 if size == 0 else 3):
+        session.fire("go")
+    session.fail_now("t_x#0")
+    assert store.delete(session.uid)
+    left = {key.decode().rpartition(":")[2] for key in client.scan_iter(f"{store.namespace}:*")}
+    assert len(left) == 2, f"the namespace and the configuration: {left}"
+    check_store(store)
+    assert not store.delete(session.uid)
+
+
+def test_pruning_spares_what_has_changed_meanwhile(
+    make_redis_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    store = make_redis_store(clock)
+    for uid in ("old", "busy"):
+        session = SessionDriver(store, uid)
+        session.configure(t_x={"after": ["go"]})
+        session.fire("go")
+        session.run("t_x#0")
+    clock.advance(100)
+    delete = store._delete
+
+    def late(keys: object, first: bytes) -> bool:
+        if keys == store.names.session("busy"):
+            SessionDriver(store, "busy").fire("go")
+        return delete(keys, first)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_delete", late)
+    assert store.prune(50) == 1
+    assert [each.uid for each in store.sessions()] == ["busy"]
+
+
+# -- idle TTL -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
+def test_sessions_expire_only_when_asked(
+    make_redis_store: Make, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+    for ttl in (None, 3_600.0):
+        store = make_redis_store(idle_ttl=ttl)
+        session = SessionDriver(store)
+        session.configure(t_x={"after": ["go"]}, t_y={"after": ["t_x", "more"]})
+
+        def expires(store: RedisStore = store, session: SessionDriver = session) -> set[bool]:
+            names = store.names.session(session.uid).names[:4]
+            return {client.pttl(name) > 0 for name in names if client.exists(name)}
+
+        session.fire("noise")
+        assert expires() == {ttl is not None}
+        session.fire("go")
+        assert expires() == {False}, "something is under way"
+        claimed = session.claim("t_x#0")
+        assert expires() == {False}
+        session.finish(claimed)
+        assert expires() == {ttl is not None}
+
+
+def test_what_has_expired_is_taken_out_of_the_listings(
+    make_redis_store: Make, client: redis.Redis
+) -> None:
+    clock = VirtualClock()
+    store = make_redis_store(clock, idle_ttl=3_600.0)
+    for uid in ("a", "b", "c"):
+        session = SessionDriver(store, uid)
+        session.configure(t_x={"andEvery": "go"})
+        session.fire("go")
+        session.fail_now("t_x#0")
+        session.fire("go")
+        clock.advance(1)
+    client.unlink(*store.names.session("a").names[:4])  # as if its time had come
+    clock.advance(100)
+    assert [each.uid for each in store.sessions(failed=True, limit=2)] == ["b", "c"]
+    assert [each.uid for each in store.sessions(waiting=True)] == []
+    assert [each.uid for each in store.sessions()] == ["b", "c"]
+    assert store.load("a", Need()).header is None
+    for due in store.due():
+        if due.uid == "a":
+            SessionDriver(store, "a").commit(Recover(instances=(due.instance,)))
+    check_store(store)

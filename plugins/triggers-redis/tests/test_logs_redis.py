@@ -1,0 +1,83 @@
+"""Recorded logs against the independent oracle, and every crash point of the core's scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytest.register_assert_rewrite("oracle")
+
+from oracle import Log, check_totals, instances_of  # noqa: E402
+
+from triggers_core import Application  # noqa: E402
+from triggers_core.backtest import backtest  # noqa: E402
+from triggers_core.settings import Settings  # noqa: E402
+from triggers_core.storages.base import Clock, Store  # noqa: E402
+from triggers_core.testing import check_store  # noqa: E402
+from triggers_core.testing.crash_scenario import (  # noqa: E402
+    every_crash_point,
+    every_crash_point_twice,
+    every_crash_point_with_a_broker,
+    every_message,
+    survey,
+)
+from triggers_redis import RedisStore, writing  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("receipt_sample", 0), ("receipt_sample", 1_500), ("receipt", 4_096)]
+)
+def test_every_instance_is_the_oracles(
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    size: int,
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+    log = Log(name)
+    store = make_redis_store()
+    app = Application("oracle", Settings.isolated(TRIGGER_PLUGINS=[]))
+    result = backtest(log.config, log.events(), store, app=app, stuck_at_most=10_000)
+    check_totals(result, log)
+    assert instances_of(store) == log.instances()
+
+
+@pytest.mark.parametrize("size", [4_096, 1_000], ids=["packed", "growing"])
+@pytest.mark.parametrize(
+    "faults",
+    [every_crash_point, every_crash_point_with_a_broker, every_crash_point_twice, every_message],
+)
+def test_crashes_lose_and_double_nothing(
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Callable[..., object],
+    size: int,
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+
+    def make_store(clock: Clock) -> Store:
+        return make_redis_store(clock, shards=1)
+
+    def reopen(store: Store) -> Store:
+        assert isinstance(store, RedisStore)
+        store.close()
+        return make_redis_store(store.virtual, namespace=store.namespace, shards=1)
+
+    found = survey(faults, make_store, reopen)  # type: ignore[arg-type]
+    assert found.problems == []
+    assert (found.lost, found.doubled) == (0, 0)
+    assert found.points > 20
+    print(f"\n{found.points} crash points: 0 lost, 0 double, {found.extra_runs} extra executions")
+
+
+def test_the_store_agrees_with_itself_after_a_log(
+    make_redis_store: Callable[..., RedisStore],
+) -> None:
+    from triggers_core.testing import VirtualClock
+
+    log = Log("receipt_sample")
+    store = make_redis_store(VirtualClock())
+    app = Application("oracle", Settings.isolated(TRIGGER_PLUGINS=[]))
+    backtest(log.config, log.events()[:300], store, app=app)
+    check_store(store)

@@ -1,0 +1,248 @@
+"""A proxy between client and server that loses one request or one reply, each in turn."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+import redis
+from redis import ConnectionPool
+
+from triggers_core.attempts import BodyFire, Retry
+from triggers_core.commands import Close, UpdateMetadata
+from triggers_core.exceptions import StorageError
+from triggers_core.protocol import Need
+from triggers_core.testing import SessionDriver, VirtualClock, check_store
+from triggers_redis import RedisStore, link, writing
+from triggers_redis.resp import Wire
+
+CONFIGURATION = {
+    "t_ship": {"after": ["paid", "packed"]},
+    "t_mail": {"andEvery": "t_ship"},
+    "t_page": {"after": ["ready"], "andEvery": "page"},
+}
+
+
+class Proxy:
+    """Hands requests and replies on, and cuts the connection at one of them.
+
+    :param lose: the number of the request, from 1, that goes wrong; 0: none.
+    :param reply: lose its reply, when it has been carried out; else the request itself.
+    """
+
+    def __init__(self, server: tuple[str, int], lose: int = 0, reply: bool = True) -> None:
+        self._server, self._lose, self._reply = server, lose, reply
+        self._lock = threading.Lock()
+        self.requests = 0
+        self.lost = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._server) as server:
+            try:
+                while data := client.recv(1 << 20):
+                    if not self._hand_on(data, server, client):
+                        return
+            except OSError:
+                return
+
+    def _hand_on(self, data: bytes, server: socket.socket, client: socket.socket) -> bool:
+        with self._lock:
+            self.requests += 1
+            loses = self.requests == self._lose
+            self.lost += loses
+        if loses and not self._reply:
+            return False
+        server.sendall(data)
+        answer = server.recv(1 << 20)
+        if loses:
+            return False
+        client.sendall(answer)
+        return bool(answer)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def through(redis_url: str) -> Callable[..., Any]:
+    given = ConnectionPool.from_url(redis_url).connection_kwargs
+    server = (given.get("host", "localhost"), given.get("port", 6379))
+
+    @contextmanager
+    def through(**options: Any) -> Iterator[tuple[Proxy, str]]:
+        with closing(Proxy(server, **options)) as proxy:
+            yield proxy, f"redis://127.0.0.1:{proxy.port}/{given.get('db', 0)}"
+
+    return through
+
+
+def life(session: SessionDriver) -> list[Any]:
+    """Everything that can happen to a session once; what each change said of itself."""
+    said: list[Any] = []
+    said.append(session.fire("paid", {"amount": 1}, event_id="stripe:1").status)
+    said.append(session.configure(CONFIGURATION).changed)
+    said.append(session.fire("paid", {"amount": 1}, event_id="stripe:1").status)
+    said.append(session.fire("page", {"number": 1}).scheduled)
+    said.append(session.fire("packed").scheduled)
+    claimed = session.claim("t_ship#0", attempt=1, generation=session.header.generation)
+    said.append(claimed.kwargs())
+    session.heartbeat(claimed)
+    said.append(session.fail(claimed, {"why": "no van"}, retry=Retry()).scheduled)
+    again = session.claim("t_ship#1")
+    fires = [BodyFire(trigger="ready", payload=b"{}", event_id="van:1")]
+    said.append(session.finish(again, {"parcel": 7}, fires).scheduled)
+    session.skip_running(session.claim("t_page#0"))
+    said.append(session.fail_by_hand("t_mail#0").instance.status)
+    said.append(session.replay("t_mail#0", request="operator 1").instance.replayed_as)
+    session.fail(session.claim("t_mail#1"))
+    said.append(session.skip("t_mail#1", cascade=True, request="operator 2").instance.status)
+    session.commit(UpdateMetadata(instance="t_mail#1", metadata={"ticket": 5}))
+    said.append(session.fire("page", {"number": 2}, event_id="page:2").scheduled)
+    session.fail(session.claim("t_page#1"), retry=Retry(cooldown=3600.0))
+    session.commit(Close())
+    return said
+
+
+def outcome(store: RedisStore, uid: str) -> dict[str, Any]:
+    """What a session holds, without times and random ids. The version counts its commits."""
+    slice = store.load(uid, Need())
+    assert slice.header is not None
+    return {
+        "version": slice.header.version,
+        "counts": slice.header.counts,
+        "state": slice.header.state,
+        "events": [(e.number, e.trigger, e.cause, bytes(e.payload)) for e in store.events(uid)],
+        "instances": [
+            (each.name, each.status, each.attempt, each.taken, each.parent, bytes(each.metadata))
+            for each in store.instances(uid)
+        ],
+    }
+
+
+@pytest.mark.parametrize("size", [writing.PACKED_SIZE, 900, 0], ids=["packed", "growing", "spread"])
+@pytest.mark.parametrize("reply", [True, False], ids=["reply", "request"])
+def test_nothing_is_made_twice_or_lost(
+    through: Callable[..., Any],
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+    reply: bool,
+    size: int,
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+    with through() as (proxy, url), make_redis_store(VirtualClock(), url=url) as store:
+        expected_said = life(SessionDriver(store))
+        expected = outcome(store, "order:1")
+        count = proxy.requests
+    assert count > 30
+    lost = 0
+    for number in range(1, count + 1):
+        with through(lose=number, reply=reply) as (proxy, url):
+            store = make_redis_store(VirtualClock(), url=url)
+            said = life(SessionDriver(store))
+            found = outcome(store, "order:1")
+            check_store(store)
+            lost += proxy.lost
+            store.close()
+        assert found == expected, f"request {number}"
+        assert said == expected_said, f"request {number}"
+    assert lost == count
+    print(f"\n{count} requests, each lost once: 0 double-applied, 0 lost changes")
+
+
+@pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
+@pytest.mark.parametrize("change", ["fire", "finish", "fail", "replay"])
+def test_changes_of_others_before_the_resend_hide_nothing(
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    size: int,
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+    store = make_redis_store()
+    mine = SessionDriver(store)
+    others = SessionDriver(make_redis_store(namespace=store.namespace))  # another process
+    mine.configure(t_x={"andEvery": "go"}, t_y={"andEvery": "t_x"})
+    mine.fire("go")
+    mine.fire("go")
+    mine.fail_now("t_x#1")
+    claimed = mine.claim("t_x#0")
+    changes: dict[str, Callable[[], Any]] = {
+        "fire": lambda: mine.fire("other").status,
+        "finish": lambda: mine.finish(claimed).scheduled,
+        "fail": lambda: mine.fail(claimed).instance.status,
+        "replay": lambda: mine.replay("t_x#1").instance.status,
+    }
+    ask, version = Wire.ask, mine.header.version
+
+    def lose_a_reply(wire: Wire, request: bytes) -> Any:
+        answer = ask(wire, request)
+        if answer != b"+":
+            return answer
+        monkeypatch.setattr(Wire, "ask", ask)
+        others.fire("noise")
+        others.fire("noise")
+        raise ConnectionError("the reply to a commit was lost")
+
+    monkeypatch.setattr(Wire, "ask", lose_a_reply)
+    said = changes[change]()
+    assert Wire.ask is ask, "a reply was lost"
+    assert said == {
+        "fire": "recorded",
+        "finish": ["t_y#0"],
+        "fail": "failed",
+        "replay": "replayed",
+    }.get(change)
+    assert mine.header.version == version + 3
+    assert mine.fired().count("other") == (change == "fire")
+
+
+def test_a_delete_says_that_there_was_a_session(
+    through: Callable[..., Any], make_redis_store: Callable[..., RedisStore]
+) -> None:
+    namespace = make_redis_store().namespace
+    with through() as (proxy, url), make_redis_store(url=url, namespace=namespace) as store:
+        SessionDriver(store).fire("go")
+        store.delete("order:1")  # now the server knows the script
+        SessionDriver(store).fire("go")
+        before = proxy.requests
+        assert store.delete("order:1")
+        used = proxy.requests - before
+    assert used == 2
+    for number in (1, 2):
+        with through() as (proxy, url), make_redis_store(url=url, namespace=namespace) as store:
+            SessionDriver(store).fire("go")
+            proxy._lose = proxy.requests + number
+            assert store.delete("order:1")
+            assert not store.delete("order:1")
+
+
+def test_a_server_that_stays_away_is_an_error_that_names_it(
+    through: Callable[..., Any],
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    with through() as (_proxy, url), make_redis_store(url=url) as store:
+        session = SessionDriver(store)
+        session.fire("go")
+    with pytest.raises(StorageError, match=r"redis://127\.0\.0\.1.*did not answer for 0\.1 s") as e:
+        session.fire("go")
+    assert isinstance(e.value.__cause__, redis.ConnectionError | OSError)

@@ -1,0 +1,200 @@
+"""How many commands the server gets: counted by the server itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from triggers_core.attempts import BodyFire
+from triggers_core.commands import new_id
+from triggers_core.protocol import Need
+from triggers_core.testing import SessionDriver
+from triggers_redis import RedisStore, writing
+from triggers_redis.testing import RedisServer
+
+CONFIGURATION = {
+    "t_ship": {"after": ["paid", "packed"]},
+    "t_mail": {"after": ["t_ship"], "andEvery": "t_ship"},
+    "t_page": {"after": ["t_ship"], "andEvery": "page"},
+}
+
+
+class Counted:
+    """What the server says that it has been asked between two readings of its statistics."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self.scripts = self.requests = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        before = self._counts()
+        yield
+        after = self._counts()
+        self.scripts = after[0] - before[0]
+        self.requests = after[1] - before[1] - 2  # those of the second reading
+
+    def _counts(self) -> tuple[int, int]:
+        """Scripts run, and times that the server read something from anybody."""
+        commands = self._client.info("commandstats")
+        calls = (commands.get(f"cmdstat_{name}", {}) for name in ("evalsha", "eval"))
+        scripts = sum(each.get("calls", 0) for each in calls)
+        return scripts, self._client.info("stats")["total_reads_processed"]
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that nobody else asks for anything."""
+    with RedisServer(tmp_path_factory.mktemp("counted")) as server:
+        yield server
+
+
+@pytest.fixture
+def counted(own_server: RedisServer) -> Iterator[Counted]:
+    with redis.Redis.from_url(own_server.url) as client:
+        client.ping()
+        yield Counted(client)
+
+
+@pytest.fixture(params=["packed", "spread"])
+def session(
+    own_server: RedisServer,
+    make_redis_store: Callable[..., RedisStore],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SessionDriver:
+    if request.param == "spread":
+        monkeypatch.setattr(writing, "PACKED_SIZE", 0)
+    session = SessionDriver(make_redis_store(url=own_server.url, namespace=new_id()))
+    session.configure(CONFIGURATION)
+    session.fire("other")
+    session.fire("page")  # an instance that waits for the cascade of t_ship
+    warm_up = SessionDriver(session.store, "another")
+    warm_up.configure(CONFIGURATION)
+    warm_up.fire("paid")
+    warm_up.fire("packed")
+    claimed = warm_up.claim("t_ship#0")  # now the server knows every script
+    warm_up.heartbeat(claimed)
+    return session
+
+
+def trips(counted: Counted) -> int:
+    assert counted.requests == counted.scripts, "each request is one script"
+    return counted.scripts
+
+
+def test_a_fire_takes_two(session: SessionDriver, counted: Counted) -> None:
+    for kwargs in ({"amount": 1}, {"amount": 2}):
+        with counted.counting():
+            session.fire("paid", kwargs)
+        assert trips(counted) == 2
+    with counted.counting():
+        assert session.fire("packed").scheduled == ["t_ship#0"]
+    assert trips(counted) == 2
+
+
+def test_a_fire_with_an_id_takes_two_and_a_duplicate_one(
+    session: SessionDriver, counted: Counted
+) -> None:
+    with counted.counting():
+        session.fire("paid", event_id="stripe:1")
+    assert trips(counted) == 2
+    with counted.counting():
+        assert session.fire("paid", event_id="stripe:1").status == "duplicate"
+    assert trips(counted) == 1
+
+
+def test_the_first_fire_of_a_session_takes_two(session: SessionDriver, counted: Counted) -> None:
+    other = SessionDriver(session.store, "order:2")
+    with counted.counting():
+        other.fire("paid")
+    assert trips(counted) == 2
+
+
+def test_a_claim_takes_one_a_heartbeat_one_and_a_finish_one(
+    session: SessionDriver, counted: Counted
+) -> None:
+    session.fire("paid", {"amount": 1})
+    session.fire("packed", {"boxes": 2})
+    generation = session.header.generation
+    with counted.counting():
+        claimed = session.claim("t_ship#0", attempt=1, generation=generation)
+        assert claimed.kwargs() == {"paid": {"amount": 1}, "packed": {"boxes": 2}}
+    assert trips(counted) == 1
+    with counted.counting():
+        session.heartbeat(claimed)
+    assert trips(counted) == 1
+    with counted.counting():
+        ended = session.finish(claimed, {"parcel": 7})
+        assert ended.scheduled == ["t_page#0", "t_mail#0"] or ended.scheduled == [
+            "t_mail#0",
+            "t_page#0",
+        ]
+    assert trips(counted) == 1
+
+
+def test_a_failure_takes_one(session: SessionDriver, counted: Counted) -> None:
+    session.fire("paid")
+    session.fire("packed")
+    claimed = session.claim("t_ship#0")
+    with counted.counting():
+        session.fail(claimed)
+    assert trips(counted) == 1
+
+
+def test_a_finish_takes_two_when_the_session_has_changed_since(
+    session: SessionDriver, counted: Counted
+) -> None:
+    session.fire("paid")
+    session.fire("packed")
+    claimed = session.claim("t_ship#0")
+    session.fire("other")
+    with counted.counting():
+        ended = session.finish(claimed)
+    assert trips(counted) == 2
+    assert set(ended.scheduled) == {"t_page#0", "t_mail#0"}
+    assert session.fired().count("t_ship") == 1
+
+
+def test_a_body_that_fires_takes_no_more_than_a_load(
+    session: SessionDriver, counted: Counted
+) -> None:
+    session.fire("paid")
+    session.fire("packed")
+    claimed = session.claim("t_ship#0")
+    with counted.counting():
+        session.finish(claimed, fires=[BodyFire(trigger="other", payload=b"{}")])
+    assert trips(counted) <= 2
+
+
+def test_a_stale_message_takes_one_look_more(session: SessionDriver, counted: Counted) -> None:
+    session.fire("paid")
+    session.fire("packed")
+    generation = session.header.generation
+    session.claim("t_ship#0")
+    with counted.counting(), pytest.raises(Exception, match="attempt 1 of t_ship#0"):
+        session.claim("t_ship#0", attempt=1, generation=generation)
+    assert trips(counted) == 1
+
+
+def test_a_load_takes_one(session: SessionDriver, counted: Counted) -> None:
+    with counted.counting():
+        session.store.load(session.uid, Need(instances=("t_page#0",), triggers=("page",)))
+    assert trips(counted) == 1
+
+
+def test_a_new_process_reads_a_configuration_once(
+    session: SessionDriver, counted: Counted, make_redis_store: Callable[..., RedisStore]
+) -> None:
+    store = session.store
+    assert isinstance(store, RedisStore)
+    other = make_redis_store(url=store.link.url, namespace=store.namespace)
+    driver = SessionDriver(other)
+    _ = driver.exists  # connects, reads the configuration
+    with counted.counting():
+        driver.fire("paid")
+        driver.fire("other")
+    assert trips(counted) == 4

@@ -1,0 +1,188 @@
+"""Ends of attempts that only the worker's main process sees: lost, timed out, revoked.
+
+Each is committed against the attempt's own token or number, so that it loses against an outcome
+that was stored before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from celery.exceptions import TimeLimitExceeded
+
+from triggers_celery.identity import holds
+from triggers_core.attempts import Ended, Fail
+from triggers_core.commands import add_metadata
+from triggers_core.commit import let_plugins_add
+from triggers_core.exceptions import InstanceNotFound, LeaseLost
+from triggers_core.failures import describe_error
+from triggers_core.logs import log_failure
+from triggers_core.machine import Draft
+from triggers_core.names import split_instance_name
+from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.records import Status
+from triggers_core.tasks import TaskContext
+
+if TYPE_CHECKING:
+    from triggers_core.application import Application
+    from triggers_core.messages import Message
+    from triggers_core.records import Instance
+
+logger = logging.getLogger(__name__)
+
+
+class Lose(msgspec.Struct, kw_only=True):
+    """The process that ran an attempt is gone: the next attempt, or failed at the limit.
+
+    What the sweep would do once the lease has run out, without the wait.
+    """
+
+    instance: str
+    attempt: int
+    generation: str
+    node: str
+    pid: int | None = None
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        slice = yield Need(instances=(self.instance,))
+        instance = _this_attempt(slice, self.instance, self.attempt, self.generation)
+        if instance is None or instance.status is not Status.RUNNING:
+            return Plan()  # never claimed: the broker delivers the message again
+        if not holds(instance.token, self.node, self.pid):
+            return Plan()
+        draft = Draft(slice, rules)
+        if instance.attempt < rules.timing.attempts:
+            draft.schedule(instance)
+        else:
+            message = (
+                f"no worker finished it in {instance.attempt} attempts: the process that ran the"
+                " last one died"
+            )
+            _fail(draft, instance, "WorkerLost", message)
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(draft.instance(*split_instance_name(self.instance)))
+
+
+class Revoke(msgspec.Struct, kw_only=True):
+    """Somebody revoked the Celery task of an attempt.
+
+    A revoked message is dropped before it reaches a process; a terminated one may have been
+    running, on the worker `node`.
+    """
+
+    instance: str
+    attempt: int
+    generation: str
+    reason: str
+    node: str = ""
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        slice = yield Need(instances=(self.instance,))
+        instance = _this_attempt(slice, self.instance, self.attempt, self.generation)
+        if instance is None:
+            return Plan()
+        terminated = self.node and holds(instance.token, self.node)
+        if instance.status is not Status.SCHEDULED and not (
+            instance.status is Status.RUNNING and terminated
+        ):
+            return Plan()
+        draft = Draft(slice, rules)
+        _fail(draft, instance, "celery.exceptions.TaskRevokedError", self.reason)
+        yield from let_plugins_add(draft, uid)
+        return draft.plan(instance)
+
+
+def _this_attempt(slice: Slice, name: str, attempt: int, generation: str) -> Instance | None:
+    if slice.header is None or slice.header.generation != generation:
+        return None
+    instance = slice.instances.get(name)
+    return instance if instance is not None and instance.attempt == attempt else None
+
+
+def _fail(draft: Draft, instance: Instance, kind: str, message: str) -> None:
+    draft.set_status(instance, Status.FAILED)
+    instance.token = ""
+    add_metadata(draft, instance, {"error": {"type": kind, "message": message}})
+
+
+def lost(application: Application, message: Message, node: str, pid: int | None) -> None:
+    """Make the next attempt at once, because this one's process is gone."""
+    manager = application.manager_for(message)
+    command = Lose(
+        instance=message.instance,
+        attempt=message.attempt,
+        generation=message.generation,
+        node=node,
+        pid=pid,
+    )
+    instance: Instance | None = manager.commit(command).outcome
+    if instance is None:
+        return
+    logger.warning(
+        "%s %s: the process that ran attempt %d died: %s",
+        message.uid,
+        message.instance,
+        message.attempt,
+        f"attempt {instance.attempt} follows"
+        if instance.status is Status.SCHEDULED
+        else "failed, there were attempts enough",
+    )
+
+
+def revoked(application: Application, message: Message, reason: str, node: str = "") -> None:
+    """Fail what somebody revoked, so that the sweep does not bring it back.
+
+    :param node: the worker that has terminated it, if it was running.
+    """
+    manager = application.manager_for(message)
+    command = Revoke(
+        instance=message.instance,
+        attempt=message.attempt,
+        generation=message.generation,
+        reason=reason,
+        node=node,
+    )
+    if manager.commit(command).outcome is not None:
+        logger.warning("%s %s: failed: %s", message.uid, message.instance, reason)
+
+
+def timed_out(
+    application: Application, message: Message, limit: float | None, node: str, pid: int | None
+) -> None:
+    """Fail an attempt whose process is killed for its hard time limit; plugins may retry it."""
+    manager = application.manager_for(message)
+    try:
+        instance = manager.storage[message.instance]
+    except InstanceNotFound:
+        return
+    record = instance.record
+    current = record.status is Status.RUNNING and record.attempt == message.attempt
+    if not current or not holds(record.token, node, pid):
+        return
+    error = TimeLimitExceeded(limit)
+    task = manager.storage.tasks[record.task]
+    context = TaskContext(manager, instance, task, {})
+    retry = application.plugins.task_failed(context, error)
+    if retry is None:
+        log_failure(context, error)
+    described: dict[str, Any] = {
+        **describe_error(error, application.rules.limits),
+        "message": f"its hard time limit of {limit:g} s was exceeded; the process was killed"
+        if limit
+        else "its hard time limit was exceeded; the process was killed",
+    }
+    fail = Fail(
+        instance=record.name,
+        token=record.token,
+        metadata={"error": described},
+        log_level=context.log_level,
+        retry=retry,
+    )
+    try:
+        ended: Ended = manager.commit(fail).outcome
+    except LeaseLost:
+        return  # it ended by itself at the last moment
+    for plugin, problem in ended.dropped.items():
+        logger.error("%s: plugin %s was left out: %s", manager.uid, plugin, problem)

@@ -1,0 +1,101 @@
+"""What Celery's signals to a prefork child may interrupt, and what that means for an attempt.
+
+A soft time limit is raised from a signal, wherever the process happens to be. Inside a commit that
+would leave the outcome in doubt; so there it waits, until the body is entered or the attempt over.
+
+A child that is told to end (hard time limit, revoke, cold shutdown) gets a `SystemExit`, which must
+not count as a failure of the body: its parent knows better what the attempt has come to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from billiard import common
+from billiard.exceptions import SoftTimeLimitExceeded
+from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
+
+
+class Terminated(BaseException):
+    """This process is being ended by a signal: no outcome of the body's own."""
+
+
+class _State:
+    """Of the one attempt that a prefork child makes at a time."""
+
+    pid = 0
+    holding = False
+    pending = False
+
+
+_state = _State()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold soft time limits back for the block; one that came too late for the body is dropped."""
+    if not _install():
+        yield
+        return
+    _state.holding, _state.pending = True, False
+    try:
+        yield
+    finally:
+        _state.holding = False
+
+
+class allowed:
+    """Around a body: let soft time limits through, also the one that has been waiting.
+
+    A class, because its `__exit__` must be as short as it can be: a limit that strikes in it still
+    counts as the body's.
+    """
+
+    def __enter__(self) -> None:
+        if not _on_duty():
+            return
+        _state.holding = False
+        if _state.pending:
+            _state.pending = False
+            raise SoftTimeLimitExceeded()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if _on_duty():
+            _state.holding = True
+            if kind is SystemExit and common._should_have_exited[0]:
+                raise Terminated from error
+
+
+def _on_duty() -> bool:
+    return _state.pid == os.getpid() and threading.current_thread() is threading.main_thread()
+
+
+def _install() -> bool:
+    """Take over billiard's signal handler, once in each prefork child; elsewhere there is none."""
+    if _on_duty():
+        return True
+    if SIG_SOFT_TIMEOUT is None or threading.current_thread() is not threading.main_thread():
+        return False
+    if signal.getsignal(SIG_SOFT_TIMEOUT) is not soft_timeout_sighandler:
+        return False
+    _state.pid = os.getpid()
+    signal.signal(SIG_SOFT_TIMEOUT, _on_soft_limit)
+    return True
+
+
+def _on_soft_limit(signum: int, frame: FrameType | None) -> Any:
+    if _state.holding:
+        _state.pending = True
+    else:
+        raise SoftTimeLimitExceeded()

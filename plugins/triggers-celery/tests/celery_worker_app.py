@@ -1,0 +1,132 @@
+"""The Celery app that the tests' workers run: `celery -A celery_worker_app worker`.
+
+The environment says everything: TRIGGER_* for Triggers, TEST_* for what is below.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from celery import Celery, current_task
+
+from triggers_celery import setup
+from triggers_core import TriggerTask
+
+TRACES = Path(os.environ["TEST_TRACES"])
+
+app = Celery("tests", broker=os.environ["TEST_BROKER"])
+app.conf.update(json.loads(os.environ.get("TEST_CELERY", "{}")))
+setup(app)
+
+
+def trace(context, what):
+    """Append one line; short writes to a file opened for appending don't mix."""
+    request = current_task.request
+    line = {
+        "uid": context.manager.uid,
+        "instance": context.instance.name,
+        "attempt": context.attempt,
+        "what": what,
+        "pid": os.getpid(),
+        "queue": request.delivery_info["routing_key"],
+        "id": request.id,
+    }
+    with (TRACES / "trace").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def wait_for_gate(context):
+    """Wait until the test opens the session's gate."""
+    while not (TRACES / f"open-{context.manager.uid}").exists():
+        time.sleep(0.01)
+
+
+class Record(TriggerTask):
+    """Notes that it ran and returns what it got."""
+
+    name = "test.record"
+
+    def _run(self, context):
+        trace(context, "ran")
+        return {"got": context.trigger_kwargs}
+
+
+class Wait(TriggerTask):
+    """Waits for the session's gate."""
+
+    name = "test.wait"
+
+    def _run(self, context):
+        trace(context, "began")
+        wait_for_gate(context)
+        trace(context, "ended")
+
+
+class SoftLimited(Wait):
+    name = "test.soft"
+    celery_options: ClassVar = {"soft_time_limit": 1}
+    _run = Wait._run
+
+
+class HardLimited(Wait):
+    name = "test.hard"
+    celery_options: ClassVar = {"time_limit": 1}
+    _run = Wait._run
+
+
+class Parcels(Record):
+    name = "test.parcels"
+    celery_options: ClassVar = {"queue": "parcels"}
+    _run = Record._run
+
+
+class Routed(Record):
+    """Routed to another queue by the firing process."""
+
+    name = "test.routed"
+    _run = Record._run
+
+
+class Lost(Record):
+    """The firing process sends it where no worker looks; the workers' sweep does not."""
+
+    name = "test.lost"
+    _run = Record._run
+
+
+class Dies(TriggerTask):
+    """Kills its own process, always."""
+
+    name = "test.dies"
+
+    def _run(self, context):
+        trace(context, "began")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Fails(TriggerTask):
+    name = "test.fails"
+
+    def _run(self, context):
+        raise ValueError(f"canary {context.trigger_kwargs}")
+
+
+class Retries(TriggerTask):
+    """Asks for one retry, after a while."""
+
+    name = "test.retries"
+
+    def _run(self, context):
+        trace(context, "ran")
+        if context.retries == 0:
+            raise self.retry(cooldown=0.5)
+
+
+if "TEST_CELERY_LATE" in os.environ:  # settings that come later than `setup` can see
+    app.finalize()
+    app.conf.update(json.loads(os.environ["TEST_CELERY_LATE"]))

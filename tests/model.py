@@ -71,7 +71,7 @@ class Session:
                 continue
             instances = [i for i in self.instances if i["task"] == name]
             unstarted = [i for i in instances if i["status"] == "unstarted"]
-            took = [i for i in unstarted if take(task, i, trigger, number)]
+            took = [i for i in unstarted if take(task, i, trigger, number)]  # or noted
             if not instances or (trigger == task["andEvery"] and not took):
                 unstarted.append(new := self.create(name))
                 for other, last in self.latest(before=number).items():
@@ -127,8 +127,9 @@ class Session:
         if list(self.tasks.items()) == list(before.items()) and not first:
             return
         self.version += 1
-        for event in self.events if first else []:
+        for event in self.events if first else []:  # they have overtaken the set-up
             self.apply(event)
+        # A task that is replaced looks at its unstarted instances again, with what they have seen.
         for name in [name for name in before if before[name] != self.tasks[name]]:
             for i in self.instances:
                 if i["task"] == name and i["status"] == "unstarted":
@@ -150,7 +151,7 @@ class Session:
         clone |= {"taken": {**failed["taken"]}, "noted": {**failed["noted"]}}
         clone |= {"by": failed["by"], "chain": failed["chain"]}
         clone |= {"parent": failed["name"], "depth": failed["depth"] + 1, "kwargs": kwargs}
-        if kwargs is None:
+        if kwargs is None:  # the same work again, under the same key
             clone |= {"kwargs": failed["kwargs"], "key": failed["key"]}
         failed |= {"replayed_as": clone["name"], **status("replayed")}
         return clone

@@ -72,7 +72,7 @@ class WorkedSession(Session):
         if retry is None:
             return
         clone, task, last = self.clone(failed, retry["kwargs"]), failed["task"], self.latest()
-        stop = unless(self.tasks[task])
+        stop = unless(self.tasks[task])  # it may have come true while the attempt was made
         clone["noted"] = {t: last[t] for t in stop & last.keys()} | clone["noted"]
         clone["retries"] = failed["retries"] + 1
         if stop and stop <= clone["noted"].keys():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,22 @@ class Log:
         data = gzip.decompress(packed.read_bytes()) if packed.exists() else None
         text = (self.folder / name).read_bytes() if data is None else data
         return map(json.loads, text.splitlines())
+
+
+def oracle(config: dict[str, Any], triggers: list[str], session: str) -> Described:
+    """What the oracle itself says of one session whose log holds just these triggers."""
+    if not (DATA / "reference.py").exists():
+        pytest.skip("the oracle is not beside the repository (../shared/data/reference.py)")
+    reference = runpy.run_path(str(DATA / "reference.py"))
+    return {
+        (session, instance.name): {
+            "status": instance.status,
+            "at_event": instance.at,
+            "kwargs_from": instance.kw,
+            "unless_seen": sorted(instance.ab),
+        }
+        for instance in reference["replay"](config, list(enumerate(triggers)))
+    }
 
 
 def instances_of(store: Store) -> Described:

@@ -37,7 +37,7 @@ def options(examples: int) -> settings:
 
 
 def test_memory_does_what_the_model_says() -> None:
-    compare_with_model(lambda clock: closing(MemoryStore(clock)), options(250))
+    compare_with_model(lambda clock: closing(MemoryStore(clock)), options(200))
 
 
 def test_sqlite_does_what_the_model_says(fast_dir: Path) -> None:
@@ -51,4 +51,4 @@ def test_sqlite_does_what_the_model_says(fast_dir: Path) -> None:
         for file in fast_dir.glob(f"{path.name}*"):
             file.unlink()
 
-    compare_with_model(empty_file, options(150))
+    compare_with_model(empty_file, options(120))

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.register_assert_rewrite("oracle")
 
 from applications import STORAGES, application  # noqa: E402
-from oracle import LOGS, Log, check_totals, instances_of  # noqa: E402
+from oracle import LOGS, Log, check_totals, instances_of, oracle  # noqa: E402
 
 from triggers_core import Application, TaskContext, TriggerTask, tasks  # noqa: E402
 from triggers_core.backtest import BacktestResult, LoggedEvent, backtest  # noqa: E402
@@ -89,6 +91,30 @@ def test_sessions_do_not_see_each_other(app: Application) -> None:
         if not by_session[session]:
             del by_session[session]
     assert instances_of(replay(app, log, shuffled).store) == log.instances()
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> dict[str, Any]:
+    """Five tasks in any order; each waits for triggers and, so that there is an end, for
+    tasks before it in the alphabet."""
+    names = ["t_a", "t_b", "t_c", "t_d", "t_e"]
+    config = {}
+    for position, name in enumerate(names):
+        some = st.sampled_from([*"pqr", *names[:position] * 3])
+        after = draw(st.lists(some, unique=True, max_size=2))
+        every = draw(some if not after else st.none() | some)
+        unless = draw(st.just([]) | st.lists(some, unique=True, min_size=1, max_size=2))
+        config[name] = {"after": after, "andEvery": every, "unless": unless, "run": "app.Any"}
+    return {name: config[name] for name in draw(st.permutations(names))}
+
+
+@settings(max_examples=300, deadline=None, derandomize=False, print_blob=True)
+@given(configurations(), st.lists(st.sampled_from("pqr"), max_size=20))
+def test_any_configuration_does_what_the_oracle_says(
+    config: dict[str, Any], triggers: list[str]
+) -> None:
+    result = backtest(config, [event(trigger, "any") for trigger in triggers])
+    assert instances_of(result.store) == oracle(config, triggers, "any")
 
 
 # -- replaying again ------------------------------------------------------------------------------

@@ -81,8 +81,9 @@ def test_four_processes_fire_into_one_session(path: Path, children: ExitStack) -
     check_file(path)
 
 
-def test_eight_processes_open_a_new_file_at_once(fast_dir: Path, children: ExitStack) -> None:
-    files = [fast_dir / f"{number}.db" for number in range(5)]
+def test_eight_processes_open_a_new_file_at_once(tmp_path: Path, children: ExitStack) -> None:
+    # On a disk: while one process waits for it, another comes in between.
+    files = [tmp_path / f"{number}.db" for number in range(5)]
     processes = [children.enter_context(Child("open_files", me, *files)) for me in range(8)]
     for file in files:
         for process in processes:
@@ -139,7 +140,7 @@ def test_a_process_killed_in_the_middle_of_a_commit_lets_the_others_go_on(
     holder.await_line("in the middle of a commit")
     for other in others:
         other.go()
-    wait_until_somebody_waits(path)
+    wait_until_one_is_next(path, *others)
     assert holder.kill()
     for other in others:
         other.result()
@@ -158,10 +159,10 @@ def test_a_process_killed_in_the_queue_lets_the_others_go_on(
     holder = children.enter_context(Child("hold_turnstile", path, UID))
     holder.await_line("in the middle of a commit")
     first.go()
-    wait_until_somebody_waits(path)
+    wait_until_one_is_next(path, first)
     second.go()
     assert first.kill()
-    wait_until_somebody_waits(path)
+    wait_until_one_is_next(path, second)
     holder.go()
     assert holder.result() == []
     second.result()
@@ -169,15 +170,16 @@ def test_a_process_killed_in_the_queue_lets_the_others_go_on(
     check_file(path)
 
 
-def wait_until_somebody_waits(path: Path) -> None:
-    """Return once a process stands first in the queue of the turnstile: it has the queue's lock."""
+def wait_until_one_is_next(path: Path, *waiting: Child) -> None:
+    """Return once one of them stands first in the queue of the turnstile: it has that lock."""
     fcntl = pytest.importorskip("fcntl", reason="there are no byte locks on Windows")
-    while True:
+    while any(child.process.poll() is None for child in waiting):
         with open(f"{path}-turnstile", "r+b") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
             except OSError:
                 return
+    raise AssertionError("nobody waits: all of them have ended")
 
 
 def test_of_two_processes_with_the_same_message_one_claims(path: Path, children: ExitStack) -> None:

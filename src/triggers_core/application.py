@@ -191,9 +191,10 @@ class Application:
             self.import_tasks()
             found = task_module.declared.get(run)
         if found is None:
+            hint = did_you_mean(run, task_module.declared)
             raise TaskNotFound(
                 f"no task named {run!r} is defined in this process"
-                f"{did_you_mean(run, task_module.declared)} Import its module, or list the module"
+                f"{hint}{'' if hint.endswith('?') else '.'} Import its module, or list the module"
                 " in TRIGGER_IMPORTS"
             )
         return found

@@ -216,7 +216,9 @@ class _Run(_Dry):
         own = type(app)(app.name, app.settings)
         own.__dict__["plugins"] = app.plugins
         own.__dict__["_rules"] = (app.plugins.version, self.rules)
-        own.use_runner(Collector(own))
+        collector = Collector(own)
+        for key in {None, *(task.using for task in configuration.tasks.values())}:
+            own.use_runner(collector, key)
         self._scheduled = scheduled
         self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
         self._heartbeats = Heartbeats(own.rules.timing.heartbeat)

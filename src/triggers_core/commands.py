@@ -149,6 +149,8 @@ class Configure(msgspec.Struct, kw_only=True):
             slice = yield Need(unstarted=tuple(self.configuration.tasks))
         draft = Draft(slice, rules, self.generation)
         merged = draft.configuration.updated(self.configuration)
+        if not merged.tasks:  # the first tasks, when they come, apply what was fired before them
+            return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
         if len(merged.tasks) > rules.limits.tasks:
             raise LimitExceeded(
                 f"{uid}: the session would have {len(merged.tasks):,} tasks, the limit is"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -39,9 +39,6 @@ _FINISH_TRIES = (
     0.5,
     2.0,
 )  # seconds between tries to store an outcome; then the lease decides
-
-# A body that calls `sys.exit` or awaits something cancelled has failed; its worker goes on.
-_BREAKS_OUT = (SystemExit, asyncio.CancelledError)
 
 
 def run_message(manager: TriggerManager, message: Message, heartbeats: Heartbeats) -> Ended | None:
@@ -121,7 +118,10 @@ def _run_body(
         return SkipRunning(
             instance=name, token=token, metadata=dict(skip.metadata), log_level=context.log_level
         )
-    except (Exception, *_BREAKS_OUT) as error:
+    except BaseException as error:
+        # A body that calls `sys.exit` or awaits something cancelled has failed; its worker goes on.
+        if not isinstance(error, Exception | SystemExit) and not _is_cancellation(error):
+            raise
         return _failure(manager, context, token, error)
     return Finish(
         instance=name,
@@ -132,11 +132,18 @@ def _run_body(
     )
 
 
+def _is_cancellation(error: BaseException) -> bool:
+    asyncio = sys.modules.get("asyncio")  # dear to import; whoever cancels has it
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
 def _call(task: TriggerTask, context: TaskContext) -> Any:
-    if inspect.iscoroutinefunction(task._run):
-        return asyncio.run(task._run(context))
     result = task._run(context)
-    return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+    if not inspect.isawaitable(result):
+        return result
+    import asyncio
+
+    return asyncio.run(_awaited(result))
 
 
 async def _awaited(result: Any) -> Any:

@@ -89,6 +89,10 @@ class SqliteStore(Store):
         self._configurations: dict[str, Configuration] = {}
 
     @classmethod
+    def _renew_lock(cls) -> None:
+        cls._opening = threading.Lock()
+
+    @classmethod
     def shared(cls, path: str | os.PathLike[str], synchronous: Synchronous = "FULL") -> SqliteStore:
         """The process's store for a file, opened on first use."""
         key = (os.path.realpath(path), synchronous.upper())
@@ -347,6 +351,10 @@ class SqliteStore(Store):
     def release_lease(self, name: str, owner: str) -> None:
         drop = "DELETE FROM leases WHERE name = ? AND owner = ?"
         self.file.write(lambda c: (c.execute(drop, (name, owner)), True))
+
+
+if hasattr(os, "register_at_fork"):  # another thread of the parent may have held it
+    os.register_at_fork(after_in_child=SqliteStore._renew_lock)
 
 
 class SqliteStorage(SessionStorage):

@@ -1,0 +1,5 @@
+"""``python -m triggers_cli`` is ``triggers``."""
+
+from triggers_cli.main import main
+
+main()

@@ -1,0 +1,99 @@
+"""Commands about this installation: plugins, settings, completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from triggers_cli.errors import BAD, OK
+from triggers_cli.options import command
+from triggers_cli.output import to_line
+from triggers_cli.state import State
+
+_STYLES = {"loaded": "green", "failed": "red", "blocked": "dim", "unlisted": "dim"}
+
+
+@command("plugins", example="triggers plugins --json")
+@click.pass_obj
+def plugins(state: State) -> int:
+    """List the plugins, their hooks and their order.
+
+    Loaded ones come first, in the order in which they run; then those that are installed and not
+    loaded, and why. Commands that other distributions add to this program are listed by
+    `triggers --help`.
+
+    Exits with 1 when a plugin failed to load.
+    """
+    import msgspec
+
+    infos = state.app.plugins.infos()
+    if state.json:
+        state.out.data(msgspec.to_builtins(infos))
+    elif not infos:
+        state.out.line("There are no plugins: python -m pip install triggers-retry, for example.")
+    else:
+        rows = []
+        for each in infos:
+            source = " ".join(part for part in (each.distribution, each.version) if part)
+            about = each.error or ", ".join(each.hooks)
+            status = (each.status, _STYLES.get(each.status))
+            rows.append((each.order, each.name, status, source or each.path, about))
+        head = ("#", "PLUGIN", "STATUS", "FROM", "HOOKS, OR WHY IT IS NOT LOADED")
+        state.out.table(head, rows, ("#",))
+    return BAD if any(each.status == "failed" for each in infos) else OK
+
+
+@command("settings", example="triggers settings\ntriggers settings --settings shop.settings --json")
+@click.pass_obj
+def settings(state: State) -> None:
+    """List the settings and where their values come from.
+
+    Code wins over the environment, the environment over the settings module, that over
+    [tool.triggers] in pyproject.toml, and that over the defaults. Passwords and the like are shown
+    as ***.
+    """
+    import msgspec
+
+    described = [msgspec.to_builtins(each) for each in state.app.settings.describe()]
+    for each in described:
+        # Set in code, but by an option of this command line.
+        if state.storage_text is not None and each["name"].startswith("TRIGGER_STORAGE_"):
+            each["origin"] = "--storage"
+    if state.json:
+        state.out.data(described)
+        return
+    rows: list[tuple[Any, ...]] = [
+        (
+            each["name"],
+            (each["origin"], "dim" if each["origin"] == "default" else None),
+            to_line(each["value"], 200),
+        )
+        for each in described
+    ]
+    state.out.table(("SETTING", "FROM", "VALUE"), rows)
+
+
+@command(
+    "completion",
+    example="""eval "$(triggers completion bash)"       # in ~/.bashrc
+triggers completion fish > ~/.config/fish/completions/triggers.fish""",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_obj
+def completion(state: State, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    Commands, options and the uids of sessions are completed.
+    """
+    from click.shell_completion import get_completion_class
+
+    from triggers_cli.main import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(cli, {}, "triggers", "_TRIGGERS_COMPLETE").source()
+    if state.json:
+        state.out.data({"shell": shell, "script": script})
+    else:
+        state.out.line(script)

@@ -1,0 +1,346 @@
+"""The command ``backtest``: recorded events through a configuration."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+from triggers_cli.configs import read_configuration
+from triggers_cli.errors import BAD, INTERRUPTED, OK
+from triggers_cli.options import command
+from triggers_cli.state import State, read_storage, sqlite_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triggers_cli.eventlog import EventLog, Format
+    from triggers_core.backtest import BacktestResult
+    from triggers_core.configuration import Configuration
+    from triggers_core.storages.base import Store
+
+_MARK: Final = "backtest"
+"""Name of the lease that marks a store as a backtest's; its owner says of which configuration."""
+_FOR_EVER: Final = 100 * 365 * 86_400.0  # seconds
+_WAITS_AT_MOST: Final = 15
+_EXAMPLE: Final = "sqlite:backtest.db"
+
+
+@command(
+    "backtest",
+    example="""triggers backtest flow.json events.jsonl.gz
+triggers backtest flow.json events.csv --storage sqlite:backtest.db""",
+)
+@click.argument("config")
+@click.argument("events")
+@click.option("--run", is_flag=True, help="Run the tasks' bodies, here, one after the other.")
+@click.option(
+    "--format",
+    type=click.Choice(["jsonl", "csv"]),
+    help="What EVENTS holds, if its name does not say it.",
+)
+@click.pass_obj
+def backtest(state: State, config: str, events: str, run: bool, format: str | None) -> int:
+    """Replay recorded events through a configuration.
+
+    Shows what would have run, what would have been called off, and what would still wait, and for
+    what. Bodies are not run: each instance that becomes ready finishes with no result and cascades
+    before the next event. With --run, they are, with the tasks of TRIGGER_IMPORTS.
+
+    EVENTS is a file (or `-`) in the order of time: JSON lines or CSV, plain or gzip, with session,
+    trigger, and optionally ts, kwargs (JSON) and id. Whatever else it holds is ignored.
+
+    The sessions go to a temporary file; with --storage, they stay, can be looked at, and the same
+    command completes a backtest that was interrupted. It has to be a storage of its own.
+
+    CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. Exits with 1 when a
+    body failed.
+    """
+    if config == events == "-":
+        raise click.UsageError("CONFIG and EVENTS cannot both be standard input")
+    from triggers_cli.eventlog import EventLog
+
+    parsed = state.app.parse(read_configuration(config))
+    if run:
+        _check_tasks(state, parsed)
+    try:
+        log = EventLog(events, cast("Format | None", format))
+    except OSError as error:
+        raise click.UsageError(f"{events} cannot be read: {error.strerror}") from None
+    with log, _store(state, parsed, run) as store:
+        begun = time.perf_counter()
+        fired: set[str] = set()
+        try:
+            result = _replay(state, parsed, log, store, run, fired)
+        except KeyboardInterrupt:
+            _interrupted(state, log)
+            return INTERRUPTED
+        return _report(state, parsed, result, time.perf_counter() - begun, fired)
+
+
+def _check_tasks(state: State, parsed: Configuration) -> None:
+    from triggers_core.exceptions import TaskNotFound
+
+    state.import_tasks()
+    for task in parsed.tasks.values():
+        try:
+            state.app.resolve_task(task.run, task.using)
+        except TaskNotFound as error:
+            raise click.UsageError(f"{task.name}.run: {error}") from None
+
+
+# -- the storage -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _store(state: State, parsed: Configuration, run: bool) -> Iterator[Store]:
+    """Where the sessions of the backtest go: never the storage of the settings."""
+    import tempfile
+
+    from triggers_core.registries import storage_backends
+
+    # The log is there to begin anew from: nothing is lost that a power cut might take.
+    options = {"synchronous": "NORMAL"}
+    if state.storage_text is None:
+        with tempfile.TemporaryDirectory(prefix="triggers-backtest-") as folder:
+            path = os.path.join(folder, "backtest.db")
+            with storage_backends.get_class("sqlite").open_store(path=path, **options) as store:
+                yield store
+        return
+    key, given = read_storage(state.storage_text)
+    with storage_backends.get_class(key).open_store(
+        **given, **(options if key == "sqlite" else {})
+    ) as store:
+        _claim(state, store, f"{parsed.hash}/{'run' if run else 'dry'}")
+        yield store
+
+
+def _claim(state: State, store: Store, owner: str) -> None:
+    """Take a store for this backtest, or go on with it.
+
+    :raises click.UsageError: it holds other sessions, which would count, and be changed.
+    """
+    if store.sessions(limit=1):
+        # Only a store that a backtest has taken has an owner: an application's would be free.
+        if store.acquire_lease(_MARK, "probe", 1.0):
+            store.release_lease(_MARK, "probe")
+            raise click.UsageError(
+                f"{state.place(store)} holds sessions of an application, which a backtest would"
+                " change: name a new one for it"
+            )
+        if not store.acquire_lease(_MARK, owner, _FOR_EVER):
+            raise click.UsageError(
+                f"{state.place(store)} holds the backtest of another configuration (or one with"
+                " --run, or without): name a new one, or delete it"
+            )
+    elif not store.acquire_lease(_MARK, owner, _FOR_EVER):
+        raise click.UsageError(
+            f"{state.place(store)} was taken for the backtest of another configuration: name a"
+            " new one, or delete it"
+        )
+
+
+# -- the replay ------------------------------------------------------------------------------------
+
+
+def _replay(
+    state: State,
+    parsed: Configuration,
+    log: EventLog,
+    store: Store,
+    run: bool,
+    fired: set[str],
+) -> BacktestResult:
+    """Replay the log; `fired` gets the triggers of the configuration that the log holds."""
+    from triggers_core.backtest import backtest as replay
+    from triggers_core.exceptions import EventIdConflict, InvalidEvent
+
+    def noted() -> Iterator[dict[str, Any]]:
+        for event in log:
+            trigger = event.get("trigger")
+            if isinstance(trigger, str) and trigger in parsed.listeners:
+                fired.add(trigger)
+            yield event
+
+    with _progress(state, log) as progress:
+        try:
+            return replay(
+                parsed,
+                noted(),
+                store,
+                run=run,
+                app=state.app,
+                progress=progress,
+                stuck_at_most=1,
+            )
+        except InvalidEvent as error:
+            # The core counts events, people count lines.
+            cause = error.__cause__
+            if isinstance(cause, EventIdConflict):
+                cause.args = (f"{cause}. Is this the log that {state.place(store)} began with?",)
+            raise log.wrong(str(cause)) if cause is not None else error from None
+
+
+@contextmanager
+def _progress(state: State, log: EventLog) -> Iterator[Callable[[int], None] | None]:
+    """A bar on stderr, if that is a terminal: the share of the file, the rate, the time left."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, no_color=state.no_color or None)
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[events]:,} events, {task.fields[rate]:,.0f} a second"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=log.size, events=0, rate=0.0)
+        begun = shown = time.perf_counter()
+
+        def tell(events: int) -> None:
+            nonlocal shown
+            now = time.perf_counter()
+            if now - shown > 0.1:
+                shown = now
+                bar.update(task, completed=log.read, events=events, rate=events / (now - begun))
+
+        yield tell
+
+
+def _interrupted(state: State, log: EventLog) -> None:
+    from triggers_core.redaction import mask_url
+
+    out = state.out
+    out.note("")
+    if state.storage_text is None:
+        out.note(
+            f"Interrupted at line {log.line:,}. Nothing is kept: with --storage {_EXAMPLE}, the"
+            " same command, given again, would go on from here."
+        )
+    else:
+        out.note(f"Interrupted at line {log.line:,}. The same command completes it:")
+        out.note(f"  {mask_url(shlex.join(['triggers', *sys.argv[1:]]))}")
+
+
+# -- the report ------------------------------------------------------------------------------------
+
+
+def _report(
+    state: State,
+    parsed: Configuration,
+    result: BacktestResult,
+    seconds: float,
+    fired: set[str],
+) -> int:
+    from triggers_core.explain import count
+
+    out = state.out
+    failed = sum(task.failed for task in result.tasks.values())
+    rate = result.events / seconds if seconds else 0.0
+    speed = f"{count(result.events, 'event')} in {seconds:,.1f} s, {rate:,.0f} events/s"
+    if state.json:
+        tasks = {
+            name: {"run": each.run, "abandoned": each.abandoned, "unstarted": each.unstarted}
+            for name, each in result.tasks.items()
+        }
+        out.data({"sessions": result.sessions, "events": result.events, "tasks": tasks})
+    else:
+        _tables(state, result, speed, failed)
+        example = _stuck(state, parsed, result)
+        _never_fired(state, parsed, fired)
+        if example:
+            _how_to_look(state, result.store, example)
+    if state.json:
+        # With --json, stdout holds the result alone, and stderr what went wrong.
+        if failed:
+            out.error(f"{count(failed, 'instance')} failed", "BacktestFailed")
+        elif sys.stderr.isatty():
+            out.note((speed, "dim"))
+    return BAD if failed else OK
+
+
+def _tables(state: State, result: BacktestResult, speed: str, failed: int) -> None:
+    from triggers_core.explain import count
+
+    out = state.out
+    again = ""
+    if result.duplicates:
+        again = f", {result.duplicates:,} of them recorded before"
+    out.line((count(result.sessions, "session"), "bold"), f", {speed}{again}")
+    out.line()
+    head = ["TASK", "RUN", "ABANDONED", "UNSTARTED", *(["FAILED"] if failed else [])]
+    rows: list[list[Any]] = []
+    for name, each in result.tasks.items():
+        row: list[Any] = [name, each.run, each.abandoned, each.unstarted]
+        if failed:
+            row.append((f"{each.failed:,}", "red" if each.failed else None))
+        rows.append(row)
+    out.table(head, rows, head[1:])
+
+
+def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
+    """Tell what the sessions wait for.
+
+    :returns: the uid of one that is worth a look; empty when there is none.
+    """
+    from triggers_cli.stuck import count_waits
+    from triggers_core.explain import count
+
+    out = state.out
+    stuck = count_waits(result.store, parsed)
+    if stuck.waits:
+        out.line()
+        begun = "session has something that began and waits"
+        if stuck.sessions != 1:
+            begun = "sessions have something that began and waits"
+        out.line((f"{stuck.sessions:,} {begun}:", "yellow"))
+        out.line()
+        table = [
+            (each.task, each.trigger, each.instances, each.example)
+            for each in stuck.waits[:_WAITS_AT_MOST]
+        ]
+        out.table(("TASK", "WAITS FOR", "INSTANCES", "FOR EXAMPLE"), table, ("INSTANCES",))
+        if len(stuck.waits) > _WAITS_AT_MOST:
+            out.line(f"and {len(stuck.waits) - _WAITS_AT_MOST:,} more")
+    if stuck.failed:
+        out.line()
+        out.line((f"{count(stuck.failed, 'session')} failed, {stuck.failed_example} first", "red"))
+    return stuck.failed_example or (stuck.waits[0].example if stuck.waits else "")
+
+
+def _never_fired(state: State, parsed: Configuration, fired: set[str]) -> None:
+    """Tell which triggers the log does not hold: most likely they are spelled otherwise there."""
+    from triggers_core.explain import names
+
+    never = sorted(set(parsed.listeners) - fired - set(parsed.tasks))
+    if never:
+        state.out.line()
+        state.out.paragraph(names(never), "Not once in this log: ", "yellow")
+
+
+def _how_to_look(state: State, store: Store, example: str) -> None:
+    from triggers_core.redaction import mask_url
+
+    out = state.out
+    out.note("")
+    if state.storage_text is None:
+        out.note((f"To look at one, keep the sessions: add --storage {_EXAMPLE} and then", "dim"))
+        storage = _EXAMPLE
+    else:
+        out.note(("To look at one:", "dim"))
+        storage = state.storage_text
+        path = sqlite_path(store)
+        if path is not None:
+            storage = f"sqlite:{os.path.relpath(path)}"
+    where = f"--storage {shlex.quote(mask_url(storage))}"
+    out.note((f"  triggers explain {where} {shlex.quote(example)}", "dim"))

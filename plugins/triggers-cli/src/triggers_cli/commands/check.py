@@ -1,0 +1,172 @@
+"""Commands about a configuration in a file: check, graph, schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triggers_cli.configs import read_configuration
+from triggers_cli.errors import BAD, OK
+from triggers_cli.options import command
+from triggers_cli.state import State
+
+if TYPE_CHECKING:
+    from triggers_cli.linter import Finding
+    from triggers_core.application import Application
+    from triggers_core.configuration import Configuration
+    from triggers_core.exceptions import InvalidInput
+
+
+@command(
+    "check",
+    example="triggers check flow.json\ntriggers check shop.tasks:CONFIGURATION --strict",
+)
+@click.argument("config")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
+@click.pass_obj
+def check(state: State, config: str, strict: bool) -> int:
+    """Find errors and likely mistakes in a configuration.
+
+    Errors are what `update_configuration` refuses: one for each task. Warnings are what it accepts
+    and what is hardly meant: tasks that can never run, cycles, a trigger both in `after` and in
+    `unless`, an `unless` of several names, and names that are spelled almost alike.
+
+    With TRIGGER_IMPORTS set and a runner that executes tasks in the application's own process,
+    the tasks that `run` names are looked for, too.
+
+    CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. Exits with 1 when
+    there is an error.
+    """
+    from triggers_cli.linter import lint
+
+    read = read_configuration(config)
+    parsed, problems = parse_all(state.app, read)
+    findings = [] if parsed is None else lint(parsed)
+    if parsed is not None:
+        problems += unknown_runs(state, parsed)
+    if state.json:
+        state.out.data(
+            {
+                "ok": not problems,
+                "tasks": len(read) if isinstance(read, Mapping) else 0,
+                "errors": [
+                    {"path": getattr(each, "path", ""), "message": str(each)} for each in problems
+                ],
+                "warnings": [
+                    {
+                        "code": each.code,
+                        "tasks": list(each.tasks),
+                        "message": each.message,
+                        "never_runs": each.never_runs,
+                    }
+                    for each in findings
+                ],
+            }
+        )
+    else:
+        _print(state, config, read, problems, findings)
+    return BAD if problems or (strict and findings) else OK
+
+
+def parse_all(app: Application, read: Any) -> tuple[Configuration | None, list[InvalidInput]]:
+    """Parse a configuration task by task, so that each task's error is told at once.
+
+    :returns: the tasks without errors (None when there is no configuration at all), and the errors.
+    """
+    from triggers_core.configuration import Configuration
+    from triggers_core.exceptions import InvalidInput
+
+    try:
+        return app.parse(read), []
+    except InvalidInput as error:
+        first = error
+    if not isinstance(read, Mapping) or len(read) > app.settings.limits.tasks:
+        return None, [first]
+    tasks, problems = {}, list[InvalidInput]()
+    for name, raw in read.items():
+        try:
+            tasks.update(app.parse({name: raw}).tasks)
+        except InvalidInput as error:
+            problems.append(error)
+    return Configuration(tasks), problems
+
+
+def unknown_runs(state: State, parsed: Configuration) -> list[InvalidInput]:
+    """The tasks whose `run` is not defined by the modules of `TRIGGER_IMPORTS`.
+
+    Empty when that cannot be known: no modules are set, or the tasks run in other processes.
+    """
+    from triggers_core.exceptions import InvalidConfiguration, NotFound, PluginError
+    from triggers_core.registries import task_runners
+
+    app = state.app
+    if not app.settings.TRIGGER_IMPORTS:
+        return []
+    state.import_tasks()
+    problems: list[InvalidInput] = []
+    for task in parsed.tasks.values():
+        place = f"{task.name}.using"
+        try:
+            runner = task_runners.get_class(task.using or app.settings.TRIGGER_RUNNER)
+            if runner.executes_here:
+                place = f"{task.name}.run"
+                app.resolve_task(task.run, task.using)
+        except (NotFound, PluginError) as error:
+            problems.append(InvalidConfiguration(f"{place}: {error}", place))
+    return problems
+
+
+def _print(
+    state: State, config: str, read: Any, problems: list[InvalidInput], findings: list[Finding]
+) -> None:
+    from triggers_core.explain import count
+
+    out = state.out
+    for problem in problems:
+        out.paragraph(str(problem), "error: ", "red")
+    for finding in findings:
+        named = finding.code in ("cycle", "near-miss")  # the message itself names the tasks
+        subject = "" if named else f"{', '.join(finding.tasks)}: "
+        out.paragraph(f"{subject}{finding.message} [{finding.code}]", "warning: ", "yellow")
+    tasks = len(read) if isinstance(read, Mapping) else 0
+    counts = [(tasks, "task"), (len(problems), "error"), (len(findings), "warning")]
+    told = [count(amount, word) if amount else f"no {word}s" for amount, word in counts]
+    style = "red" if problems else "yellow" if findings else "green"
+    out.line((f"{config}: {', '.join(told)}", style))
+
+
+@command("graph", example="triggers graph flow.json > flow.mmd")
+@click.argument("config")
+@click.pass_obj
+def graph(state: State, config: str) -> None:
+    """Draw a configuration, as Mermaid.
+
+    Mermaid is text that GitHub, GitLab and many editors show as a picture. Triggers are round,
+    tasks are boxes; bold arrows are `andEvery`, dotted ones `unless`.
+
+    CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE.
+    """
+    from triggers_cli.graph import as_data, mermaid
+
+    parsed = state.app.parse(read_configuration(config))
+    if state.json:
+        state.out.data(as_data(parsed))
+    else:
+        state.out.line(mermaid(parsed))
+
+
+@command("schema", example="triggers schema > triggers.schema.json")
+@click.pass_obj
+def schema(state: State) -> None:
+    """Print the JSON Schema of configurations, for editors.
+
+    It is generated from the types, and knows the directives of the plugins that are installed here.
+    An editor uses it for a file whose first key is `"$schema": "triggers.schema.json"`; the
+    commands of `triggers` leave that key out.
+    """
+    from triggers_cli.schema import configuration_schema
+
+    app = state.app
+    state.out.data(configuration_schema(app.plugins.directives(), app.settings.limits.tasks))

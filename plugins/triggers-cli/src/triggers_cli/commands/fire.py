@@ -1,0 +1,122 @@
+"""Commands that feed a session: fire, configure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from triggers_cli.configs import read_configuration
+from triggers_cli.options import command, json_option, uid_argument, wait_options
+from triggers_cli.state import State
+
+
+@command(
+    "fire",
+    example="""triggers fire order:42 paid --kwargs '{"amount": 42}' --event-id stripe:evt_1""",
+)
+@uid_argument()
+@click.argument("trigger")
+@json_option("--kwargs", "The event's kwargs, or @FILE.")
+@click.option("--event-id", metavar="ID", help="The same id again is a no-op that says so.")
+@click.option("--once", is_flag=True, help="Do nothing if the trigger has fired before.")
+@click.option("--force", is_flag=True, help="Allow the name of a task, which fires by itself.")
+@wait_options()
+@click.pass_obj
+def fire(
+    state: State,
+    uid: str,
+    trigger: str,
+    kwargs: dict[str, Any] | None,
+    event_id: str | None,
+    once: bool,
+    force: bool,
+    wait: bool,
+    timeout: float | None,
+) -> int:
+    """Fire a trigger into a session.
+
+    A session that does not exist begins with this event. What the event completes is scheduled, and
+    left to the running workers unless --wait is given.
+
+    Exits with 1 when --wait was given and something failed or the time was up.
+    """
+    from triggers_cli.running import Operator
+
+    operator = Operator(state, uid, wait, create=True)
+    result = operator.manager.fire(trigger, kwargs, event_id, once=once, force=force)
+    found, code = operator.settle(result.scheduled, timeout)
+    if state.json:
+        state.out.data(
+            {
+                "status": result.status,
+                "event_id": result.event_id,
+                "number": result.number,
+                "scheduled": list(result.scheduled),
+                "instances": found,
+            }
+        )
+        return code
+    out = state.out
+    if result.status == "recorded":
+        out.line(("recorded", "green"), f": {trigger} is event {result.number} of session {uid}")
+        if result.number == 0 and not operator.manager.storage.tasks:
+            place = state.place(operator.manager.storage.store)
+            out.note((f"A new session in {place}. It has no tasks: triggers configure", "dim"))
+    else:
+        out.line(
+            (result.status, "yellow"),
+            f": nothing has changed; see event {result.number} of session {uid}",
+        )
+    operator.tell(found)
+    return code
+
+
+@command("configure", example="triggers configure order:42 flow.json")
+@uid_argument()
+@click.argument("config")
+@wait_options()
+@click.pass_obj
+def configure(state: State, uid: str, config: str, wait: bool, timeout: float | None) -> int:
+    """Add tasks to a session, or replace those of the same name.
+
+    The first configuration of a session applies the events recorded before it. A later one
+    re-evaluates the unstarted instances of the tasks that it replaces; no task is removed.
+
+    CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. It is checked as a
+    whole before anything is stored; likely mistakes are told by `triggers check`.
+    """
+    from triggers_cli.running import Operator
+
+    parsed = state.app.parse(read_configuration(config))
+    operator = Operator(state, uid, wait, more=parsed.tasks.values(), create=True)
+    configured = operator.manager.update_configuration(parsed)
+    found, code = operator.settle(configured.scheduled, timeout)
+    if state.json:
+        state.out.data(
+            {
+                "changed": configured.changed,
+                "config_version": configured.version,
+                "scheduled": list(configured.scheduled),
+                "instances": found,
+            }
+        )
+        return code
+    tasks = operator.manager.storage.tasks
+    many = "1 task" if len(tasks) == 1 else f"{len(tasks):,} tasks"
+    if configured.changed:
+        state.out.line(("configured", "green"), f": session {uid} has {many}")
+    else:
+        state.out.line(("unchanged", "yellow"), f": session {uid} has these tasks already")
+    operator.tell(found)
+    _hint(state, config, parsed)
+    return code
+
+
+def _hint(state: State, config: str, parsed: Any) -> None:
+    from triggers_cli.linter import lint
+
+    findings = len(lint(parsed))
+    if findings:
+        warnings = "1 warning" if findings == 1 else f"{findings} warnings"
+        state.out.note((f"{warnings}: triggers check {config}", "yellow"))

@@ -1,0 +1,261 @@
+"""Commands that repair: replay, skip, fail, recover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triggers_cli.errors import BAD, OK, exit_code_of, message_of
+from triggers_cli.options import command, json_option, uid_argument, wait_options, yes_option
+from triggers_cli.state import State
+
+if TYPE_CHECKING:
+    from triggers_cli.running import Operator
+
+
+def _every_failed(verb: str) -> Callable[[Callable[..., Any]], Any]:
+    return click.option(
+        "--all", "every", is_flag=True, help=f"{verb} every failed instance of the session."
+    )
+
+
+def _chosen(operator: Operator, instances: Sequence[str], every: bool) -> list[str]:
+    """The instances that a command is about.
+
+    :raises click.UsageError: neither or both of INSTANCE and --all are given.
+    """
+    if bool(instances) == every:
+        raise click.UsageError("name instances (such as t_ship#0), or pass --all")
+    if not every:
+        return list(dict.fromkeys(instances))
+    found = operator.manager.storage.get_unresolved_instances()
+    return [each.name for each in found if each.status == "failed"]
+
+
+def _each(
+    operator: Operator, names: Sequence[str], act: Callable[[str], str | None]
+) -> tuple[list[str], int]:
+    """Do something to each instance; the errors of some do not keep the others from it.
+
+    :param act: returns the name of an instance that it scheduled.
+    :returns: what was scheduled, and the exit code.
+    """
+    from triggers_core.exceptions import TriggersError
+
+    scheduled, code = [], OK
+    for name in names:
+        try:
+            made = act(name)
+        except TriggersError as error:
+            operator.state.out.error(message_of(error), type(error).__name__)
+            code = max(code, exit_code_of(error) or BAD)
+            continue
+        if made is not None:
+            scheduled.append(made)
+    return scheduled, code
+
+
+@command(
+    "replay",
+    example="""triggers replay order:42 't_ship#0'
+triggers replay order:42 't_ship#0' --kwargs '{"paid": {"amount": 42}}' --wait""",
+)
+@uid_argument()
+@click.argument("instances", nargs=-1)
+@_every_failed("Replay")
+@json_option("--kwargs", "Trigger → kwargs in place of the recorded ones, or @FILE; {} means none.")
+@wait_options()
+@click.pass_obj
+def replay(
+    state: State,
+    uid: str,
+    instances: tuple[str, ...],
+    every: bool,
+    kwargs: dict[str, Any] | None,
+    wait: bool,
+    timeout: float | None,
+) -> int:
+    """Run failed instances again.
+
+    A failed instance becomes `replayed`, and a clone of it with the same events and the same
+    idempotency key is scheduled: for the running workers, unless --wait is given. With other
+    kwargs, the clone has a key of its own.
+
+    Exits with 1 when an instance has not failed, or does not exist.
+    """
+    from triggers_cli.running import Operator
+
+    operator = Operator(state, uid, wait)
+    replays: dict[str, str] = {}
+
+    def act(name: str) -> str:
+        replays[name] = operator.manager.replay_failed_instance(name, kwargs).name
+        return replays[name]
+
+    scheduled, code = _each(operator, _chosen(operator, instances, every), act)
+    found, ended = operator.settle(scheduled, timeout)
+    if state.json:
+        state.out.data({"replayed": replays, "instances": found})
+    else:
+        for name, clone in replays.items():
+            state.out.line(("replayed", "green"), f": {name} runs again as {clone}")
+        if not replays and not code:
+            state.out.line(f"There is no failed instance in session {uid}.")
+        operator.tell(found)
+    return code or ended
+
+
+@command("skip", example="triggers skip order:42 't_mail#0' --cascade --yes")
+@uid_argument()
+@click.argument("instances", nargs=-1)
+@_every_failed("Skip")
+@click.option("--cascade", is_flag=True, help="Go on as if it had finished.")
+@json_option("--result", "The kwargs of that cascade, or @FILE.")
+@wait_options()
+@yes_option()
+@click.pass_obj
+def skip(
+    state: State,
+    uid: str,
+    instances: tuple[str, ...],
+    every: bool,
+    cascade: bool,
+    result: dict[str, Any] | None,
+    wait: bool,
+    timeout: float | None,
+    yes: bool,
+) -> int:
+    """Give up on failed instances.
+
+    A failed instance becomes `skipped`; it can never be replayed. What waits for its task goes on
+    waiting, unless --cascade is given: then its task's name fires, with --result as kwargs, and
+    what that schedules is left to the running workers unless --wait is given.
+
+    Exits with 1 when an instance has not failed, or does not exist.
+    """
+    from triggers_cli.running import Operator
+
+    if result is not None and not cascade:
+        raise click.UsageError("--result is the kwargs of the cascade: pass --cascade, too")
+    operator = Operator(state, uid, wait)
+    names = _chosen(operator, instances, every)
+    if names:
+        state.confirm(f"Skip {', '.join(names)} of session {uid}, for good?", yes)
+    before = operator.scheduled()
+    skipped = []
+
+    def act(name: str) -> None:
+        operator.manager.skip_failed_instance(name, cascade, result)
+        skipped.append(name)
+
+    _, code = _each(operator, names, act)
+    found, ended = operator.settle(operator.scheduled() - before, timeout)
+    if state.json:
+        state.out.data({"skipped": skipped, "instances": found})
+    else:
+        for name in skipped:
+            state.out.line(("skipped", "green"), f": {name}")
+        if not names:
+            state.out.line(f"There is no failed instance in session {uid}.")
+        operator.tell(found)
+    return code or ended
+
+
+@command("fail", example="triggers fail order:42 't_ship#0' --reason 'worker hangs' --yes")
+@uid_argument()
+@click.argument("instances", nargs=-1, required=True)
+@click.option("--reason", default="failed by hand", show_default=True, help="Kept as its error.")
+@yes_option()
+@click.pass_obj
+def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: bool) -> int:
+    """Fail an instance that is stuck in scheduled or running.
+
+    Its worker, if there still is one, is fenced off: what it returns is dropped. Afterwards the
+    instance can be replayed or skipped.
+
+    Exits with 1 when an instance is in another state, or does not exist.
+    """
+    from triggers_cli.running import Operator
+
+    operator = Operator(state, uid, wait=False)
+    names = list(dict.fromkeys(instances))
+    state.confirm(f"Fail {', '.join(names)} of session {uid}?", yes)
+    failed = []
+
+    def act(name: str) -> None:
+        operator.manager.fail_instance(name, reason)
+        failed.append(name)
+
+    _, code = _each(operator, names, act)
+    if state.json:
+        state.out.data({"failed": failed})
+    else:
+        for name in failed:
+            state.out.line(("failed", "green"), f": {name}; triggers replay, or triggers skip")
+    return code
+
+
+@command("recover", example="triggers recover\ntriggers recover --wait")
+@click.argument("uid", required=False)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1_000,
+    show_default=True,
+    help="How many instances at most.",
+)
+@wait_options()
+@click.pass_obj
+def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: float | None) -> int:
+    """Set overdue instances going again, in every session or in one.
+
+    What running workers do by themselves every few seconds, done once by hand: an instance that
+    nobody claimed is dispatched again, one whose worker was lost gets another attempt (or fails
+    after too many), and a retry whose time has come is scheduled.
+
+    They are left to the running workers. With --wait, this process runs them: what a crashed
+    application left behind is finished, and nothing else is begun.
+    """
+    from triggers_cli.running import Operator
+    from triggers_core.exceptions import TriggersError
+    from triggers_core.sweep import recover_session
+
+    store = state.store()
+    overdue: dict[str, list[str]] = {}
+    if uid is not None:
+        now = state.session(uid).store.clock()
+        late = [i.name for i in store.instances(uid) if i.due_at is not None and i.due_at <= now]
+        overdue = {uid: late[:limit]} if late else {}
+    else:
+        for due in store.due(limit):
+            overdue.setdefault(due.uid, []).append(due.instance)
+    told: list[dict[str, Any]] = []
+    operators: list[tuple[Operator, list[str]]] = []
+    code = OK
+    for each, names in overdue.items():
+        try:
+            operator = Operator(state, each, wait)
+            recovered = recover_session(operator.manager, tuple(names))
+        except (TriggersError, click.UsageError) as error:
+            state.out.error(f"{each}: {message_of(error)}", type(error).__name__)
+            code = max(code, exit_code_of(error) or BAD)
+            continue
+        again = [name for name, _ in recovered.dispatch]
+        operators.append((operator, again))
+        told.append({"uid": each, "again": again, "failed": recovered.failed})
+    for entry, (operator, again) in zip(told, operators, strict=True):
+        entry["instances"], ended = operator.settle(again, timeout)
+        code = max(code, ended, BAD if entry["failed"] else OK)
+    if state.json:
+        state.out.data(told)
+        return code
+    for entry, (operator, _) in zip(told, operators, strict=True):
+        state.out.line(("recovered", "green"), f": session {entry['uid']}")
+        operator.tell(entry["instances"])
+        for name in entry["failed"]:
+            state.out.line(f"  {name}  ", ("failed", "red"), "  its workers were lost too often")
+    if not overdue:
+        state.out.line("Nothing is overdue.")
+    return code

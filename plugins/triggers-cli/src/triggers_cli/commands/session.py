@@ -1,0 +1,319 @@
+"""Commands that look at one session: show, explain, events. They change nothing and run nothing."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triggers_cli.errors import BAD, OK
+from triggers_cli.options import command, secrets_option, uid_argument
+from triggers_cli.output import STATUS_STYLES, Cell
+from triggers_cli.state import State
+from triggers_cli.times import iso, moment
+
+if TYPE_CHECKING:
+    from triggers_core.records import Event, Header
+    from triggers_core.storages.session import SessionStorage, TaskInstance
+
+_OPEN_AT_MOST = 20
+
+
+@command(
+    "show",
+    example="triggers show order:42\ntriggers show order:42 't_ship#0'",
+)
+@uid_argument()
+@click.argument("instance", required=False)
+@secrets_option()
+@click.pass_obj
+def show(state: State, uid: str, instance: str | None, secrets: bool) -> int:
+    """Show a session, or one of its instances.
+
+    The session: how many instances of each task are where, and what is unresolved. An instance
+    (such as t_ship#0): its kwargs, its result, and its error with the traceback.
+
+    Exits with 1 when there is no such session or instance, or something in it has failed.
+    """
+    storage = state.session(uid)
+    if instance is not None:
+        found = storage[instance]
+        data = _instance_data(found, secrets)
+        if state.json:
+            state.out.data(data)
+        else:
+            _print_instance(state, found, data)
+        return BAD if found.status == "failed" else OK
+    header = storage.header
+    assert header is not None
+    unresolved = storage.get_unresolved_instances()
+    if state.json:
+        state.out.data(_session_data(storage, header, unresolved))
+    else:
+        _print_session(state, storage, header, unresolved)
+    return BAD if header.total(*_failed()) else OK
+
+
+def _failed() -> tuple[Any, ...]:
+    from triggers_core.records import Status
+
+    return (Status.FAILED,)
+
+
+def _session_data(
+    storage: SessionStorage, header: Header, unresolved: list[TaskInstance]
+) -> dict[str, Any]:
+    return {
+        "uid": storage.uid,
+        "state": header.state.value,
+        "events": header.events,
+        "created_at": iso(header.created_at),
+        "updated_at": iso(header.updated_at),
+        "waiting_since": iso(header.waiting_since),
+        "version": header.version,
+        "config_version": header.config_version,
+        "requires": list(header.requires),
+        "tasks": {name: _counts(header, name) for name in storage.tasks},
+        "fired": list(header.latest),
+        "unresolved": [{"name": each.name, "status": each.status.value} for each in unresolved],
+    }
+
+
+def _counts(header: Header, task: str) -> dict[str, int]:
+    from triggers_core.records import STATUSES
+
+    return {status.value: header.count(task, status) for status in STATUSES}
+
+
+def _print_session(
+    state: State, storage: SessionStorage, header: Header, unresolved: list[TaskInstance]
+) -> None:
+    from triggers_core.explain import clock, count, duration
+
+    out, now = state.out, storage.store.clock()
+    out.line(("Session ", None), (storage.uid, "bold"), f": {header.state.value}")
+    changed = duration(now - header.updated_at)
+    out.line(f"  {count(header.events, 'event')}; the last change {changed} ago")
+    if header.waiting_since is not None:
+        since = header.waiting_since
+        out.line(f"  nothing under way since {clock(since, now)} ({duration(now - since)})")
+    if header.requires:
+        out.line(f"  requires the plugins {', '.join(header.requires)}")
+    counts = {name: _counts(header, name) for name in storage.tasks}
+    if not counts:
+        out.line("  has no configuration yet: the first one applies these events")
+    else:
+        used = [status for status in STATUS_STYLES if any(c[status] for c in counts.values())]
+        heads = ["TASK", *(status.upper() for status in used)]
+        rows: list[tuple[Cell, ...]] = [
+            (
+                name,
+                *(
+                    (f"{each[status]:,}", STATUS_STYLES[status] if each[status] else "dim")
+                    for status in used
+                ),
+            )
+            for name, each in counts.items()
+        ]
+        out.line()
+        out.table(heads, rows, heads[1:])
+    if unresolved:
+        out.line()
+        order = ("failed", "running", "scheduled", "unstarted")
+        unresolved.sort(key=lambda each: order.index(each.status))
+        table = [
+            (each.name, (each.status.value, STATUS_STYLES[each.status]), _remark(each))
+            for each in unresolved[:_OPEN_AT_MOST]
+        ]
+        out.table(("UNRESOLVED", "STATUS", ""), table)
+        if len(unresolved) > _OPEN_AT_MOST:
+            out.line(f"and {len(unresolved) - _OPEN_AT_MOST:,} more")
+    out.note((f"Why: triggers explain {shlex.quote(storage.uid)}", "dim"))
+
+
+def _remark(instance: TaskInstance) -> str:
+    from triggers_core.redaction import mask_url
+
+    error = instance.metadata.get("error")
+    if instance.status == "failed" and isinstance(error, dict):
+        return mask_url(f"{error.get('type', '')}: {error.get('message', '')}".splitlines()[0])[:80]
+    return f"attempt {instance.attempt}" if instance.attempt else ""
+
+
+def _instance_data(instance: TaskInstance, secrets: bool) -> dict[str, Any]:
+    from triggers_core.redaction import mask
+
+    data = {
+        "name": instance.name,
+        "status": instance.status.value,
+        "attempt": instance.attempt,
+        "retries": instance.retries,
+        "parent": instance.parent,
+        "replayed_as": instance.replayed_as or None,
+        "idempotency_key": instance.idempotency_key,
+        "created_at": iso(instance.created_at),
+        "started_at": iso(instance.started_at),
+        "ended_at": iso(instance.ended_at),
+        "lease_until": iso(instance.lease_until),
+        "kwargs": instance.kwargs,
+        "result": instance.result,
+        "metadata": instance.metadata,
+    }
+    return data if secrets else {**data, **mask({key: data[key] for key in _CONTENT})}
+
+
+_CONTENT = ("kwargs", "result", "metadata")
+
+
+def _print_instance(state: State, instance: TaskInstance, data: dict[str, Any]) -> None:
+    from triggers_cli.output import to_line
+
+    out = state.out
+    status = instance.status.value
+    out.line((instance.name, "bold"), ": ", (status, STATUS_STYLES[status]))
+    for key, value in data.items():
+        if key not in ("name", "status", *_CONTENT) and value not in (None, 0):
+            out.line(f"  {key.replace('_', ' ')}: {value}")
+    metadata = dict(data["metadata"])
+    error = metadata.pop("error", None)
+    sections = [("kwargs", data["kwargs"]), ("result", data["result"]), ("metadata", metadata)]
+    for title, content in sections:
+        if content:
+            out.line(f"  {title}:")
+            for name, value in content.items():
+                out.line(f"    {name}: {to_line(value)}")
+    if isinstance(error, dict):
+        out.line("  error: ", (f"{error.get('type')}: {error.get('message')}", "red"))
+        if error.get("context"):
+            out.line(f"    context: {to_line(error['context'])}")
+        for line in str(error.get("traceback", "")).splitlines():
+            out.line((f"    {line}", "dim"))
+
+
+# -- explain ---------------------------------------------------------------------------------------
+
+
+@command(
+    "explain",
+    example="triggers explain order:42\ntriggers explain order:42 t_ship",
+)
+@uid_argument()
+@click.argument("task", required=False)
+@click.pass_obj
+def explain(state: State, uid: str, task: str | None) -> int:
+    """Say what tasks have, wait for, and why they did not run.
+
+    Without TASK, every task of the session is explained. Exits with 1 when there is no such session
+    or task, or when something that it tells about has failed.
+    """
+    from triggers_core.exceptions import TaskNotFound
+    from triggers_core.explain import explain as explain_task
+    from triggers_core.redaction import mask, mask_url
+
+    storage = state.session(uid)
+    try:
+        explanation = explain_task(storage, task)
+    except TaskNotFound as error:
+        if task is not None and "#" in task:
+            name = task.rpartition("#")[0]
+            error.add_note(f"To look at an instance: triggers show {shlex.quote(uid)} '{task}'")
+            error.add_note(f"To ask about its task: triggers explain {shlex.quote(uid)} '{name}'")
+        raise
+    if state.json:
+        state.out.data(mask(explanation.data))
+    else:
+        for line in mask_url(str(explanation)).splitlines():
+            _print_explained(state, line)
+    instances = [each for task in explanation.tasks for each in task.instances]
+    return BAD if any(each.status == "failed" for each in instances) else OK
+
+
+def _print_explained(state: State, line: str) -> None:
+    """Print a line of an explanation, with its names in colour."""
+    if line.startswith("  - "):
+        name, colon, rest = line[4:].partition(": ")
+        style = next((style for word, style in _EXPLAINED.items() if rest.startswith(word)), None)
+        state.out.paragraph(f"{colon}{rest}", f"  - {name}", style, "    ")
+    elif line and not line.startswith(" "):
+        name, colon, rest = line.partition(": ")
+        state.out.paragraph(f"{colon}{rest}", name, "bold")
+    else:
+        state.out.paragraph(line)
+
+
+_EXPLAINED = {**STATUS_STYLES, "waits ": "yellow", "held ": "yellow"}
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+@command(
+    "events",
+    example="triggers events order:42\ntriggers events order:42 --trigger paid --limit 5",
+)
+@uid_argument()
+@click.option("--trigger", metavar="NAME", help="Only events of this trigger.")
+@click.option("--start", type=click.IntRange(min=0), metavar="N", help="Begin at this number.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="How many at most: the last ones, or with --start the first ones from there.",
+)
+@secrets_option()
+@click.pass_obj
+def events(
+    state: State, uid: str, trigger: str | None, start: int | None, limit: int, secrets: bool
+) -> int:
+    """List the events of a session.
+
+    Each with its number, when it was recorded, and what fired it: the application, an instance that
+    finished, or a plugin.
+
+    Exits with 1 when there is no such session.
+    """
+    storage = state.session(uid)
+    header = storage.header
+    assert header is not None
+    if trigger is None:
+        begin = max(0, header.events - limit) if start is None else start
+        found = storage.store.events(uid, begin, limit)
+    else:
+        found = [e for e in storage.store.events(uid, start or 0) if e.trigger == trigger]
+        found = found[-limit:] if start is None else found[:limit]
+    if state.json:
+        state.out.data([_event_data(each, secrets) for each in found])
+        return OK
+    if not found:
+        state.out.line(f"There are no such events in session {uid}.")
+        return OK
+    from triggers_cli.output import to_line
+
+    rows = []
+    for event in found:
+        kwargs = _event_data(event, secrets)["kwargs"]
+        cause = event.cause or event.source.value
+        rows.append((event.number, moment(event.at), event.trigger, cause, to_line(kwargs, 100)))
+    state.out.table(("#", "RECORDED", "TRIGGER", "FIRED BY", "KWARGS"), rows, ("#",))
+    if len(found) < header.events:
+        shown = f"{len(found):,} of {header.events:,} events"
+        state.out.note((f"{shown}: --limit, --start and --trigger choose", "dim"))
+    return OK
+
+
+def _event_data(event: Event, secrets: bool) -> dict[str, Any]:
+    from triggers_core import payloads
+    from triggers_core.redaction import mask
+
+    kwargs = payloads.decode(bytes(event.payload))
+    return {
+        "number": event.number,
+        "id": event.id,
+        "trigger": event.trigger,
+        "at": iso(event.at),
+        "source": event.source.value,
+        "cause": event.cause or None,
+        "kwargs": kwargs if secrets else mask(kwargs),
+    }

@@ -1,0 +1,113 @@
+"""The command ``triggers``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from triggers_cli import errors
+from triggers_cli.groups import LazyGroup
+from triggers_cli.options import global_options
+from triggers_cli.output import Output
+from triggers_cli.state import GIVEN_UP, State
+
+HELP = """Run a task once a combination of events has happened.
+
+Look at sessions and configurations, try them, and repair what failed."""
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from triggers_cli import __version__
+        from triggers_core import __version__ as core
+
+        click.echo(f"triggers-cli {__version__}, triggers-core {core}")
+        ctx.exit()
+
+
+cli = LazyGroup(
+    "triggers",
+    help=HELP,
+    params=[
+        *global_options(),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="Print the versions.",
+        ),
+    ],
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+"""The command line; for documentation tools, and for tests of plugins that add commands."""
+
+
+def run(arguments: Sequence[str], state: State | None = None) -> int:
+    """Run a command line in this process.
+
+    :param state: gets the options.
+    :returns: the exit code.
+    """
+    state = state or State()
+    if os.path.isdir(os.curdir) and "" not in sys.path:
+        # For the application's own modules. Last: a file here must not shadow an installed one.
+        sys.path.append(os.getcwd())
+    try:
+        code = cli.main([*arguments], "triggers", standalone_mode=False, obj=state)
+        return _flushed(code if isinstance(code, int) else errors.OK)
+    except (click.Abort, KeyboardInterrupt):
+        if state.works_here and not state.gives_up:  # before anybody began to wait for the work
+            state.gives_up = True
+            state.out.note(GIVEN_UP)
+        state.out.note("Interrupted.")
+        return errors.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return errors.USAGE
+    except Exception as error:
+        return _report(error, state, arguments)
+    finally:
+        if not state.gives_up:
+            state.close()
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = errors.CLOSED_PIPE
+    if code == errors.CLOSED_PIPE:
+        # The interpreter flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _report(error: Exception, state: State, arguments: Sequence[str]) -> int:
+    code = errors.exit_code_of(error)
+    if code is None:
+        raise error
+    # A wrong command line may never have been read as far as --json.
+    out = state.out if state.json else Output("--json" in arguments, state.no_color)
+    kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
+    out.error(errors.message_of(error), kind)
+    if isinstance(error, click.UsageError) and error.ctx is not None and not out.json:
+        out.note((f"Help: {error.ctx.command_path} --help", "dim"))
+    return code
+
+
+def main() -> NoReturn:
+    """The console script."""
+    state = State()
+    code = run(sys.argv[1:], state)
+    if state.gives_up:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # the interpreter would wait for the threads that run bodies
+    sys.exit(code)

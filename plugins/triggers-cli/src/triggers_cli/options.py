@@ -1,0 +1,184 @@
+"""The options that every command takes, before its name or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+
+from triggers_cli.state import State
+
+GLOBAL: Final = "Options of every command"
+
+
+class GlobalOption(click.Option):
+    """An option that is stored in the `State`, wherever on the command line it stands."""
+
+    def __init__(self, declarations: Sequence[str], **attributes: Any) -> None:
+        super().__init__(declarations, expose_value=False, callback=_store, **attributes)
+
+
+def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    state = ctx.find_root().ensure_object(State)
+    name = parameter.name or ""
+    typed = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    # What was typed before the command's name wins over the environment, asked again after it.
+    if value not in (None, False) and (typed or not getattr(state, name)):
+        setattr(state, name, value)
+
+
+def global_options() -> list[click.Parameter]:
+    """New objects of the options of every command."""
+    return [
+        GlobalOption(
+            ["--app", "app_path"],
+            metavar="MODULE[:ATTR]",
+            envvar="TRIGGERS_APP",
+            help="The Application to use (ATTR: app), or the module that configures the default"
+            " one. [env: TRIGGERS_APP]",
+        ),
+        GlobalOption(
+            ["--settings", "settings_module"],
+            metavar="MODULE",
+            help="The settings module. [env: TRIGGERS_SETTINGS_MODULE]",
+        ),
+        GlobalOption(
+            ["--storage", "storage_text"],
+            metavar="TYPE:VALUE",
+            help="sqlite:PATH or redis://HOST/DB, in place of the settings' storage.",
+        ),
+        GlobalOption(["--json", "json"], is_flag=True, help="Print JSON, and nothing else."),
+        GlobalOption(
+            ["--no-color", "no_color"],
+            is_flag=True,
+            help="No colours; NO_COLOR and FORCE_COLOR are heeded, too.",
+        ),
+    ]
+
+
+class TriggersCommand(click.Command):
+    """A command that takes the options of every command, and may show an example.
+
+    :param example: lines for the end of its help: the commands that one would type.
+    """
+
+    def __init__(self, *arguments: Any, example: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.example = example
+        self.params.extend(global_options())
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                (common if isinstance(parameter, GlobalOption) else own).append(record)
+        for title, records in (("Options", own), (GLOBAL, common)):
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write_example(self.example, formatter)
+
+
+def write_example(example: str, formatter: click.HelpFormatter) -> None:
+    """Put an example at the end of a help text."""
+    if example:
+        with formatter.section("Example"):
+            for line in example.strip().splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def command(
+    name: str, *, example: str = "", **attributes: Any
+) -> Callable[[Callable[..., Any]], TriggersCommand]:
+    """Turn a function into a command that takes the options of every command.
+
+    :param name: what to type after ``triggers``.
+    :param example: lines for the end of its help.
+    :param attributes: as for `click.command`.
+    """
+    return click.command(name, cls=TriggersCommand, example=example, **attributes)
+
+
+# -- parameters that several commands have ---------------------------------------------------------
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def uid_argument() -> Decorator:
+    """The session that a command is about."""
+    return click.argument("uid", shell_complete=_complete_uid)
+
+
+def yes_option() -> Decorator:
+    """The answer to the question of a destructive command."""
+    return click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def wait_options() -> Callable[[Callable[..., Any]], Any]:
+    """Whether what a command schedules is run and awaited."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        wait = click.option(
+            "--wait/--no-wait",
+            default=False,
+            help="Wait until what this schedules has ended; a local runner runs it in this process,"
+            " with the tasks of TRIGGER_IMPORTS. By default it is left to the workers.",
+        )
+        timeout = click.option(
+            "--timeout",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="How long to wait at most.",
+        )
+        return wait(timeout(function))
+
+    return decorate
+
+
+def json_option(name: str, text: str) -> Decorator:
+    """An option whose value is a JSON object, or ``@FILE`` that holds one."""
+    return click.option(name, type=_json_object, metavar="JSON", help=text)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    import json
+    from pathlib import Path
+
+    shown = "it"
+    if text.startswith("@"):
+        shown = text[1:]
+        try:
+            text = Path(shown).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f"{shown} cannot be read: {error}") from None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"{shown} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter(
+            f"{shown} has to be an object, such as '{{\"amount\": 42}}', not a"
+            f" {type(found).__name__}"
+        )
+    return found
+
+
+def secrets_option() -> Decorator:
+    """Whether values under telling keys are shown."""
+    return click.option(
+        "--secrets", is_flag=True, help="Show passwords, tokens and the like instead of ***."
+    )
+
+
+def _complete_uid(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    state = ctx.find_root().ensure_object(State)
+    try:
+        found = state.store().sessions(limit=100, after=incomplete[:-1])
+    except Exception:
+        return []  # completion has no place for an error
+    return [each.uid for each in found if each.uid.startswith(incomplete)]

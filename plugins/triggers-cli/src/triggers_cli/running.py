@@ -1,0 +1,207 @@
+"""Managers for commands that change a session, and what becomes of what they schedule.
+
+A manager's runner would start a background sweep in this process, and so take over other work of
+the store. Here, nothing runs unless the command was told to wait; and then, only what it scheduled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from triggers_cli.errors import BAD, OK
+from triggers_cli.output import STATUS_STYLES, to_line
+from triggers_cli.state import GIVEN_UP, State
+from triggers_core.exceptions import PluginError, TaskNotFound, UnknownKey
+from triggers_core.redaction import mask
+from triggers_core.registries import task_runners, trigger_managers
+from triggers_core.runners.base import TaskRunner
+
+if TYPE_CHECKING:
+    from triggers_core.application import Application
+    from triggers_core.configuration import Task
+    from triggers_core.manager import TriggerManager
+    from triggers_core.messages import Message
+    from triggers_core.storages.session import TaskInstance
+
+_SOON: Final = 0.001  # seconds after which the sweep of any worker takes what nobody was told about
+_LOOK: Final = 0.1  # seconds between two looks at work that other processes do
+
+
+class LeftToWorkers(TaskRunner):
+    """Stands in for a runner that executes in its own process: dispatches nothing."""
+
+    key = "left to the workers"
+    executes_here = False
+
+    def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
+        """Leave it to the sweep of the workers."""
+
+
+class Operator:
+    """One session, to be changed from the command line.
+
+    :param state: the command's options.
+    :param wait: run what is scheduled (or let the workers), and wait for it.
+    :param more: tasks that the session is about to get.
+    :param create: the session need not exist.
+    :raises click.UsageError: to wait, a task would have to run here, and is not known here.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        uid: str,
+        wait: bool,
+        more: Iterable[Task] = (),
+        create: bool = False,
+    ) -> None:
+        self.state, self.uid, self.wait = state, uid, wait
+        storage = state.session(uid, create)
+        tasks = [*storage.tasks.values(), *more]
+        self.runs_here = prepare_runners(state, tasks, wait)
+        state.works_here = wait and self.runs_here
+        manager_class = trigger_managers.get_class(state.app.settings.TRIGGER_MANAGER_TYPE)
+        self.manager: TriggerManager = manager_class(storage, state.app)
+        header = storage.header
+        self._before = header.events if header is not None else 0
+
+    def settle(self, scheduled: Iterable[str], timeout: float | None) -> tuple[list[Any], int]:
+        """Wait, if that was asked for, and tell what became of what was scheduled.
+
+        :param scheduled: names of instances.
+        :returns: the instances as data, and the exit code.
+        """
+        names = set(scheduled)
+        try:
+            in_time = not self.wait or self._join(names, timeout)
+        except KeyboardInterrupt:
+            self._give_up()
+            raise
+        found = self._touched(names) if self.wait else self._named(names)
+        if not in_time:
+            self.state.out.note("The time is up.")
+            self._give_up()
+        bad = self.wait and any(each.status == "failed" for each in found)
+        return [self._as_data(each) for each in found], BAD if bad or not in_time else OK
+
+    def scheduled(self) -> set[str]:
+        """The names of the instances that are scheduled now."""
+        from triggers_core.records import Status
+
+        store = self.manager.storage.store
+        return {each.name for each in store.instances(self.uid, statuses=(Status.SCHEDULED,))}
+
+    def tell(self, found: list[Any]) -> None:
+        """Print what became of what was scheduled."""
+        out = self.state.out
+        for each in found:
+            status, remark = each["status"], each["error"] or ""
+            if each["result"]:
+                remark = to_line(each["result"], 100)
+            out.line(f"  {each['name']}  ", (status, STATUS_STYLES[status]), f"  {remark}".rstrip())
+        if any(each["status"] == "scheduled" for each in found) and not self.wait:
+            out.note((self.who_runs_it(), "dim"))
+
+    def who_runs_it(self) -> str:
+        """What happens to scheduled instances that nobody waits for."""
+        sweep = self.state.app.settings.timing.sweep
+        if self.runs_here:
+            return (
+                f"A running worker of the application takes this within {sweep:g} s; with --wait,"
+                " it would run here."
+            )
+        return "Handed to the workers."
+
+    def _give_up(self) -> None:
+        """Stop waiting; tell what becomes of the work."""
+        self.state.gives_up = self.runs_here
+        self.state.out.note(GIVEN_UP if self.runs_here else "The workers go on.")
+
+    def _join(self, names: set[str], timeout: float | None) -> bool:
+        give_up = None if timeout is None else time.monotonic() + timeout
+        if not self.manager.join(timeout):
+            return False
+        while any(each.status in ("scheduled", "running") for each in self._touched(names)):
+            if give_up is not None and time.monotonic() > give_up:
+                return False
+            time.sleep(_LOOK)
+        return True
+
+    def _touched(self, names: set[str]) -> list[TaskInstance]:
+        """The instances of these names, and those that events since then have completed."""
+        found = [
+            each
+            for each in self.manager.storage.instances.values()
+            if each.name in names or each.record.scheduled_by >= self._before
+        ]
+        return sorted(found, key=lambda each: each.record.scheduled_by)
+
+    def _named(self, names: set[str]) -> list[TaskInstance]:
+        return [self.manager.storage[name] for name in sorted(names)]
+
+    def _as_data(self, each: TaskInstance) -> dict[str, Any]:
+        error = each.metadata.get("error")
+        told = f"{error.get('type')}: {error.get('message')}" if isinstance(error, dict) else None
+        return {
+            "name": each.name,
+            "status": each.status.value,
+            "result": mask(each.result),
+            "error": mask(told),
+        }
+
+
+def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
+    """Give the application the runners that a command may use.
+
+    :returns: whether any of the tasks runs in the process that runs the application.
+    :raises click.UsageError: to wait, a task would have to run here, and is not known here.
+    """
+    app = state.app
+    default = app.settings.TRIGGER_RUNNER
+    wanted = list(tasks)
+    local: set[str] = set()
+    for key in dict.fromkeys([default, *(task.using or default for task in wanted)]):
+        try:
+            kind = task_runners.get_class(key)
+        except (UnknownKey, PluginError):
+            if key == default:
+                raise
+            continue  # the dispatch to it fails, and the sweep of a worker that has it takes over
+        if kind.executes_here:
+            local.add(key)
+            app.use_runner(_here(app, key, kind) if wait else LeftToWorkers(app), key)
+    here = [task for task in wanted if (task.using or default) in local]
+    if wait:
+        state.import_tasks()
+        for task in here:
+            _check_known(app, task)
+    elif default in local:
+        timing = msgspec.structs.replace(app.settings.timing, redispatch_after=_SOON)
+        app.settings.configure(TRIGGER_TIMING=timing)
+        app.__dict__.pop("_rules", None)
+    return default in local if not wanted else bool(here)
+
+
+def _here(app: Application, key: str, kind: type[TaskRunner]) -> TaskRunner:
+    from triggers_core.runners.threads import ThreadingTaskRunner
+
+    options: dict[str, Any] = {}
+    if key == app.settings.TRIGGER_RUNNER:
+        options.update(app.settings.TRIGGER_RUNNER_OPTIONS)
+    if issubclass(kind, ThreadingTaskRunner):
+        options["sweep"] = False
+    return task_runners.get(key, app, **options)
+
+
+def _check_known(app: Application, task: Task) -> None:
+    try:
+        app.resolve_task(task.run, task.using)
+    except TaskNotFound as error:
+        raise click.UsageError(
+            f"{task.name} would have to run here: {error}. Or leave it to the workers: --no-wait"
+        ) from None

@@ -1,0 +1,256 @@
+"""What every command works on: the application, its store and where to print."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from triggers_cli.errors import NothingThere
+from triggers_cli.output import Output
+
+if TYPE_CHECKING:
+    from triggers_core.application import Application
+    from triggers_core.storages.base import Store
+    from triggers_core.storages.session import SessionStorage
+
+STORAGE_OPTION = {"sqlite": "path"}
+"""Storage → the option that ``--storage TYPE:VALUE`` sets; ``url`` for all others."""
+
+
+GIVEN_UP: Final = "What runs here is given up: when its lease runs out, a worker tries again."
+
+
+class State:
+    """The options that every command takes, and what follows from them.
+
+    Example::
+
+        state = State(storage="sqlite:shop.db")
+        state.session("order:42").tasks
+    """
+
+    def __init__(
+        self,
+        app: str | None = None,
+        settings: str | None = None,
+        storage: str | None = None,
+        json: bool = False,
+        no_color: bool = False,
+    ) -> None:
+        self.app_path = app
+        self.settings_module = settings
+        self.storage_text = storage
+        self.json = json
+        self.no_color = no_color
+        self.works_here = False
+        """Whether bodies may be running in this process."""
+        self.gives_up = False
+        """Whether bodies still run in this process that nobody waits for any longer."""
+
+    @cached_property
+    def out(self) -> Output:
+        """Where to print to."""
+        return Output(self.json, self.no_color)
+
+    # -- the application --------------------------------------------------------------------------
+
+    @cached_property
+    def app(self) -> Application:
+        """The application: that of ``--app``, else the default one.
+
+        :raises click.UsageError: ``--app`` or ``--storage`` names nothing of use.
+        """
+        import logging
+
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        if self.settings_module:
+            os.environ["TRIGGERS_SETTINGS_MODULE"] = self.settings_module
+        app = _load_application(self.app_path)
+        if self.storage_text is not None:
+            key, options = read_storage(self.storage_text)
+            override(app, TRIGGER_STORAGE_TYPE=key, TRIGGER_STORAGE_OPTIONS=options)
+        return app
+
+    def import_tasks(self) -> None:
+        """Import the modules of `TRIGGER_IMPORTS`.
+
+        :raises click.UsageError: one of them cannot be imported.
+        """
+        from triggers_core.providers import error_text
+
+        try:
+            self.app.import_tasks()
+        except Exception as error:
+            raise click.UsageError(
+                f"TRIGGER_IMPORTS ({self.app.settings.origin('TRIGGER_IMPORTS')}): a module cannot"
+                f" be imported: {error_text(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the store and the runners."""
+        app = self.__dict__.get("app")
+        if app is not None:
+            app.close()
+
+    # -- what is stored ---------------------------------------------------------------------------
+
+    def store(self, create: bool = False) -> Store:
+        """The store of all sessions.
+
+        :param create: begin a new file when there is none.
+        :raises NothingThere: the file does not exist.
+        """
+        app = self.app
+        try:
+            store = app.store
+        except TypeError as error:
+            raise click.UsageError(
+                f"TRIGGER_STORAGE_OPTIONS ({self.origin}) do not fit the storage"
+                f" {app.settings.TRIGGER_STORAGE_TYPE!r}: {error}"
+            ) from error
+        if not create:
+            self._check_there(store)
+        return store
+
+    def session(self, uid: str, create: bool = False) -> SessionStorage:
+        """One session.
+
+        :param create: it need not exist.
+        :raises SessionNotFound: there is no such session.
+        :raises NothingThere: the file does not exist.
+        """
+        from triggers_core.exceptions import SessionNotFound
+
+        self.store(create=True)
+        storage = self.app.storage(uid)
+        if not create:
+            self._check_there(storage.store)
+            if not storage.exists:
+                raise SessionNotFound(
+                    f"there is no session {uid!r} in {self.place(storage.store)}: nothing has been"
+                    " fired into it, or it was deleted. `triggers sessions --all` lists those"
+                    " there are"
+                )
+        return storage
+
+    @property
+    def origin(self) -> str:
+        """Where the choice of the storage comes from, in words."""
+        if self.storage_text is not None:
+            return "--storage"
+        return self.app.settings.origin("TRIGGER_STORAGE_OPTIONS")
+
+    def place(self, store: Store) -> str:
+        """What a store is, in words."""
+        path = sqlite_path(store)
+        if path is not None:
+            return f"the SQLite file {path}"
+        from triggers_core.redaction import mask_url
+
+        settings = self.app.settings
+        url = settings.TRIGGER_STORAGE_OPTIONS.get("url")
+        where = f" at {mask_url(str(url))}" if url else ""
+        return f"the storage {settings.TRIGGER_STORAGE_TYPE!r}{where}"
+
+    def _check_there(self, store: Store) -> None:
+        path = sqlite_path(store)
+        if path is not None and not (os.path.exists(path) and os.path.getsize(path)):
+            came = f"it comes from {self.origin}"
+            if self.origin == "default":
+                came = "it is the default, since neither --storage nor any setting names another"
+            raise NothingThere(
+                f"there is no SQLite file {path} ({came}). Nothing has been fired into it yet, or"
+                " the sessions are elsewhere: name the file with --storage sqlite:PATH, or set"
+                " TRIGGER_STORAGE_OPTIONS"
+            )
+        if store.key == "memory" and not store.sessions(limit=1):
+            raise NothingThere(
+                f"the storage is 'memory' ({self.origin}): its sessions live inside the"
+                " application's process and cannot be seen from here. Set TRIGGER_STORAGE_TYPE, or"
+                " pass --storage sqlite:PATH"
+            )
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def confirm(self, question: str, yes: bool) -> None:
+        """Ask before something that cannot be undone.
+
+        :param yes: it has been answered already.
+        :raises click.Abort: the answer is no.
+        :raises click.UsageError: there is nobody to answer.
+        """
+        if yes:
+            return
+        try:
+            if not click.confirm(f"{question} Continue?", err=True):
+                raise NothingThere("nothing has been changed")
+        except click.Abort as error:
+            if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+                raise
+            self.out.note("")
+            raise click.UsageError(
+                "this asks before it acts; without a terminal, pass --yes"
+            ) from None
+
+
+def sqlite_path(store: Store) -> str | None:
+    """The file of a SQLite store; None for any other."""
+    if store.key != "sqlite":
+        return None
+    path: str | None = getattr(getattr(store, "file", None), "path", None)
+    return path
+
+
+def read_storage(text: str) -> tuple[str, dict[str, Any]]:
+    """What ``--storage`` means: a key of `storage_backends`, and options.
+
+    :raises click.UsageError: it does not begin with a key.
+
+    Example::
+
+        read_storage("sqlite:shop.db")  # ('sqlite', {'path': 'shop.db'})
+        read_storage("redis://host/0")  # ('redis', {'url': 'redis://host/0'})
+    """
+    key, colon, value = text.partition(":")
+    if not key.strip() or (colon and not value) or (key == "sqlite" and not value):
+        raise click.UsageError(
+            f"--storage {text!r}: expected TYPE:VALUE, such as sqlite:triggers.db or"
+            " redis://localhost:6379/0"
+        )
+    if not colon:
+        return key, {}
+    if value.startswith("//"):
+        return ("redis" if key in ("redis", "rediss", "unix") else key), {"url": text}
+    return key, {STORAGE_OPTION.get(key, "url"): value}
+
+
+def override(app: Application, **values: Any) -> None:
+    """Set settings of an application without dropping the plugins that its module registered."""
+    app.settings.configure(**values)
+    app.close()
+    for built in ("storage_class", "_rules"):
+        app.__dict__.pop(built, None)
+
+
+def _load_application(path: str | None) -> Application:
+    from triggers_core.application import Application, default_application
+    from triggers_core.providers import error_text, load_path
+
+    if not path:
+        return default_application
+    try:
+        found = load_path(path)
+    except Exception as error:
+        raise click.UsageError(f"--app {path}: cannot be loaded: {error_text(error)}") from error
+    if ":" not in path:
+        # A module need not hold an application: it may have configured the default one.
+        found = getattr(found, "app", default_application)
+        return found if isinstance(found, Application) else default_application
+    if not isinstance(found, Application):
+        raise click.UsageError(
+            f"--app {path}: expected a triggers_core.Application, it is a {type(found).__name__}"
+        )
+    return found

@@ -1,0 +1,51 @@
+"""A folder of its own for each test, and an environment that says nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Under importlib, test files reach the helper modules beside them only through the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cli_process import SHOP, Cli, feed
+
+_LEFT_OUT = ("TRIGGER", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
+
+
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder for compiled modules: hundreds of processes would compile the same ones."""
+    return str(tmp_path_factory.mktemp("bytecode"))
+
+
+@pytest.fixture
+def cli(tmp_path: Path, bytecode: str) -> Cli:
+    """The command line in an empty folder."""
+    kept = {name: each for name, each in os.environ.items() if not name.startswith(_LEFT_OUT)}
+    return Cli(tmp_path, {**kept, "TRIGGER_PLUGINS": "[]", "PYTHONPYCACHEPREFIX": bytecode})
+
+
+@pytest.fixture
+def shop(cli: Cli) -> Cli:
+    """A folder with an application: tasks that the settings import."""
+    cli.write("shop.py", SHOP)
+    cli.environment["TRIGGER_IMPORTS"] = "shop"
+    return cli
+
+
+@pytest.fixture
+def orders(shop: Cli) -> Cli:
+    """A shop whose storage is a file that does not exist yet."""
+    shop.environment["TRIGGER_STORAGE_OPTIONS"] = '{"path": "orders.db"}'
+    return shop
+
+
+@pytest.fixture
+def failed(orders: Cli) -> Cli:
+    """A session whose t_mail#0 has failed."""
+    feed(orders, "order:13", 13, "--wait")
+    return orders

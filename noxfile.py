@@ -45,7 +45,12 @@ def install(session: nox.Session, *requirements: str, plugins: bool = True) -> N
 
 def install_for_tests(session: nox.Session, *requirements: str) -> None:
     """Install everything that the tests of the core and of all plugins need."""
-    groups = [line for folder in (ROOT, *PLUGINS) for line in group("tests", folder)]
+    groups = [
+        line
+        for folder in (ROOT, *PLUGINS)
+        for line in group("tests", folder)
+        if not line.startswith("triggers-")  # ours are installed from here
+    ]
     install(session, *dict.fromkeys(groups), *requirements)
 
 

@@ -1,0 +1,244 @@
+"""A fleet of workers and firing processes, and what is done to it while it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+from celery_fleet import HERE, PATIENCE, Fleet, Worker
+
+from triggers_redis.testing import RedisServer
+
+CORE_TESTS = HERE.parents[2] / "tests"
+POINTS = (
+    "before-claim",
+    "after-claim",
+    "in-body",
+    "before-finish",
+    "before-dispatch",
+    "in-pop",
+    "before-fire",
+    "after-fire",
+)
+"""Where processes can be made to die, by `fleet_app`."""
+
+SUSPENDED = 3.0
+"""Seconds for which a process is suspended: longer than its lease."""
+
+
+class ChaosFleet(Fleet):
+    """Two workers of two processes each and two firing processes, on a Redis of their own.
+
+    :param configuration: of every session.
+    :param log: name of the recorded log whose sessions are fired.
+    """
+
+    def __init__(
+        self, directory: Path, server: RedisServer, configuration: dict[str, Any], log: str = ""
+    ) -> None:
+        # Dispatched again not before a long queue has been worked off: duplicates lengthen it.
+        timing = {"lease": 2.0, "heartbeat": 0.4, "sweep": 0.3, "redispatch_after": 4.0}
+        root = server.url.rpartition("/")[0]
+        super().__init__(directory, f"{root}/1", **timing, redispatch_at_most=8.0, attempts=50)
+        storage = {"url": f"{root}/0", "namespace": "fleet"}
+        self.configure(TRIGGER_STORAGE_TYPE="redis", TRIGGER_STORAGE_OPTIONS=storage)
+        self.server, self.log, self.configuration = server, log, configuration
+        self.transport: dict[str, Any] = {}
+        """The workers' `broker_transport_options`."""
+        self.places: dict[str, Worker] = {}
+        """Two places for workers and two for firing processes, and who is there now."""
+
+    def environment(self, **more: str) -> dict[str, str]:
+        found = super().environment(
+            TEST_CONFIGURATION=json.dumps(self.configuration),
+            TEST_CELERY=json.dumps({"broker_transport_options": self.transport}),
+            **more,
+        )
+        found["PYTHONPATH"] += os.pathsep + str(CORE_TESTS)
+        return found
+
+    def put(self, place: str) -> Worker:
+        """Start a process where there is none, or none any more."""
+        if place.startswith("worker"):
+            name = f"{place}-{len(self.workers)}@tests"
+            command = ["-m", "celery", "-A", "fleet_app", "worker", "-c", "2", "-n", name]
+            command += ["-l", "info", "--without-mingle", "--without-gossip"]
+        else:
+            command = [str(HERE / "fleet_fire.py"), self.log, place[-1]]
+        file = self.directory / f"{place}-{len(self.workers)}.log"
+        with file.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=self.directory,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.workers.append(Worker(process, file))
+        self.places[place] = self.workers[-1]
+        return self.workers[-1]
+
+    def lines(self, name: str) -> list[list[Any]]:
+        """What the processes have noted."""
+        file = self.directory / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def fired(self) -> int:
+        """How many events have been acknowledged."""
+        files = (self.directory / f"fired-{each}" for each in (0, 1))
+        return sum(file.read_bytes().count(b"\n") for file in files if file.exists())
+
+    def close(self) -> None:
+        for worker in self.workers:  # groups outlive their leaders: orphans are in them
+            with suppress(ProcessLookupError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
+        super().close()
+
+
+class Chaos:
+    """Strikes at a fleet, and puts up again what has fallen."""
+
+    def __init__(self, fleet: ChaosFleet, seed: int) -> None:
+        self.fleet, self.chance = fleet, random.Random(seed)
+        self.suspended: list[tuple[float, int]] = []
+        self.moments: list[float] = []
+        """When something was struck, in seconds since 1970."""
+        self.counts: dict[str, int] = {}
+        self.broker = redis.Redis.from_url(fleet.broker)
+
+    def plan(self, strikes: int) -> list[str]:
+        """Each placed point and each kind of strike equally often, in random order."""
+        kinds = [*(f"die-{point}" for point in POINTS), *self.KINDS]
+        planned = [kinds[number % len(kinds)] for number in range(strikes)]
+        self.chance.shuffle(planned)
+        return planned
+
+    def strike(self, kind: str) -> None:
+        self.moments.append(time.time())
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        if kind.startswith("die-"):
+            (self.fleet.directory / kind).touch()
+        else:
+            self.KINDS[kind](self)
+
+    def restart_redis(self) -> None:
+        self.fleet.server.kill()
+        self.fleet.server.start()
+
+    def flush_broker(self) -> None:
+        self.broker.flushdb()
+
+    def kill_machine(self) -> None:
+        """A worker and all its processes at once."""
+        os.killpg(self._pick("worker"), signal.SIGKILL)
+
+    def kill_worker(self) -> None:
+        """The main process alone: its children are orphans, which may go on for a while."""
+        os.kill(self._pick("worker"), signal.SIGKILL)
+
+    def kill_child(self) -> None:
+        self._signal(self._child(), signal.SIGKILL)
+
+    def terminate_child(self) -> None:
+        self._signal(self._child(), signal.SIGTERM)
+
+    def terminate_worker(self) -> None:
+        os.kill(self._pick("worker"), signal.SIGTERM)
+
+    def kill_firing(self) -> None:
+        os.kill(self._pick("fire"), signal.SIGKILL)
+
+    def terminate_firing(self) -> None:
+        os.kill(self._pick("fire"), signal.SIGTERM)
+
+    def suspend_child(self) -> None:
+        self._suspend(self._child())
+
+    def suspend_worker(self) -> None:
+        self._suspend(self._pick("worker"))
+
+    def suspend_firing(self) -> None:
+        self._suspend(self._pick("fire"))
+
+    KINDS = {  # noqa: RUF012
+        each.__name__: each
+        for each in (
+            *(restart_redis, flush_broker, kill_machine, kill_worker, kill_child, kill_firing),
+            *(terminate_child, terminate_worker, terminate_firing),
+            *(suspend_child, suspend_worker, suspend_firing),
+        )
+    }
+
+    def _pick(self, kind: str) -> int:
+        place = f"{kind}-{self.chance.randrange(2)}"
+        worker = self.fleet.places[place]
+        if worker.process.poll() is not None:  # it has just died by itself, at a placed point
+            worker = self.fleet.put(place)
+        return worker.process.pid
+
+    def _child(self) -> int:
+        """A process of a worker's pool; the worker itself when it has none yet."""
+        parent = self._pick("worker")
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return int(self.chance.choice(listed)) if listed else parent
+
+    def _suspend(self, pid: int) -> None:
+        self._signal(pid, signal.SIGSTOP)
+        self.suspended.append((time.monotonic() + SUSPENDED, pid))
+
+    def _signal(self, pid: int, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def look_after(self, all_of_them: bool = False) -> None:
+        """Resume who has been suspended for long enough, restart who has died."""
+        for until, pid in list(self.suspended):
+            if all_of_them or time.monotonic() > until:
+                self._signal(pid, signal.SIGCONT)
+                self.suspended.remove((until, pid))
+        for place, worker in list(self.fleet.places.items()):
+            code = worker.process.poll()
+            if code is not None and not (place.startswith("fire") and code == 0):
+                # A firing process that fell over an error is no victim of ours.
+                assert code < 0 or place.startswith("worker"), worker.said()
+                self.fleet.put(place)
+
+    @property
+    def over(self) -> bool:
+        """Whether both firing processes are through."""
+        return all(self.fleet.places[f"fire-{each}"].process.poll() == 0 for each in (0, 1))
+
+    def run(self, events: int, strikes: int) -> None:
+        """Let everything be fired, with as many strikes spread at random over the log.
+
+        A strike comes when so many events have been fired, so that a slow machine has as many
+        kills in the midst of its work as a fast one.
+        """
+        moments = sorted(self.chance.sample(range(events // 50, events * 9 // 10), strikes))
+        planned = self.plan(strikes)
+        deadline = time.monotonic() + PATIENCE * (3 + strikes / 10)
+        while not self.over:
+            assert time.monotonic() < deadline, f"{self.fleet.fired()} of {events}: {self.counts}"
+            if moments and self.fleet.fired() >= moments[0]:
+                moments.pop(0)
+                self.strike(planned.pop())
+            self.look_after()
+            time.sleep(0.01)
+        self.look_after(all_of_them=True)
+
+    @property
+    def kills(self) -> int:
+        """Strikes that ended or suspended something: armed points count once somebody died."""
+        placed = sum(count for kind, count in self.counts.items() if kind.startswith("die-"))
+        return sum(self.counts.values()) - placed + len(self.fleet.lines("deaths"))

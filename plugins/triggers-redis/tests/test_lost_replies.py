@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -54,26 +55,32 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._server) as server:
+            asked = loses = False  # a request has gone to the server, which has not answered yet
             try:
-                while data := client.recv(1 << 20):
-                    if not self._hand_on(data, server, client):
-                        return
+                while True:
+                    for side in select.select([client, server], [], [])[0]:
+                        data = side.recv(1 << 20)
+                        if not data:
+                            return
+                        if side is client and not asked:
+                            asked, loses = True, self._counts()
+                            if loses and not self._reply:
+                                return
+                        elif side is server and asked:
+                            asked = False
+                            if loses:
+                                return
+                        (server if side is client else client).sendall(data)
             except OSError:
                 return
 
-    def _hand_on(self, data: bytes, server: socket.socket, client: socket.socket) -> bool:
+    def _counts(self) -> bool:
+        """Count a request; whether it is the one that goes wrong."""
         with self._lock:
             self.requests += 1
             loses = self.requests == self._lose
             self.lost += loses
-        if loses and not self._reply:
-            return False
-        server.sendall(data)
-        answer = server.recv(1 << 20)
-        if loses:
-            return False
-        client.sendall(answer)
-        return bool(answer)
+            return loses
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -13,8 +13,8 @@ from triggers_core.storages.base import Clock, Store
 from triggers_redis import RedisStore, writing
 
 OPTIONS = settings(
-    max_examples=30,
-    stateful_step_count=40,
+    max_examples=12,
+    stateful_step_count=30,
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),

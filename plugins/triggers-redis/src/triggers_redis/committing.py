@@ -104,7 +104,7 @@ class Committer:
                 self.store.names, keys, view, plan, self._find(keys), self.store.idle_ttl
             )
             ticket = self._owner if conflicts >= TICKET_AFTER else b""
-            reply, resent = self._send(keys, view, write, ask, now, ticket)
+            reply, resent = self._send(keys, view, write, ask, ticket, None if fresh else now)
             if reply == b"+":
                 return plan, self._written(uid, view, write, plan)
             view, fresh = View(reply[1:], ask, time.monotonic()), True
@@ -157,11 +157,17 @@ class Committer:
         return lambda address: self.store.configuration(keys.shard, address)
 
     def _send(
-        self, keys: SessionKeys, view: View, write: Write, ask: Ask, now: float, ticket: bytes
+        self,
+        keys: SessionKeys,
+        view: View,
+        write: Write,
+        ask: Ask,
+        ticket: bytes,
+        checked: float | None,
     ) -> Answer:
         store = self.store
         count, names = write.keys(ask.keys)
-        head = [store.time_argument(now), ask.argument(keys.uid), view.first]
+        head = [store.time_argument(checked), ask.argument(keys.uid), view.first]
         arguments = [*head, *write.arguments(ticket, bring_configuration=False)]
         reply, resent = store.link.run(COMMIT, count, names, arguments)
         if reply == b"?":
@@ -198,8 +204,10 @@ class Committer:
 
     def _wait_for_others(self, keys: SessionKeys, view: View, ask: Ask) -> View:
         """Let whoever has reserved the next commit go first."""
+        if view.facts is None or not view.facts.ticket:
+            return view
         owner = view.ticket_owner
-        if not owner or owner == self._owner:
+        if owner == self._owner:
             return view
         until = time.monotonic() + _TICKET_LASTS
         while view.ticket_owner == owner and time.monotonic() < until:

@@ -120,10 +120,10 @@ def read_header(facts: Facts, record: bytes) -> Header:
 # -- instances ----------------------------------------------------------------------------------
 
 
-def encode_instance(instance: Instance, generation: str) -> bytes:
+def encode_instance(name: str, instance: Instance, generation: str) -> bytes:
     """What is stored of an instance behind its name: state, tab, record."""
     key = instance.key
-    if key == f"{generation}/{instance.name}":
+    if key == f"{generation}/{name}":
         instance.key = ""  # the usual one; its reader knows it
     try:
         return b"%b\t%b" % (_state(instance).encode(), encode_record(instance))

@@ -27,7 +27,10 @@ PACKED_SIZE: Final = 4_096
 """Bytes up to which a session stays in one value. Each commit moves all of it, which at this size
 costs less than the commands and the half kilobyte of memory that further keys take."""
 
-_CHUNK: Final = 500  # arguments in one command of a script; Lua unpacks some thousands at most
+_CHUNK: Final = 250  # arguments in one operation; one byte says how many there are
+
+# The letters that the commit script knows.
+_RPUSH, _HSET, _ZADD, _ZREM, _PEXPIRE, _PERSIST = b"rhzxep"
 _UNDER_WAY: Final = frozenset({Status.SCHEDULED, Status.RUNNING})
 
 
@@ -67,13 +70,20 @@ class Write:
         self.form = PACKED
         self.first = first_line(header)
         self.header = encode_header(header)
-        self.instances = {
-            change.instance.name: encode_instance(change.instance, header.generation)
-            for change in plan.changes
-        }
+        self.instances: dict[str, bytes] = {}
         self.events = {event.number: encode_event(event) for event in plan.events}
         self.operations: list[bytes] = []
         self.head = self.tail = self.kept = b""
+        if plan.configuration is not None:  # the first further key, as the script expects
+            self.key(names.configuration(session.shard, plan.configuration.hash))
+            self._configuration = plan.configuration.encoded
+        for change in plan.changes:
+            name = change.instance.name
+            self.instances[name] = encode_instance(name, change.instance, header.generation)
+            if not change.keep_times:
+                self.due(name, change)
+        if plan.fleet_changed or plan.created:
+            self.fleet(plan)
 
     # -- as it is sent ------------------------------------------------------------------------
 
@@ -111,32 +121,30 @@ class Write:
         self._more.append(name)
         return DUE + len(self._more)
 
-    def do(self, command: bytes, key: int, *arguments: bytes) -> None:
+    def do(self, command: int, key: int, *arguments: bytes) -> None:
         """Add an operation."""
         if self._used < key <= DUE:
             self._used = key
-        self.operations += (command, b"%d" % key, b"%d" % len(arguments), *arguments)
+        self.operations += (bytes((command, key, len(arguments))), *arguments)
 
-    def do_all(self, command: bytes, key: int, arguments: Sequence[bytes]) -> None:
+    def do_all(self, command: int, key: int, arguments: Sequence[bytes]) -> None:
         """Add an operation that may have too many arguments for one command."""
+        if 0 < len(arguments) <= _CHUNK:
+            self.do(command, key, *arguments)
+            return
         for begin in range(0, len(arguments), _CHUNK):
             self.do(command, key, *arguments[begin : begin + _CHUNK])
 
-    def configuration(self, address: str, body: bytes) -> None:
-        """Store a configuration with it; must be the first further key."""
-        self.key(self._names.configuration(self._session.shard, address))
-        self._configuration = body
-
-    def due(self, change: Change) -> None:
+    def due(self, name: str, change: Change) -> None:
         """Keep the due index in step with an instance."""
         instance, before = change.instance, change.before
         if instance.due_at is not None:
-            member = f"{instance.name}\t{self._session.uid}".encode()
-            self.do(b"ZADD", DUE, repr(instance.due_at).encode(), member)
+            member = f"{name}\t{self._session.uid}".encode()
+            self.do(_ZADD, DUE, repr(instance.due_at).encode(), member)
         elif before in _UNDER_WAY or (
             before is Status.UNSTARTED and instance.status is not Status.UNSTARTED
         ):
-            self.do(b"ZREM", DUE, f"{instance.name}\t{self._session.uid}".encode())
+            self.do(_ZREM, DUE, f"{name}\t{self._session.uid}".encode())
 
     def fleet(self, plan: Plan) -> None:
         """Keep the listings of sessions in step."""
@@ -144,17 +152,17 @@ class Write:
         assert header is not None
         uid, shard, bucket = self._session.uid_bytes, self._session.shard, self._session.bucket
         if plan.created:
-            self.do(b"ZADD", self.key(names.all(shard, bucket)), b"0", uid)
+            self.do(_ZADD, self.key(names.all(shard, bucket)), b"0", uid)
         if header.waiting_since is not None:
             since = repr(header.waiting_since).encode()
-            self.do(b"ZADD", self.key(names.waiting(shard, bucket)), since, uid)
+            self.do(_ZADD, self.key(names.waiting(shard, bucket)), since, uid)
         elif not plan.created:
-            self.do(b"ZREM", self.key(names.waiting(shard, bucket)), uid)
+            self.do(_ZREM, self.key(names.waiting(shard, bucket)), uid)
         failed = header.total(Status.FAILED)
         if failed:  # negative, so that the lowest score has the most failures
-            self.do(b"ZADD", self.key(names.failed(shard)), b"%d" % -failed, uid)
+            self.do(_ZADD, self.key(names.failed(shard)), b"%d" % -failed, uid)
         elif not plan.created:
-            self.do(b"ZREM", self.key(names.failed(shard)), uid)
+            self.do(_ZREM, self.key(names.failed(shard)), uid)
 
     def expire(self, plan: Plan, seconds: float) -> None:
         """Let a session expire when nothing happens to it; not while something is under way."""
@@ -163,9 +171,9 @@ class Write:
         keys = (SESSION, EVENTS, INSTANCES, WAITS) if self.form == SPREAD else (SESSION,)
         for key in keys:
             if idle:
-                self.do(b"PEXPIRE", key, b"%d" % (seconds * 1_000))
+                self.do(_PEXPIRE, key, b"%d" % (seconds * 1_000))
             else:
-                self.do(b"PERSIST", key)
+                self.do(_PERSIST, key)
 
     # -- forms --------------------------------------------------------------------------------
 
@@ -186,15 +194,13 @@ class Write:
         """Put instances and events into keys of their own."""
         waits: list[bytes] = []
         unwaits: list[bytes] = []
-        for change in plan.changes:
-            name = change.instance.name
+        for name, change in zip(self.instances, plan.changes, strict=True):
             if change.wants != change.wanted:
                 waits += _waits(name, change.wants - change.wanted)
                 unwaits += _waits(name, change.wanted - change.wants)
         ids = [event.id for event in plan.events]
         self._spread(self.instances, self.events, ids, waits)
-        if unwaits:
-            self.do_all(b"ZREM", WAITS, unwaits)
+        self.do_all(_ZREM, WAITS, unwaits)
 
     def unpack(self, view: View, plan: Plan, find: FindConfiguration) -> None:
         """Put a session that has grown too large into keys of its own, all of it at once."""
@@ -227,13 +233,9 @@ class Write:
         for number, event_id in zip(events, ids, strict=True):
             if event_id[:1] != "~":  # those are made from the number
                 fields += (b"\1" + event_id.encode(), b"%d" % number)
-        if events:
-            self.do_all(b"RPUSH", EVENTS, list(events.values()))
-        if fields:
-            self.do_all(b"HSET", INSTANCES, fields)
-        scored = [each for wait in waits for each in (b"0", wait)]
-        if scored:
-            self.do_all(b"ZADD", WAITS, scored)
+        self.do_all(_RPUSH, EVENTS, list(events.values()))
+        self.do_all(_HSET, INSTANCES, fields)
+        self.do_all(_ZADD, WAITS, [each for wait in waits for each in (b"0", wait)])
 
 
 def prepare(
@@ -249,13 +251,6 @@ def prepare(
     :param view: what the plan was decided on.
     """
     write = Write(names, session, plan)
-    if plan.configuration is not None:
-        write.configuration(plan.configuration.hash, plan.configuration.encoded)
-    for change in plan.changes:
-        if not change.keep_times:
-            write.due(change)
-    if plan.fleet_changed or plan.created:
-        write.fleet(plan)
     if not view.packed:
         write.spread(plan)
     elif not write.pack(view):

@@ -77,7 +77,14 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the tests that kill processes and run fleets of them, one at a time."""
     install_for_tests(session)
-    pytest(session, "-m", "slow")
+    pytest(session, "-m", "slow and not fleet")
+
+
+@nox.session
+def fleet(session: nox.Session) -> None:
+    """Kill a fleet of Celery workers through a whole event log: minutes, and a line at the end."""
+    install_for_tests(session)
+    pytest(session, "-m", "fleet", "-s")
 
 
 @nox.session

@@ -23,7 +23,7 @@ from triggers_core.records import Source  # noqa: E402
 from triggers_core.storages.base import Store  # noqa: E402
 from triggers_redis.testing import RedisServer, find_server  # noqa: E402
 
-LONG = [pytest.mark.slow]
+LONG = [pytest.mark.slow, pytest.mark.fleet]
 if find_spec("pytest_timeout") is not None:
     LONG.append(pytest.mark.timeout(1_800))
 

@@ -168,7 +168,8 @@ class Comparison(RuleBasedStateMachine):
         def fire(session: Session) -> Any:
             if uid not in self.model and default is not None:
                 session.configure(default)
-            return session.fire(trigger, kwargs, command.event_id, how["once"], how["force"])
+            identity = how["id"] or f"~{len(session.events)}.{command.event_id}"
+            return session.fire(trigger, kwargs, identity, how["once"], how["force"])
 
         parsed = None if default is None else parse_configuration(default)
         rules = msgspec.structs.replace(RULES, default_configuration=parsed)

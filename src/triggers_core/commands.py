@@ -29,7 +29,14 @@ from triggers_core.failures import encode_metadata, read_metadata
 from triggers_core.machine import Draft, cascade_of
 from triggers_core.names import split_instance_name
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
-from triggers_core.records import Event, Instance, SessionState, Status
+from triggers_core.records import (
+    Event,
+    Instance,
+    SessionState,
+    Status,
+    generated_id,
+    number_in_id,
+)
 
 
 def new_id() -> str:
@@ -63,8 +70,9 @@ class Fire(msgspec.Struct, kw_only=True):
     trigger: str
     payload: bytes
     event_id: str
+    """The application's id, or what makes the generated one unique."""
     given_id: bool = False
-    """Whether the application chose the id, so that it may have been seen before."""
+    """Whether the application gave the id, so that it may have been seen before."""
     once: bool = False
     force: bool = False
     generation: str = ""
@@ -82,6 +90,11 @@ class Fire(msgspec.Struct, kw_only=True):
             return Plan(
                 outcome=Recorded(status="duplicate", event_id=known.id, number=known.number)
             )
+        if self.given_id and number_in_id(self.event_id) is not None:
+            raise EventIdConflict(
+                f"{uid}: {self.event_id!r} is an id that Triggers generates, and the session has no"
+                " such event: give an id of your own, or none"
+            )
         if draft.header.state is SessionState.CLOSED:
             raise SessionClosed(f"{uid}: the session is closed and accepts no more events")
         if self.once and self.trigger in draft.header.latest:
@@ -96,8 +109,11 @@ class Fire(msgspec.Struct, kw_only=True):
                 f"{self.trigger!r} is a task: its name fires by itself when an instance of it"
                 " finishes. Fire the triggers that it waits for, or pass force=True"
             )
+        identity = self.event_id
+        if not self.given_id:
+            identity = generated_id(draft.header.events, self.event_id)
         event = draft.fire(
-            Event(id=self.event_id, trigger=self.trigger, payload=msgspec.Raw(self.payload))
+            Event(id=identity, trigger=self.trigger, payload=msgspec.Raw(self.payload))
         )
         yield from let_plugins_add(draft, uid)
         return draft.plan(

@@ -124,9 +124,9 @@ def let_plugins_add(
     :param without: plugins whose hooks are left out.
     :raises HookFailed: a hook raised, what it added cannot be fired, or there is no end to it.
     """
-    hooks = [(name, hook) for name, hook in draft.rules.before_commit if name not in without]
-    if not hooks:
+    if not draft.rules.before_commit:
         return
+    hooks = [(name, hook) for name, hook in draft.rules.before_commit if name not in without]
     session = CommitSession(draft, uid)
     plugin = ""
     for _ in range(draft.rules.limits.additions + 1):

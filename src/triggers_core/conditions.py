@@ -27,6 +27,9 @@ class Condition(Protocol):
     def wants(self, seen: Seen) -> frozenset[str]:
         """The triggers of which one more event would be recorded."""
 
+    def takes(self, trigger: str, seen: Seen) -> bool:
+        """Whether `wants` holds the trigger."""
+
 
 class AllOf:
     """Satisfied once each of the triggers has fired; the first event of each is kept.
@@ -47,6 +50,9 @@ class AllOf:
     def wants(self, seen: Seen) -> frozenset[str]:
         return self.triggers - seen.keys()
 
+    def takes(self, trigger: str, seen: Seen) -> bool:
+        return trigger in self.triggers and trigger not in seen
+
 
 class Never:
     """The condition of a task without `unless`: it is never satisfied and wants nothing."""
@@ -57,4 +63,7 @@ class Never:
         return False
 
     def wants(self, seen: Seen) -> frozenset[str]:
-        return frozenset()
+        return self.triggers
+
+    def takes(self, trigger: str, seen: Seen) -> bool:
+        return False

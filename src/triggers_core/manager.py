@@ -121,7 +121,7 @@ class TriggerManager:
         """
         given = event_id is not None
         trigger = check_name(trigger_name, "trigger")
-        identity = check_event_id(event_id) if event_id is not None else new_id()
+        identity = check_event_id(event_id, generated=True) if event_id is not None else new_id()
         plugins = self.app.plugins
         if plugins.has_pre_fire:
             trigger_kwargs = plugins.pre_fire(

@@ -21,6 +21,7 @@ from triggers_core.exceptions import (
     TriggersError,
 )
 from triggers_core.names import check_name
+from triggers_core.records import is_generated_id
 
 if TYPE_CHECKING:
     from triggers_core.configuration import Task
@@ -304,10 +305,13 @@ def trigger_task(
     return decorate if function is None else decorate(function)
 
 
-def check_event_id(event_id: object) -> str:
-    """An event id as the application may choose it: a name that does not begin with ``~``."""
+def check_event_id(event_id: object, generated: bool = False) -> str:
+    """An event id as the application may choose it: a name that does not begin with ``~``.
+
+    :param generated: also accept what `FireResult.event_id` gave when there was none.
+    """
     checked = check_name(event_id, "event id")
-    if checked.startswith("~"):
+    if checked.startswith("~") and not (generated and is_generated_id(checked)):
         raise InvalidName(
             f"event id: {checked!r} begins with ~, which marks the ids that Triggers generates"
         )

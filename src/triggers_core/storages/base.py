@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import msgspec
 
+from triggers_core.configuration import Configuration
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
 from triggers_core.records import Event, Header, Instance, SessionState, Status
 
@@ -187,6 +188,14 @@ class Store:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def may_wait(header: Header, configuration: Configuration, trigger: str) -> bool:
+    """Whether any instance can be waiting for the trigger; if not, a storage need not look."""
+    for task in configuration.listeners.get(trigger, ()):
+        if header.count(task.name, Status.UNSTARTED):
+            return True
+    return False
 
 
 def prunable(header: Header, before: float, resolved_only: bool) -> bool:

@@ -15,7 +15,6 @@ from triggers_core.configuration import EMPTY, Configuration
 from triggers_core.names import split_instance_name
 from triggers_core.protocol import Need, Plan, Rules, Slice
 from triggers_core.records import (
-    UNRESOLVED,
     Event,
     Header,
     Instance,
@@ -24,6 +23,7 @@ from triggers_core.records import (
     decode_header,
     decode_instance,
     encode_record,
+    number_in_id,
 )
 from triggers_core.storages.base import (
     Clock,
@@ -33,15 +33,22 @@ from triggers_core.storages.base import (
     Store,
     decide,
     fleet_order,
+    may_wait,
     prunable,
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite_file import SqliteFile, Synchronous
+from triggers_core.storages.sqlite_schema import EVENT_BITS
 
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
 
 _HEADER: Final = "SELECT id, header FROM sessions WHERE uid = ?"
+_SET_HEADER: Final = "UPDATE sessions SET header = ? WHERE id = ?"
+_SET_SESSION: Final = "UPDATE sessions SET header = ?, failed = ?, waiting_since = ? WHERE id = ?"
+_ADD_SESSION: Final = (
+    "INSERT INTO sessions (header, failed, waiting_since, uid) VALUES (?, ?, ?, ?)"
+)
 _WAITING: Final = (
     "SELECT i.record FROM waits w JOIN instances i"
     " ON i.session = w.session AND i.task = w.task AND i.number = w.number"
@@ -49,17 +56,18 @@ _WAITING: Final = (
 )
 _INSTANCE: Final = "SELECT record FROM instances WHERE session = ? AND task = ? AND number = ?"
 _UNSTARTED: Final = (
-    "SELECT record FROM instances"
-    " WHERE session = ? AND task = ? AND unresolved = 1 AND status = 'unstarted'"
+    "SELECT record FROM instances WHERE session = ? AND task = ? AND status = 'unstarted'"
 )
-_EVENT_BY_ID: Final = "SELECT record FROM events WHERE session = ? AND id = ?"
-_ADD_EVENT: Final = "INSERT INTO events (session, number, id, record) VALUES (?, ?, ?, ?)"
+_NUMBER_OF_ID: Final = "SELECT number FROM event_ids WHERE session = ? AND id = ?"
+_ADD_EVENT_ID: Final = "INSERT INTO event_ids (session, id, number) VALUES (?, ?, ?)"
+_EVENTS: Final = "SELECT record FROM events WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?"
+_ADD_EVENT: Final = "INSERT INTO events (key, record) VALUES (?, ?)"
 _ADD_INSTANCE: Final = (
-    "INSERT INTO instances (status, unresolved, logs, due_at, record, session, task, number)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO instances (status, logs, due_at, record, session, task, number)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _SET_INSTANCE: Final = (
-    "UPDATE instances SET status = ?, unresolved = ?, logs = ?, due_at = ?, record = ?"
+    "UPDATE instances SET status = ?, logs = ?, due_at = ?, record = ?"
     " WHERE session = ? AND task = ? AND number = ?"
 )
 _ADD_WAIT: Final = "INSERT INTO waits (session, trigger, task, number) VALUES (?, ?, ?, ?)"
@@ -134,8 +142,10 @@ class SqliteStore(Store):
         session, header = row[0], decode_header(row[1])
         found[:] = (session,)
         records: list[bytes] = []
+        configuration = self._configuration(connection, header)
         for trigger in need.triggers:
-            records += (r for (r,) in connection.execute(_WAITING, (session, trigger)))
+            if may_wait(header, configuration, trigger):
+                records += (r for (r,) in connection.execute(_WAITING, (session, trigger)))
         for name in need.instances:
             key = (session, *split_instance_name(name))
             records += (r for (r,) in connection.execute(_INSTANCE, key))
@@ -144,12 +154,13 @@ class SqliteStore(Store):
         slice = Slice(
             now=self.clock(),
             header=header,
-            configuration=self._configuration(connection, header),
+            configuration=configuration,
             instances={i.name: i for i in map(decode_instance, records)},
         )
         for event_id in need.event_ids:
-            for (record,) in connection.execute(_EVENT_BY_ID, (session, event_id)):
-                slice.known[event_id] = decode_event(record)
+            event = self._event(connection, session, event_id)
+            if event is not None:
+                slice.known[event_id] = event
         if need.all_events:
             slice.events = self._events(connection, session, 0, -1)
         if need.payloads:
@@ -157,6 +168,16 @@ class SqliteStore(Store):
             numbers = [n for each in asked for taken in each.taken.values() for n in taken]
             slice.payloads = self._payloads(connection, session, numbers)
         return slice
+
+    def _event(self, connection: sqlite3.Connection, session: int, event_id: str) -> Event | None:
+        number = number_in_id(event_id)
+        if number is None:
+            row = connection.execute(_NUMBER_OF_ID, (session, event_id)).fetchone()
+            if row is None:
+                return None
+            number = row[0]
+        found = self._events(connection, session, number, 1)
+        return found[0] if found and found[0].id == event_id else None
 
     def _configuration(self, connection: sqlite3.Connection, header: Header) -> Configuration:
         if not header.config:
@@ -175,25 +196,18 @@ class SqliteStore(Store):
         if plan.configuration is not None:
             insert = "INSERT OR IGNORE INTO configurations (hash, body) VALUES (?, ?)"
             execute(insert, (plan.configuration.hash, plan.configuration.encoded))
-        if session is None:
-            assert header is not None
-            insert = "INSERT INTO sessions (uid, header) VALUES (?, ?)"
-            session = execute(insert, (uid, encode_record(header))).lastrowid
-            assert session is not None
-        elif header is not None:
-            execute("UPDATE sessions SET header = ? WHERE id = ?", (encode_record(header), session))
-        if header is not None and (plan.fleet_changed or plan.created):
-            update = "UPDATE sessions SET failed = ?, waiting_since = ? WHERE id = ?"
-            execute(update, (header.total(Status.FAILED), header.waiting_since, session))
+        if header is not None:
+            session = self._save_header(connection, uid, plan, header, session)
+        assert session is not None
         for event in plan.events:
-            event_id = None if event.id.startswith("~") else event.id
-            execute(_ADD_EVENT, (session, event.number, event_id, encode_record(event)))
+            execute(_ADD_EVENT, (_key(session, event.number), encode_record(event)))
+            if number_in_id(event.id) is None:
+                execute(_ADD_EVENT_ID, (session, event.id, event.number))
         for change in plan.changes:
             instance = change.instance
             task, number = instance.task, instance.number
             row = (
                 instance.status.value,
-                not instance.resolved,
                 has_unresolved_logs(instance),
                 instance.due_at,
                 encode_record(instance),
@@ -206,6 +220,26 @@ class SqliteStore(Store):
                 execute(_DROP_WAIT, (session, trigger, task, number))
             for trigger in change.wants - change.wanted:
                 execute(_ADD_WAIT, (session, trigger, task, number))
+
+    def _save_header(
+        self,
+        connection: sqlite3.Connection,
+        uid: str,
+        plan: Plan,
+        header: Header,
+        session: int | None,
+    ) -> int:
+        values = (encode_record(header),)
+        if session is not None and not plan.fleet_changed:
+            connection.execute(_SET_HEADER, (*values, session))
+            return session
+        fleet = (header.total(Status.FAILED), header.waiting_since)
+        if session is not None:
+            connection.execute(_SET_SESSION, (*values, *fleet, session))
+            return session
+        added = connection.execute(_ADD_SESSION, (*values, *fleet, uid)).lastrowid
+        assert added is not None
+        return added
 
     def instances(
         self,
@@ -221,8 +255,8 @@ class SqliteStore(Store):
         if statuses is not None:
             conditions.append(f"i.status IN ({', '.join('?' * len(statuses))})")
             values += [status.value for status in statuses]
-            if UNRESOLVED.issuperset(statuses):
-                conditions.append("i.unresolved = 1")  # lets SQLite use the small index
+            if set(statuses) == {Status.FAILED}:
+                conditions.append("i.status = 'failed'")  # as a constant: the index is partial
         if task is not None:
             conditions.append("i.task = ?")
             values.append(task)
@@ -247,24 +281,22 @@ class SqliteStore(Store):
     def _events(
         self, connection: sqlite3.Connection, session: int, start: int, limit: int
     ) -> list[Event]:
-        select = (
-            "SELECT record FROM events WHERE session = ? AND number >= ? ORDER BY number LIMIT ?"
-        )
-        rows = connection.execute(select, (session, start, limit))
+        keys = _key(session, start), _key(session + 1, 0) - 1
+        rows = connection.execute(_EVENTS, (*keys, limit))
         return [decode_event(record) for (record,) in rows]
 
     def _payloads(
         self, connection: sqlite3.Connection, session: int, numbers: Iterable[int]
     ) -> dict[int, bytes]:
-        wanted, found = sorted(set(numbers)), dict[int, bytes]()
-        for begin in range(0, len(wanted), _CHUNK):
-            chunk = wanted[begin : begin + _CHUNK]
-            select = (
-                "SELECT number, record FROM events WHERE session = ?"
-                f" AND number IN ({', '.join('?' * len(chunk))})"
-            )
-            for number, record in connection.execute(select, (session, *chunk)):
-                found[number] = bytes(decode_event(record).payload)
+        found: dict[int, bytes] = {}
+        # A number out of range would be another session's key.
+        keys = sorted({_key(session, each) for each in numbers if 0 <= each < 1 << EVENT_BITS})
+        for begin in range(0, len(keys), _CHUNK):
+            chunk = keys[begin : begin + _CHUNK]
+            select = f"SELECT record FROM events WHERE key IN ({', '.join('?' * len(chunk))})"
+            for (record,) in connection.execute(select, chunk):
+                event = decode_event(record)
+                found[event.number] = bytes(event.payload)
         return found
 
     def delete(self, uid: str) -> bool:
@@ -274,8 +306,10 @@ class SqliteStore(Store):
         row = connection.execute(_HEADER, (uid,)).fetchone()
         if row is None:
             return False
-        for table in ("events", "instances", "waits"):
+        for table in ("event_ids", "instances", "waits"):
             connection.execute(f"DELETE FROM {table} WHERE session = ?", row[:1])
+        keys = _key(row[0], 0), _key(row[0] + 1, 0) - 1
+        connection.execute("DELETE FROM events WHERE key BETWEEN ? AND ?", keys)
         connection.execute("DELETE FROM sessions WHERE id = ?", row[:1])
         return True
 
@@ -355,6 +389,10 @@ class SqliteStore(Store):
 
 if hasattr(os, "register_at_fork"):  # another thread of the parent may have held it
     os.register_at_fork(after_in_child=SqliteStore._renew_lock)
+
+
+def _key(session: int, number: int) -> int:
+    return (session << EVENT_BITS) + number
 
 
 class SqliteStorage(SessionStorage):

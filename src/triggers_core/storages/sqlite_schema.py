@@ -10,7 +10,10 @@ from triggers_core.exceptions import StorageError, UnknownSchema
 APPLICATION_ID: Final = 0x54524947  # "TRIG": marks the file as ours
 VERSION: Final = 1
 
-# WITHOUT ROWID: one b-tree a table, so a commit touches few pages and each is one WAL frame.
+# What a commit costs is the pages that it touches (each is one WAL frame) and the statements. So:
+# one b-tree a table, and no index that a fire would have to keep unless it needs it.
+# WITHOUT ROWID is for short rows only (SQLite advises below a twentieth of a page: longer ones make
+# the tree deep), so events have an integer key instead, of the session and the event's number.
 _TABLES: Final = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY,
@@ -22,27 +25,25 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_failed ON sessions (failed) WHERE failed > 0;
 CREATE INDEX sessions_waiting ON sessions (waiting_since) WHERE waiting_since IS NOT NULL;
 CREATE TABLE configurations (hash TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (
+CREATE TABLE events (key INTEGER PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE event_ids (
     session INTEGER NOT NULL,
+    id TEXT NOT NULL,
     number INTEGER NOT NULL,
-    id TEXT,
-    record BLOB NOT NULL,
-    PRIMARY KEY (session, number)
+    PRIMARY KEY (session, id)
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX events_id ON events (session, id) WHERE id IS NOT NULL;
 CREATE TABLE instances (
     session INTEGER NOT NULL,
     task TEXT NOT NULL,
     number INTEGER NOT NULL,
     status TEXT NOT NULL,
-    unresolved INTEGER NOT NULL,
     logs INTEGER NOT NULL,
     due_at REAL,
     record BLOB NOT NULL,
     PRIMARY KEY (session, task, number)
 ) WITHOUT ROWID;
 CREATE INDEX instances_due ON instances (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX instances_unresolved ON instances (session, task, number) WHERE unresolved = 1;
+CREATE INDEX instances_failed ON instances (session, task, number) WHERE status = 'failed';
 CREATE INDEX instances_logs ON instances (session, task, number) WHERE logs = 1;
 CREATE TABLE waits (
     session INTEGER NOT NULL,
@@ -53,6 +54,9 @@ CREATE TABLE waits (
 ) WITHOUT ROWID;
 CREATE TABLE leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 """
+EVENT_BITS: Final = 32
+"""Bits of an event's key that hold its number; those above hold the session's id. Room for four
+thousand million events in a session, and two thousand million sessions in a file."""
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from triggers_core.configuration import EMPTY
 from triggers_core.machine import wants
 from triggers_core.protocol import Change, Plan
-from triggers_core.records import Status
+from triggers_core.records import Status, is_generated_id, number_in_id
 from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Names, SessionKeys
 from triggers_redis.resp import packed
 from triggers_redis.text import (
@@ -231,7 +231,7 @@ class Write:
         for name, stored in instances.items():
             fields += (name.encode(), stored)
         for number, event_id in zip(events, ids, strict=True):
-            if event_id[:1] != "~":  # those are made from the number
+            if number_in_id(event_id) is None or is_generated_id(event_id):
                 fields += (b"\1" + event_id.encode(), b"%d" % number)
         self.do_all(_RPUSH, EVENTS, list(events.values()))
         self.do_all(_HSET, INSTANCES, fields)

@@ -46,6 +46,23 @@ class Events(StoragePromises):
         assert session.fire("paid", {"cents": 5}).status == "recorded"
         assert session.fired() == ["paid", "paid"]
 
+    def test_a_generated_id_is_of_one_session(self, store: Store, session: SessionDriver) -> None:
+        first, other = session.fire("paid"), SessionDriver(store, uid="other")
+        other.fire("paid")
+        for event_id in (first.event_id, "~0.made up", "~7.made up", "~999999999.made up"):
+            with pytest.raises(EventIdConflict, match="no such event"):
+                other.fire("paid", event_id=event_id)
+        assert other.fired() == ["paid"]
+
+    def test_payloads_of_numbers_that_are_no_events(self, store: Store) -> None:
+        for uid in ("before", "order:1", "after"):
+            SessionDriver(store, uid=uid).fire("paid", {"uid": uid})
+        wrong = [sign * (1 << bits) for bits in (0, 8, 16, 31, 32, 33, 62) for sign in (1, -1)]
+        assert store.payloads("order:1", [*wrong, 0]) == {0: b'{"uid":"order:1"}'}
+        assert [event.number for event in store.events("order:1")] == [0]
+        for start in (1, 1 << 31, 1 << 32):
+            assert store.events("order:1", start) == []
+
     def test_an_id_is_remembered_as_long_as_the_session_lives(self, session: SessionDriver) -> None:
         session.configure(t_x={"andEvery": "paid"})
         session.fire("paid", event_id="first")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Generator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -46,12 +46,6 @@ def new_id() -> str:
     events has odds below 1 in 10^16.
     """
     return secrets.token_urlsafe(12)
-
-
-class Command(Protocol):
-    """A change to one session."""
-
-    def decide(self, uid: str, rules: Rules) -> Decision: ...
 
 
 class Recorded(msgspec.Struct, kw_only=True):

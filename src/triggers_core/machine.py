@@ -62,7 +62,6 @@ class Draft:
         "created",
         "events",
         "header",
-        "loaded",
         "now",
         "rules",
         "scheduled",
@@ -86,7 +85,6 @@ class Draft:
         self.configuration = slice.configuration
         self.events: list[Event] = []
         self.scheduled: list[str] = []
-        self.loaded: set[str] = set()
         self._by_task: dict[str, dict[int, Instance]] = {}
         self._changes: dict[tuple[str, int], Change] = {}
         self._stored_configuration: Configuration | None = None

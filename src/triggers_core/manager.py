@@ -30,7 +30,7 @@ from triggers_core.exceptions import InvalidConfiguration, TaskNotFound, Trigger
 from triggers_core.messages import Message
 from triggers_core.names import check_name
 from triggers_core.protocol import Plan
-from triggers_core.records import Event, Instance
+from triggers_core.records import UNRESOLVED, Event, Instance
 from triggers_core.registries import trigger_managers
 from triggers_core.storages.base import Decides
 from triggers_core.storages.session import SessionStorage, TaskInstance
@@ -295,7 +295,7 @@ class TriggerManager:
         now = self.storage.store.clock()
         overdue = tuple(
             instance.name
-            for instance in self.storage.store.instances(self.uid)
+            for instance in self.storage.store.instances(self.uid, statuses=UNRESOLVED)
             if instance.due_at is not None and instance.due_at <= now
         )
         return recover_session(self, overdue)

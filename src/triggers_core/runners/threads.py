@@ -205,7 +205,6 @@ def _release(store: Store, owner: str) -> None:
 
 
 _live: WeakSet[ThreadingTaskRunner] = WeakSet()
-_closer: threading.Thread | None = None
 _closer_pid = 0
 _closer_lock = threading.Lock()
 
@@ -216,13 +215,12 @@ def _finish_at_exit() -> None:
     A thread that waits for the main one does this: `atexit` runs only after the threads are gone,
     and by then no body could be finished.
     """
-    global _closer, _closer_pid
+    global _closer_pid
     if _closer_pid == os.getpid():
         return
     with _closer_lock:
         if _closer_pid != os.getpid():
-            _closer = threading.Thread(target=_wait_and_close, name="triggers-exit")
-            _closer.start()
+            threading.Thread(target=_wait_and_close, name="triggers-exit").start()
             _closer_pid = os.getpid()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -121,8 +121,6 @@ class SessionStorage:
     in the entry-point group ``triggers.storages``. Its constructor takes the uid and the storage's
     options.
     """
-
-    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, uid: str, store: Store) -> None:
         """:raises InvalidName: the uid is not 1 to 200 printable characters."""

@@ -8,7 +8,8 @@ deciding twice after a conflict decides the same. What workers do is in `trigger
 from __future__ import annotations
 
 import logging
-import secrets
+import os
+from base64 import urlsafe_b64encode
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def new_id() -> str:
     Short, because every event keeps one: 16 characters; a collision within a session of a million
     events has odds below 1 in 10^16.
     """
-    return secrets.token_urlsafe(12)
+    return urlsafe_b64encode(os.urandom(12)).decode()
 
 
 class Recorded(msgspec.Struct, kw_only=True):

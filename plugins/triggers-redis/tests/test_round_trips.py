@@ -84,23 +84,62 @@ def session(
     return session
 
 
+@pytest.fixture
+def elsewhere(session: SessionDriver, make_redis_store: Callable[..., RedisStore]) -> SessionDriver:
+    """The same session in another process."""
+    store = session.store
+    assert isinstance(store, RedisStore)
+    other = SessionDriver(make_redis_store(url=store.link.url, namespace=store.namespace))
+    other.fire("elsewhere")  # connects, reads the configuration
+    return other
+
+
 def trips(counted: Counted) -> int:
     assert counted.requests == counted.scripts, "each request is one script"
     return counted.scripts
 
 
-def test_a_fire_takes_two(session: SessionDriver, counted: Counted) -> None:
+def test_a_fire_takes_two(
+    session: SessionDriver, elsewhere: SessionDriver, counted: Counted
+) -> None:
     for kwargs in ({"amount": 1}, {"amount": 2}):
         with counted.counting():
             session.fire("paid", kwargs)
         assert trips(counted) == 2
+        elsewhere.fire("other")
     with counted.counting():
         assert session.fire("packed").scheduled == ["t_ship#0"]
     assert trips(counted) == 2
 
 
+def test_a_third_change_in_a_row_by_one_process_takes_one(
+    session: SessionDriver, elsewhere: SessionDriver, counted: Counted
+) -> None:
+    for expected in (2, 2, 1, 1):
+        with counted.counting():
+            session.fire("page")
+        assert trips(counted) == expected
+    assert session.fired() == ["other", "page", "elsewhere", *["page"] * 4]
+    assert session.image() == elsewhere.image()
+
+
+def test_a_wrong_guess_that_nobody_else_changed_the_session_takes_two(
+    session: SessionDriver, elsewhere: SessionDriver, counted: Counted
+) -> None:
+    for _ in range(3):
+        session.fire("paid", {"amount": 1})
+    elsewhere.fire("other")
+    for expected in (2, 2, 1):  # guessed; loaded, for the guess was wrong; guessed
+        with counted.counting():
+            session.fire("paid", {"amount": 2})
+        assert trips(counted) == expected
+    elsewhere.fire("packed", {"boxes": 3})
+    assert session.kwargs("t_ship#0") == {"paid": {"amount": 1}, "packed": {"boxes": 3}}
+    assert session.fired()[-3:] == ["paid", "paid", "packed"]
+
+
 def test_a_fire_with_an_id_takes_two_and_a_duplicate_one(
-    session: SessionDriver, counted: Counted
+    session: SessionDriver, elsewhere: SessionDriver, counted: Counted
 ) -> None:
     with counted.counting():
         session.fire("paid", event_id="stripe:1")

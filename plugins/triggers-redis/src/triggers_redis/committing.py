@@ -17,8 +17,8 @@ from triggers_core.records import SCHEMA
 from triggers_core.storages.base import Decides, decide
 from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.link import Answer
+from triggers_redis.recent import Recent
 from triggers_redis.scripts import CLAIM, COMMIT, HEARTBEAT, Script
-from triggers_redis.text import PACKED
 from triggers_redis.turns import Turns
 from triggers_redis.view import Ask, FindConfiguration, View
 from triggers_redis.writing import Write, prepare
@@ -56,11 +56,14 @@ class Committer:
         self._owner = new_id().encode()
         self._turns: Turns[View] = Turns()
         self._held: OrderedDict[str, View] = OrderedDict()
+        self._recent = Recent()
 
     # -- any change -------------------------------------------------------------------------------
 
     def commit(self, uid: str, command: Decides, rules: Rules, view: View | None = None) -> Plan:
-        """Decide and write: two round trips, one when what a claim returned still holds.
+        """Decide and write: two round trips, one when what is known of the session still holds.
+
+        It is known from the claim of the attempt that ends, or from this process's last changes.
 
         :param view: the session as it was a moment ago, if that is known.
         """
@@ -70,6 +73,7 @@ class Committer:
         left = self._turns.enter(uid)
         try:
             view = view or left or self._held.pop(getattr(command, "token", ""), None)
+            view = view or self._recent.view(uid)
             left = None
             plan, left = self._commit(uid, command, rules, view, fresh)
             return plan
@@ -81,17 +85,18 @@ class Committer:
     ) -> tuple[Plan, View | None]:
         keys, since, conflicts = self.store.names.session(uid), time.monotonic(), 0
         while True:
-            fresh = fresh or view is None
+            known = view
             try:
-                plan, view, ask, now = self._decide(keys, command, rules, view)
+                plan, view, ask, now = self._decide(keys, command, rules, known, fresh)
             except _Moved as moved:
                 view, fresh = moved.view, True
                 continue
             except Exception:
-                if fresh:
+                if fresh or known is None:
                     raise
                 view = None  # what was decided on may be long out of date
                 continue
+            fresh = fresh or view is not known
             if plan.empty:
                 if fresh:
                     if view.facts is None and isinstance(command, Recover):
@@ -107,10 +112,10 @@ class Committer:
             reply, resent = self._send(keys, view, write, ask, ticket, None if fresh else now)
             if reply == b"+":
                 return plan, self._written(uid, view, write, plan)
+            conflicts += fresh  # a wrong guess is not a race that was lost
             view, fresh = View(reply[1:], ask, time.monotonic()), True
             if resent and self._is_written(keys, view, write):
                 return plan, None
-            conflicts += 1
             if time.monotonic() - since > _GIVE_UP_AFTER:
                 raise Contended(
                     f"{uid}: lost {conflicts} races in {_GIVE_UP_AFTER:g} s against other changes"
@@ -119,10 +124,11 @@ class Committer:
             view = self._wait_for_others(keys, view, ask)
 
     def _decide(
-        self, keys: SessionKeys, command: Decides, rules: Rules, view: View | None
+        self, keys: SessionKeys, command: Decides, rules: Rules, view: View | None, fresh: bool
     ) -> tuple[Plan, View, Ask, float]:
         """Let a command decide on one version of its session.
 
+        :param fresh: whether `view` is how the session is; else it is loaded if that lacks much.
         :returns: its plan, what it was decided on, all that it asked for, and its time.
         """
         find, now = self._find(keys), 0.0
@@ -130,6 +136,8 @@ class Committer:
         decision = command.decide(keys.uid, rules)
         try:
             need = next(decision)
+            if view is not None and not fresh and view.lacks(need):
+                view = None
             while True:
                 wanted = Ask.of(need)
                 ask = wanted if ask is None else ask | wanted
@@ -178,12 +186,16 @@ class Committer:
 
     def _written(self, uid: str, view: View, write: Write, plan: Plan) -> View | None:
         """What a commit leaves for the next thread that waits to change the session."""
+        first = write.form + write.first
+        wanted = self._turns.wanted(uid)
+        alone = self._recent.is_left(uid, view.first)
         if plan.configuration is not None:
             self.store.learn(plan.configuration)
-        if write.form != PACKED or not self._turns.wanted(uid):
-            return None
-        view.change(write.form + write.first, write.header, write.instances, write.events)
-        return view
+        elif (wanted or alone) and view.change(first, write, plan.changes):
+            self._recent.keep(uid, view)
+            return view if wanted else None
+        self._recent.keep(uid, first)
+        return None
 
     def _is_written(self, keys: SessionKeys, view: View, write: Write) -> bool:
         """Whether a change whose reply was lost is in the session, whatever came after it.
@@ -232,6 +244,7 @@ class Committer:
         if not claimed:
             # Stale, or claimed by this very request before, or not for a script to decide.
             return self.commit(uid, command, rules, self._wait_for_others(keys, view, ask))
+        self._recent.forget(uid)
         plan = self._plan_on(keys, command, rules, view)
         view.claimed(command.instance, command.token, view.now + rules.timing.lease)
         self._held[command.token] = view

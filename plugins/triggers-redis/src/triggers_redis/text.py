@@ -2,13 +2,14 @@
 
 The value of a session's key begins with two lines::
 
-    P12⇥generation⇥config version⇥schema⇥requires⇥ticket⇥claims
+    P12⇥generation⇥config version⇥schema⇥requires⇥ticket⇥commit, claims
     {"the header": "as JSON"}
 
 The first line states what a script may need; what it says is left out of the header, so it is
-never stored twice. It differs after every commit, so that comparing it is comparing the session.
-`P` stands for *packed*: the instances and the events follow in the same value, which is all there
-is of a small session. `S`, *spread*: they are in keys of their own. An instance is the line::
+never stored twice. It differs after every commit, so that comparing it is comparing the session:
+`commit` is random, for a server that comes back without its last commits gives their versions to
+others. `P` stands for *packed*: the instances and the events follow in the same value, which is all
+there is of a small session. `S`, *spread*: they are in keys of their own. An instance is the line::
 
     ⇥name⇥state⇥{"the record": "as JSON"}
 
@@ -20,6 +21,8 @@ reads puts both over the records. The lease of a running instance is in the due 
 
 from __future__ import annotations
 
+import os
+from binascii import b2a_base64
 from typing import Final, NamedTuple
 
 from triggers_core.exceptions import UnknownSchema
@@ -48,7 +51,7 @@ class Facts(NamedTuple):
     ticket: bytes
     """``until owner``: reserves the next commit for a while; empty when nobody has it."""
     claims: bytes
-    """For each claim since the last commit: ``\\x02``, its time, a blank, its task."""
+    """The last commit's own text; for each claim since: ``\\x02``, its time, a blank, its task."""
 
 
 def read_facts(line: bytes) -> Facts:
@@ -70,13 +73,14 @@ def read_facts(line: bytes) -> Facts:
 
 
 def first_line(header: Header) -> bytes:
-    """The first line of a session, but for the letter of its form; no ticket outlives a commit."""
-    return b"%d\t%b\t%d\t%d\t%b\t\t\n" % (
+    """A first line for one commit, but for the letter of its form; no ticket outlives a commit."""
+    return b"%d\t%b\t%d\t%d\t%b\t\t%b\n" % (
         header.version,
         header.generation.encode(),
         header.config_version,
         header.schema,
         "\3".join(header.requires).encode() if header.requires else b"",
+        b2a_base64(os.urandom(6), newline=False),
     )
 
 
@@ -108,7 +112,7 @@ def read_header(facts: Facts, record: bytes) -> Header:
     header = decode_header(record)
     header.version, header.generation = facts.version, facts.generation
     header.config_version = facts.config_version
-    if facts.claims:
+    if b"\2" in facts.claims:
         for claim in facts.claims.split(b"\2")[1:]:
             time, _, task = claim.partition(b" ")
             header.add(task.decode(), Status.SCHEDULED, -1)

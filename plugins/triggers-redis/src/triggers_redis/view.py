@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from triggers_core.configuration import EMPTY, Configuration
 from triggers_core.machine import wants
 from triggers_core.names import split_instance_name
-from triggers_core.protocol import Need, Slice
+from triggers_core.protocol import Change, Need, Slice
 from triggers_core.records import Header, Instance, Status
 from triggers_redis.keys import DUE, INSTANCES, SESSION
 from triggers_redis.text import (
@@ -24,6 +24,13 @@ from triggers_redis.text import (
     read_instance,
     read_time,
 )
+
+if TYPE_CHECKING:
+    from triggers_redis.writing import Write
+
+_TRIGGERS: Final = 20
+_INSTANCES: Final = 200
+"""What is kept of a spread session after a change: up to so many triggers and instances."""
 
 FindConfiguration = Callable[[str], Configuration]
 """Gets a configuration by its hash."""
@@ -194,18 +201,27 @@ class View:
         self.instances[name] = b"%b\t%b" % (state, record)
         self.due[name] = lease_until
 
-    def change(
-        self,
-        first: bytes,
-        header: bytes,
-        instances: dict[str, bytes],
-        events: dict[int, bytes],
-    ) -> None:
-        """Do what a commit did to a packed session."""
-        self.first, self.facts, self.header = first, read_facts(first[:-1]), header
-        self.instances.update(instances)
-        self.events.update(events)
+    def change(self, first: bytes, write: Write, changes: Iterable[Change]) -> bool:
+        """Do what a commit did, as far as fires need it; False when that is not worth it."""
+        packed, triggers = self.packed, self.asked.triggers
+        if packed != (first[:1] == PACKED) or len(triggers) > _TRIGGERS:
+            return False
+        self.first, self.facts, self.header = first, read_facts(first[:-1]), write.header
         self.asked, self.answered, self.due = Ask(), None, {}  # the due index may have moved on
+        if packed:
+            self.instances.update(write.instances)
+            self.events.update(write.events)
+            return True
+        # Of a spread session only what the same triggers want, which stays complete.
+        self.asked = Ask(triggers=triggers)
+        self.events.clear()
+        for change in changes:
+            name = change.instance.name
+            if change.wants.isdisjoint(triggers):
+                self.instances.pop(name, None)
+            else:
+                self.instances[name] = write.instances[name]
+        return len(self.instances) <= _INSTANCES
 
     # -- answering needs ----------------------------------------------------------------------
 

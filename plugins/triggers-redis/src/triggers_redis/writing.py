@@ -8,7 +8,7 @@ from typing import Final
 from triggers_core.configuration import EMPTY
 from triggers_core.machine import wants
 from triggers_core.protocol import Change, Plan
-from triggers_core.records import Status, is_generated_id, number_in_id
+from triggers_core.records import Status
 from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Names, SessionKeys
 from triggers_redis.resp import packed
 from triggers_redis.text import (
@@ -129,8 +129,9 @@ class Write:
 
     def do_all(self, command: int, key: int, arguments: Sequence[bytes]) -> None:
         """Add an operation that may have too many arguments for one command."""
-        if 0 < len(arguments) <= _CHUNK:
-            self.do(command, key, *arguments)
+        if len(arguments) <= _CHUNK:
+            if arguments:
+                self.do(command, key, *arguments)
             return
         for begin in range(0, len(arguments), _CHUNK):
             self.do(command, key, *arguments[begin : begin + _CHUNK])
@@ -231,7 +232,7 @@ class Write:
         for name, stored in instances.items():
             fields += (name.encode(), stored)
         for number, event_id in zip(events, ids, strict=True):
-            if number_in_id(event_id) is None or is_generated_id(event_id):
+            if event_id[:1] != "~":  # a generated one tells the event's number
                 fields += (b"\1" + event_id.encode(), b"%d" % number)
         self.do_all(_RPUSH, EVENTS, list(events.values()))
         self.do_all(_HSET, INSTANCES, fields)

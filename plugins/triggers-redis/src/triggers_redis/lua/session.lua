@@ -111,7 +111,8 @@ local function report(now, text)
         end
     end
     for id in string.gmatch(ids, '[^\n]+') do
-        local number = redis.call('HGET', KEYS[3], '\1' .. id)
+        -- A generated id tells the number; whoever asked compares the rest.
+        local number = string.match(id, '^~(%d+)') or redis.call('HGET', KEYS[3], '\1' .. id)
         if number then event(number, redis.call('LINDEX', KEYS[4], number)) end
     end
     local start, stop = string.match(numbers, '^(%d+):(-?%d+)$')

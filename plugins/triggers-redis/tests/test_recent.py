@@ -1,0 +1,83 @@
+"""What a process remembers of its last changes is never taken for more than it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from triggers_core.commands import UpdateMetadata
+from triggers_core.testing import SessionDriver, VirtualClock
+from triggers_redis import RedisStore, writing
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture(params=["packed", "spread"])
+def session(
+    make_redis_store: Callable[..., RedisStore],
+    clock: VirtualClock,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SessionDriver:
+    if request.param == "spread":
+        monkeypatch.setattr(writing, "PACKED_SIZE", 0)
+    session = SessionDriver(make_redis_store(clock))
+    session.configure(t_ship={"after": ["paid", "packed"]})
+    return session
+
+
+@pytest.fixture
+def elsewhere(
+    session: SessionDriver, make_redis_store: Callable[..., RedisStore], clock: VirtualClock
+) -> SessionDriver:
+    """The same session in another process."""
+    assert isinstance(session.store, RedisStore)
+    return SessionDriver(make_redis_store(clock, namespace=session.store.namespace))
+
+
+def test_what_is_known_is_not_trusted_when_the_server_has_lost_commits(
+    session: SessionDriver, elsewhere: SessionDriver, clock: VirtualClock
+) -> None:
+    """A replica that takes over may lack the last commits, and version numbers come again."""
+    store = session.store
+    assert isinstance(store, RedisStore)
+    for _ in range(3):
+        session.fire("paid")
+    keys = store.names.session(session.uid).names[:-1]
+    with redis.Redis.from_url(store.link.url) as client:
+        before = [client.dump(key) for key in keys]
+        session.fire("paid")
+        for key, dumped in zip(keys, before, strict=True):
+            client.delete(key)
+            if dumped is not None:
+                client.restore(key, 0, dumped)
+    clock.advance(1)
+    elsewhere.fire("packed")  # a commit of the same version as the one that was lost
+    assert session.fire("paid").status == "recorded"
+    assert session.fired()[-2:] == ["packed", "paid"]
+    assert session.header.latest["packed"] == session.header.events - 2
+
+
+def test_leases_that_were_renewed_meanwhile_are_seen(
+    session: SessionDriver, elsewhere: SessionDriver, clock: VirtualClock
+) -> None:
+    """A heartbeat changes nothing but the due index, and so no version."""
+    session.fire("paid")
+    session.fire("packed")
+    claimed = elsewhere.claim("t_ship#0")
+    lease = session.rules.timing.lease
+    for number in range(3):
+        session.commit(UpdateMetadata(instance="t_ship#0", metadata={"seen": number}))
+    clock.advance(lease / 2)
+    elsewhere.heartbeat(claimed)
+    clock.advance(lease * 0.75)
+    session.commit(UpdateMetadata(instance="t_ship#0", metadata={"seen": "still"}))
+    session.recover("t_ship#0")
+    assert session.status("t_ship#0") == "running"
+    elsewhere.finish(claimed)
+    assert session.metadata("t_ship#0") == {"seen": "still"}

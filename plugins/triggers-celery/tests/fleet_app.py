@@ -51,6 +51,15 @@ def die_at(point: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop_redis() -> None:
+    """Suspend the server, if the test has asked for it, just before something is asked of it."""
+    file = PLACE / "stop-redis"
+    with suppress(FileNotFoundError):
+        server = int(file.read_text())
+        file.unlink()
+        os.kill(server, signal.SIGSTOP)
+
+
 class Any(TriggerTask):
     """Notes that it ran."""
 
@@ -72,6 +81,8 @@ def commit(store, uid, command, rules):
     before, after = AROUND.get(type(command), ("", ""))
     if before:
         die_at(before)
+    if isinstance(command, Fire):
+        stop_redis()
     plan = _commit(store, uid, command, rules)
     if isinstance(command, Finish):
         note("finishes", uid, command.instance, command.token)

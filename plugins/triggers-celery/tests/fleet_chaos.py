@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import redis
 from celery_fleet import HERE, PATIENCE, Fleet, Worker
 
+from triggers_redis import link
 from triggers_redis.testing import RedisServer
 
 CORE_TESTS = HERE.parents[2] / "tests"
@@ -34,24 +36,34 @@ POINTS = (
 SUSPENDED = 3.0
 """Seconds for which a process is suspended: longer than its lease."""
 
+SOCKET_TIMEOUT = 0.5
+"""Seconds that the storage waits for an answer; then it asks again, for `link.PATIENCE` seconds."""
+
 
 class ChaosFleet(Fleet):
-    """Two workers of two processes each and two firing processes, on a Redis of their own.
+    """Two workers, which run two bodies at a time, and two firing processes, on their own Redis.
 
     :param configuration: of every session.
     :param log: name of the recorded log whose sessions are fired.
+    :param pools: of the two workers.
     """
 
     def __init__(
-        self, directory: Path, server: RedisServer, configuration: dict[str, Any], log: str = ""
+        self,
+        directory: Path,
+        server: RedisServer,
+        configuration: dict[str, Any],
+        log: str = "",
+        pools: tuple[str, str] = ("prefork", "prefork"),
     ) -> None:
         # Dispatched again not before a long queue has been worked off: duplicates lengthen it.
         timing = {"lease": 2.0, "heartbeat": 0.4, "sweep": 0.3, "redispatch_after": 4.0}
         root = server.url.rpartition("/")[0]
         super().__init__(directory, f"{root}/1", **timing, redispatch_at_most=8.0, attempts=50)
-        storage = {"url": f"{root}/0", "namespace": "fleet"}
+        storage = {"url": f"{root}/0", "namespace": "fleet", "socket_timeout": SOCKET_TIMEOUT}
         self.configure(TRIGGER_STORAGE_TYPE="redis", TRIGGER_STORAGE_OPTIONS=storage)
         self.server, self.log, self.configuration = server, log, configuration
+        self.pools = pools
         self.transport: dict[str, Any] = {}
         """The workers' `broker_transport_options`."""
         self.places: dict[str, Worker] = {}
@@ -71,6 +83,7 @@ class ChaosFleet(Fleet):
         if place.startswith("worker"):
             name = f"{place}-{len(self.workers)}@tests"
             command = ["-m", "celery", "-A", "fleet_app", "worker", "-c", "2", "-n", name]
+            command += ["-P", self.pools[int(place[-1])]]
             command += ["-l", "info", "--without-mingle", "--without-gossip"]
         else:
             command = [str(HERE / "fleet_fire.py"), self.log, place[-1]]
@@ -112,6 +125,8 @@ class Chaos:
     def __init__(self, fleet: ChaosFleet, seed: int) -> None:
         self.fleet, self.chance = fleet, random.Random(seed)
         self.suspended: list[tuple[float, int]] = []
+        self.trap: Path | None = None
+        """A file that is there until somebody has suspended Redis."""
         self.moments: list[float] = []
         """When something was struck, in seconds since 1970."""
         self.counts: dict[str, int] = {}
@@ -135,6 +150,19 @@ class Chaos:
     def restart_redis(self) -> None:
         self.fleet.server.kill()
         self.fleet.server.start()
+
+    def suspend_redis_unnoticed(self) -> None:
+        self._suspend(self.fleet.server.pid, SOCKET_TIMEOUT / 2)
+
+    def suspend_redis(self) -> None:
+        """Requests are sent again; those that nobody waits for any more are carried out later."""
+        self._suspend(self.fleet.server.pid, SOCKET_TIMEOUT * 2)
+
+    def suspend_redis_beyond_patience(self) -> None:
+        """Callers get an error and must fire again: the next one that fires stops the server."""
+        prepared = self.fleet.directory / "stop-redis-soon"
+        prepared.write_text(str(self.fleet.server.pid))
+        self.trap = prepared.rename(self.fleet.directory / "stop-redis")
 
     def flush_broker(self) -> None:
         self.broker.flushdb()
@@ -174,28 +202,31 @@ class Chaos:
     KINDS = {  # noqa: RUF012
         each.__name__: each
         for each in (
-            *(restart_redis, flush_broker, kill_machine, kill_worker, kill_child, kill_firing),
+            *(restart_redis, suspend_redis_unnoticed, suspend_redis),
+            *(suspend_redis_beyond_patience, flush_broker),
+            *(kill_machine, kill_worker, kill_child, kill_firing),
             *(terminate_child, terminate_worker, terminate_firing),
             *(suspend_child, suspend_worker, suspend_firing),
         )
     }
 
-    def _pick(self, kind: str) -> int:
-        place = f"{kind}-{self.chance.randrange(2)}"
+    def _pick(self, kind: str, among: Sequence[int] = (0, 1)) -> int:
+        place = f"{kind}-{self.chance.choice(among)}"
         worker = self.fleet.places[place]
         if worker.process.poll() is not None:  # it has just died by itself, at a placed point
             worker = self.fleet.put(place)
         return worker.process.pid
 
     def _child(self) -> int:
-        """A process of a worker's pool; the worker itself when it has none yet."""
-        parent = self._pick("worker")
+        """A process of a worker's pool; the worker itself when it has none yet, or only threads."""
+        forking = [at for at, pool in enumerate(self.fleet.pools) if pool == "prefork"]
+        parent = self._pick("worker", forking or (0, 1))
         listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return int(self.chance.choice(listed)) if listed else parent
 
-    def _suspend(self, pid: int) -> None:
+    def _suspend(self, pid: int, seconds: float = SUSPENDED) -> None:
         self._signal(pid, signal.SIGSTOP)
-        self.suspended.append((time.monotonic() + SUSPENDED, pid))
+        self.suspended.append((time.monotonic() + seconds, pid))
 
     def _signal(self, pid: int, number: int) -> None:
         with suppress(ProcessLookupError):
@@ -203,6 +234,9 @@ class Chaos:
 
     def look_after(self, all_of_them: bool = False) -> None:
         """Resume who has been suspended for long enough, restart who has died."""
+        if self.trap is not None and not self.trap.exists():
+            self.trap = None
+            self._suspend(self.fleet.server.pid, 2 * SOCKET_TIMEOUT + link.PATIENCE + 1)
         for until, pid in list(self.suspended):
             if all_of_them or time.monotonic() > until:
                 self._signal(pid, signal.SIGCONT)
@@ -213,6 +247,13 @@ class Chaos:
                 # A firing process that fell over an error is no victim of ours.
                 assert code < 0 or place.startswith("worker"), worker.said()
                 self.fleet.put(place)
+
+    @property
+    def redis_is_suspended(self) -> bool:
+        """Whether it is, or soon will be, and has to be left alone for its time."""
+        return self.trap is not None or any(
+            pid == self.fleet.server.pid for _, pid in self.suspended
+        )
 
     @property
     def over(self) -> bool:
@@ -230,7 +271,8 @@ class Chaos:
         deadline = time.monotonic() + PATIENCE * (3 + strikes / 10)
         while not self.over:
             assert time.monotonic() < deadline, f"{self.fleet.fired()} of {events}: {self.counts}"
-            if moments and self.fleet.fired() >= moments[0]:
+            due = moments and self.fleet.fired() >= moments[0]
+            if due and not self.redis_is_suspended:
                 moments.pop(0)
                 self.strike(planned.pop())
             self.look_after()

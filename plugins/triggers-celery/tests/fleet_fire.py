@@ -62,6 +62,7 @@ def send_plain(position: int) -> None:
 
 
 def main(folder: str, remainder: str) -> None:
+    app.conf.broker_transport_options = {"socket_timeout": 1.0}  # Celery's own would wait for ever
     waiting = sessions_of(Log(Path(folder).name), int(remainder))
     stored = acknowledged(remainder)
     managers = {uid: get_trigger_manager(uid) for uid in waiting}

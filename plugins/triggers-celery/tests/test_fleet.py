@@ -43,23 +43,26 @@ def durable(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.mark.parametrize(
-    ("name", "strikes"),
+    ("name", "strikes", "pools"),
     [
-        ("receipt_sample", 30),
-        pytest.param("receipt", 200, marks=LONG),
+        ("receipt_sample", 30, ("prefork", "threads")),
+        pytest.param("receipt", 200, ("prefork", "prefork"), marks=LONG),
+        pytest.param("receipt_sample", 60, ("threads", "threads"), marks=LONG),
     ],
+    ids=["short", "long", "threads"],
 )
 def test_a_fleet_that_is_killed_all_the_time_loses_and_doubles_nothing(
     tmp_path: Path,
     durable: RedisServer,
     name: str,
     strikes: int,
+    pools: tuple[str, str],
     record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log = Log(name)
     events = log.events()
-    fleet = ChaosFleet(tmp_path, durable, log.config, name)
+    fleet = ChaosFleet(tmp_path, durable, log.config, name, pools)
     chaos = Chaos(fleet, seed=strikes)
     try:
         for place in ("worker-0", "worker-1", "fire-0", "fire-1"):
@@ -79,7 +82,7 @@ def test_a_fleet_that_is_killed_all_the_time_loses_and_doubles_nothing(
         )
         record_property("summary", line)
         with capsys.disabled():
-            print(f"\n{line}\n{baseline(fleet)}\n{chaos.counts}")
+            print(f"\n{line}\n{baseline(fleet)}\n{' and '.join(pools)}: {chaos.counts}")
         assert found == expected
         assert (lost, doubled) == (0, 0)
         assert fleet.lines("lost") == []

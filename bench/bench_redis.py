@@ -3,6 +3,9 @@
 Each figure is over a *floor* timed in the same rounds: one EVALSHA through redis-py that writes
 a record of 300 bytes. Client and server are pinned to one core and take turns in short slices.
 
+A fire takes two round trips where several processes change the session: here two of them in turn.
+It takes one where this process made the last two changes: *alone*.
+
 The goals: a fire that makes nothing ready takes at most 3 floors, one that schedules at most 3.5;
 with 10,000 events or waiting instances in the session, or 100,000 waiting sessions on the server,
 at most 1.1 times what it takes with none; a session that waits takes at most 1.5 kB.
@@ -13,9 +16,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import redis
 from harness import (
@@ -68,11 +71,26 @@ def floor(url: str) -> Slice:
     return scripts
 
 
+class Processes(NamedTuple):
+    """An application as two processes have it: each with a store of its own."""
+
+    one: Application
+    other: Application
+
+    @classmethod
+    def on(cls, url: str) -> Self:
+        """Both on one server."""
+        return cls(*(application("redis", url=url, client_name=name) for name in cls._fields))
+
+
 class Session:
     """The session that a case fires into; made anew before each slice if that is quick."""
 
-    def __init__(self, app: Application, population: Population = NONE, events: int = 0) -> None:
-        self._app, self._population, self._events = app, population, events
+    def __init__(
+        self, processes: Processes, population: Population = NONE, events: int = 0
+    ) -> None:
+        self._app, self._elsewhere = processes
+        self._population, self._events = population, events
         self.current = self._make()
 
     def _make(self) -> TriggerManager:
@@ -86,12 +104,16 @@ class Session:
         if self._population.renewable and not self._events:
             self.current = self._make()
 
-    def fires(self, trigger: str) -> Slice:
-        """Fires, as applications make them."""
+    def fires(self, trigger: str, alone: bool = False) -> Slice:
+        """Fires, as applications make them.
+
+        :param alone: one process makes them all; else two in turn.
+        """
 
         def run(operations: int) -> None:
-            fire = self.current.fire
-            for _ in range(operations):
+            here = self.current.fire
+            there = here if alone else self._elsewhere.manager(self.current.uid).fire
+            for fire in islice(cycle((here, there)), operations):
                 fire(trigger, KWARGS)
 
         return run
@@ -150,8 +172,9 @@ def crowd(app: Application, sessions: int, payload: bytes = PAYLOAD) -> None:
             app.store.commit(f"order:{number:06}", fire, rules)
 
 
-def cases_of(app: Application, url: str, crowded: Application, given: Options) -> list[Case]:
+def cases_of(plain: Processes, url: str, crowded: Processes, given: Options) -> list[Case]:
     """The floor, the kinds of fires, and each of them where there is much else."""
+    app = plain.one
     many, waiting = 10_000, f"{CROWD[given.quick]:,} waiting sessions"
     cases = [Case(name=FLOOR, run=floor(url))]
 
@@ -159,14 +182,15 @@ def cases_of(app: Application, url: str, crowded: Application, given: Options) -
         cases.append(Case(name=name, run=run, before=before, ratios=ratios))
 
     for trigger, kind in KINDS.items():
-        session = Session(app)
+        session = Session(plain)
         goal = SCHEDULING_GOAL if trigger == "runs" else QUIET_GOAL
         over = Ratio(label="÷ floor", over=FLOOR, at_most=goal)
         add(kind, session.fires(trigger), session.renew, over)
+        add(f"{kind}, alone", session.fires(trigger, alone=True), session.renew, over)
     quiet, scheduling = KINDS["noted"], KINDS["runs"]
     for label, session in (
-        (f"{many:,} events", Session(app, events=many)),
-        (f"{many:,} waiting instances", Session(app, Population(waiting=many))),
+        (f"{many:,} events", Session(plain, events=many)),
+        (f"{many:,} waiting instances", Session(plain, Population(waiting=many))),
         (waiting, Session(crowded)),
     ):
         for trigger, kind in (("noted", quiet), ("runs", scheduling)):
@@ -205,7 +229,7 @@ def main() -> None:
         for name in ("plain", "crowded"):
             Path(folder, name).mkdir()
             servers.append(stack.enter_context(RedisServer(Path(folder, name))))
-        plain, crowded = (application("redis", url=server.url) for server in servers)
+        plain, crowded = (Processes.on(server.url) for server in servers)
         with redis.Redis.from_url(servers[0].url) as client:
             version = client.info("server")["redis_version"]
         facts: dict[str, Any] = {**machine(), "redis": version, "redis-py": redis.__version__}
@@ -215,7 +239,7 @@ def main() -> None:
             f" {len(PAYLOAD)} bytes a payload",
             file=given.out,
         )
-        crowd(crowded, CROWD[given.quick])
+        crowd(crowded.one, CROWD[given.quick])
         cases = cases_of(plain, servers[0].url, crowded, given)
         figures = measure(cases, given)
         print(f"\n{ratio_table(figures, cases)}", file=given.out)
@@ -223,7 +247,7 @@ def main() -> None:
         each = memory(Path(folder, "memory"))
         goal = verdict(each, MEMORY_GOAL)
         print(f"\nmemory of a waiting session: {each:,.0f} bytes {goal}", file=given.out)
-        for app in (plain, crowded):
+        for app in (*plain, *crowded):
             app.store.close()
     write_json(
         given,

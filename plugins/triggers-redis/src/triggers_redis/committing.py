@@ -142,14 +142,15 @@ class Committer:
                 wanted = Ask.of(need)
                 ask = wanted if ask is None else ask | wanted
                 if view is None:
-                    view = self.store.view(keys, wanted, need)
+                    view, fresh = self.store.view(keys, wanted, need), True
                     view = self._wait_for_others(keys, view, wanted)
                 while lacking := view.lacks(need):
                     more = self.store.view(keys, lacking)
                     if more.first != view.first:
                         raise _Moved(self._wait_for_others(keys, self.store.view(keys, ask), ask))
                     view.absorb(more)
-                now = now or self.store.time_of(view)
+                if not now:
+                    now = view.now if fresh else self.store.time_of(view)
                 need = decision.send(view.slice(need, find, now))
         except StopIteration as done:
             assert view is not None

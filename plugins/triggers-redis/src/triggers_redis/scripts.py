@@ -30,22 +30,15 @@ class Script:
 
         :param count: how many keys there are in `keys`, which is packed already.
         """
-        return self._command(self._by_sha, count, keys, arguments)
+        size, digits = 3 + count + len(arguments), 1 if count < 10 else len(str(count))
+        return b"*%d\r\n%b$%d\r\n%d\r\n%b%b" % (
+            *(size, self._by_sha, digits, count, keys, packed(arguments)),
+        )
 
     def full_command(self, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
         """The command that brings its text along, for a server that does not know it (yet)."""
-        return self._command(self._by_source, count, keys, arguments)
-
-    def _command(self, what: bytes, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
-        number = b"%d" % count
-        return b"*%d\r\n%b$%d\r\n%b\r\n%b%b" % (
-            3 + count + len(arguments),
-            what,
-            len(number),
-            number,
-            keys,
-            packed(arguments),
-        )
+        command = self.command(count, keys, arguments)
+        return command.replace(self._by_sha, self._by_source, 1)
 
 
 LOAD: Final = Script("session", "load")

@@ -122,19 +122,13 @@ class Write:
         return DUE + len(self._more)
 
     def do(self, command: int, key: int, *arguments: bytes) -> None:
-        """Add an operation."""
+        """Add an operation; several if it has too many arguments for one command."""
         if self._used < key <= DUE:
             self._used = key
+        while len(arguments) > _CHUNK:
+            self.operations += (bytes((command, key, _CHUNK)), *arguments[:_CHUNK])
+            arguments = arguments[_CHUNK:]
         self.operations += (bytes((command, key, len(arguments))), *arguments)
-
-    def do_all(self, command: int, key: int, arguments: Sequence[bytes]) -> None:
-        """Add an operation that may have too many arguments for one command."""
-        if len(arguments) <= _CHUNK:
-            if arguments:
-                self.do(command, key, *arguments)
-            return
-        for begin in range(0, len(arguments), _CHUNK):
-            self.do(command, key, *arguments[begin : begin + _CHUNK])
 
     def due(self, name: str, change: Change) -> None:
         """Keep the due index in step with an instance."""
@@ -201,7 +195,8 @@ class Write:
                 unwaits += _waits(name, change.wanted - change.wants)
         ids = [event.id for event in plan.events]
         self._spread(self.instances, self.events, ids, waits)
-        self.do_all(_ZREM, WAITS, unwaits)
+        if unwaits:
+            self.do(_ZREM, WAITS, *unwaits)
 
     def unpack(self, view: View, plan: Plan, find: FindConfiguration) -> None:
         """Put a session that has grown too large into keys of its own, all of it at once."""
@@ -224,7 +219,7 @@ class Write:
         instances: dict[str, bytes],
         events: dict[int, bytes],
         ids: Iterable[str],
-        waits: Iterable[bytes],
+        waits: Sequence[bytes],
     ) -> None:
         self.form = SPREAD
         self.head, self.tail, self.kept = b"%b%b%b\n" % (SPREAD, self.first, self.header), b"", b""
@@ -234,9 +229,12 @@ class Write:
         for number, event_id in zip(events, ids, strict=True):
             if event_id[:1] != "~":  # a generated one tells the event's number
                 fields += (b"\1" + event_id.encode(), b"%d" % number)
-        self.do_all(_RPUSH, EVENTS, list(events.values()))
-        self.do_all(_HSET, INSTANCES, fields)
-        self.do_all(_ZADD, WAITS, [each for wait in waits for each in (b"0", wait)])
+        if events:
+            self.do(_RPUSH, EVENTS, *events.values())
+        if fields:
+            self.do(_HSET, INSTANCES, *fields)
+        if waits:
+            self.do(_ZADD, WAITS, *[each for wait in waits for each in (b"0", wait)])
 
 
 def prepare(

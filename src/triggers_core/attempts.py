@@ -51,7 +51,9 @@ class Claimed(msgspec.Struct, kw_only=True):
 
     def kwargs(self) -> Kwargs:
         """What the body gets: the recorded kwargs over the task's `withParams`."""
-        return payloads.merge(self.task.with_params, recorded_kwargs(self.instance, self.payloads))
+        recorded = recorded_kwargs(self.instance, self.payloads)
+        under = self.task.with_params
+        return payloads.merge(under, recorded) if under else recorded
 
 
 def recorded_kwargs(instance: Instance, encoded: dict[int, bytes]) -> Kwargs:

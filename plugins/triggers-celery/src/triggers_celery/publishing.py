@@ -146,8 +146,9 @@ class _Line:
         self._connection.ensure_connection(max_retries=0)
         self._channel = channel = self._connection.channel()
         if self._connection.transport.driver_type == "redis":
-            # kombu makes a client for each message, which takes as long as sending it.
-            make, client = channel._create_client, channel._create_client()
+            # kombu makes a client for each message, which takes as long as sending it. This one
+            # also keeps its connection, where others ask the pool for it each time.
+            make, client = channel._create_client, channel._create_client().client()
             channel._create_client = lambda asynchronous=False: (
                 make(asynchronous=True) if asynchronous else client
             )

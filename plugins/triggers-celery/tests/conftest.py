@@ -17,8 +17,7 @@ from triggers_redis.testing import RedisServer, find_server
 sys.path.insert(0, str(Path(__file__).parent))
 
 from celery_fleet import Fleet
-
-RABBITMQ = os.environ.get("AMQP_URL", "")
+from rabbitmq_server import RabbitMQ, find_rabbitmq
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +70,22 @@ def fleet(tmp_path: Path, broker_databases: Iterator[str]) -> Iterator[Fleet]:
     fleet.close()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis", *(["rabbitmq"] if RABBITMQ else [])])
+@pytest.fixture(scope="session")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """AMQP_URL, else a server of this test run, else these tests are skipped."""
+    if url := os.environ.get("AMQP_URL"):
+        yield url
+        return
+    if find_rabbitmq() is None:
+        pytest.skip("needs AMQP_URL, or rabbitmq-server and epmd on PATH")
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server.url
+
+
+SLOW_BROKER = pytest.param("rabbitmq", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis", SLOW_BROKER])
 def running(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -79,10 +93,13 @@ def running(
 ) -> Iterator[Fleet]:
     """A fleet with one prefork worker that the tests of a module share; sessions keep apart.
 
-    Everything in SQLite and messages through Redis; everything in Redis; messages through RabbitMQ,
-    if AMQP_URL says where one is.
+    Sessions in SQLite and messages through Redis; everything in Redis; sessions in SQLite and
+    messages through RabbitMQ.
     """
-    broker = RABBITMQ if request.param == "rabbitmq" else next(broker_databases)
+    if request.param == "rabbitmq":
+        broker = request.getfixturevalue("rabbitmq_url")
+    else:
+        broker = next(broker_databases)
     fleet = Fleet(tmp_path_factory.mktemp("fleet"), broker, redispatch_after=1.0, attempts=2)
     fleet.celery_app.control.purge()
     if request.param == "redis":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -150,10 +151,18 @@ class Machine:
         sizes = (each.size for each in acknowledged if each.at <= until)
         return max(sizes, default=self.began_with)
 
-    def cut(self, on_disk: int) -> None:
-        """Take from the file what the disk does not have, and start again."""
+    def cut(self, on_disk: int, check: str | None = None) -> None:
+        """Take from the file what the disk does not have, and start again.
+
+        :param check: the command that cuts off what a torn write left, as the README advises: the
+            server loads such a file well, but then writes on behind the piece.
+        """
         with self.file.open("r+b") as file:
             file.truncate(on_disk)
+        if check is not None:
+            parts = [*self.directory.glob("appendonlydir/*.manifest"), self.file]
+            mended = subprocess.run([check, "--fix", parts[0]], input=b"y\n", capture_output=True)
+            assert mended.returncode == 0, mended.stdout.decode()
         self.start()
 
 
@@ -282,6 +291,11 @@ def test_a_power_cut_takes_only_what_was_not_synced_and_firing_again_brings_it_b
         find_server()
     except FileNotFoundError as error:
         pytest.skip(str(error))
+    check = shutil.which("redis-check-aof") if torn else None
+    if torn and check is None:
+        pytest.skip(
+            "needs redis-check-aof: servers before Valkey 9.1 keep what a torn write leaves"
+        )
     monkeypatch.setattr(link, "PATIENCE", -1.0)  # callers learn at once that the server is gone
     chance, clock, machine = random.Random(cuts), VirtualClock(), Machine(tmp_path, fsync)
     machine.start()
@@ -296,7 +310,7 @@ def test_a_power_cut_takes_only_what_was_not_synced_and_firing_again_brings_it_b
             told = [each for caller in callers for each in caller.acknowledged]
             acknowledged += len(told) - sum(begun)
             on_disk = machine.on_disk(told, killed_at)
-            machine.cut(chance.randint(on_disk, machine.size()) if torn else on_disk)
+            machine.cut(chance.randint(on_disk, machine.size()) if torn else on_disk, check)
             while not ready.empty():  # messages were on that machine too
                 ready.get()
             for caller, before in zip(callers, begun, strict=True):

@@ -16,9 +16,9 @@ from triggers_redis import RedisStore
 from triggers_redis.testing import RedisServer
 
 
-def addresses(client: redis.Redis, name: str) -> set[str]:
-    """The client ends of the connections of a name, as the server sees them."""
-    return {each["addr"] for each in client.client_list() if each["name"] == name}
+def connections(client: redis.Redis, name: str) -> set[str]:
+    """The ids that the server has given to the connections of a name."""
+    return {each["id"] for each in client.client_list() if each["name"] == name}
 
 
 def test_each_thread_holds_one_connection(
@@ -27,7 +27,7 @@ def test_each_thread_holds_one_connection(
     store = make_redis_store(client_name="held")
     session = SessionDriver(store)
     session.fire("go")
-    mine = addresses(client, "held")
+    mine = connections(client, "held")
     assert len(mine) == 1
     started, end = threading.Barrier(4), threading.Event()
 
@@ -41,14 +41,16 @@ def test_each_thread_holds_one_connection(
     for worker in workers:
         worker.start()
     started.wait()
-    assert len(addresses(client, "held")) == 4
-    assert mine <= addresses(client, "held")
-    end.set()
-    for worker in workers:
-        worker.join()
+    try:
+        assert len(connections(client, "held")) == 4
+        assert mine <= connections(client, "held")
+    finally:
+        end.set()
+        for worker in workers:
+            worker.join()
     store.close()
     session.fire("go")
-    assert len(addresses(client, "held")) == 1
+    assert len(connections(client, "held")) == 1
     assert len(session.fired()) == 11
 
 
@@ -60,14 +62,14 @@ def test_a_child_has_a_connection_of_its_own(
     session = SessionDriver(store)
     session.configure(t_x={"andEvery": "go"})
     session.fire("go")
-    before = addresses(client, "forked")
+    before = connections(client, "forked")
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
             for _ in range(50):
                 session.fire("go")
-            os.write(writing, "\n".join(addresses(client, "forked") - before).encode())
+            os.write(writing, "\n".join(connections(client, "forked") - before).encode())
         os._exit(0)
     for _ in range(50):
         session.fire("go")
@@ -75,7 +77,7 @@ def test_a_child_has_a_connection_of_its_own(
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         assert len(pipe.read().splitlines()) == 1
-    assert addresses(client, "forked") == before, "the parent's connection is as it was"
+    assert connections(client, "forked") == before, "the parent's connection is as it was"
     session.fire("go")
     assert session.fired() == ["go"] * 102
     assert session.header.created("t_x") == 102

@@ -41,7 +41,7 @@ def elsewhere(
 
 
 def test_what_is_known_is_not_trusted_when_the_server_has_lost_commits(
-    session: SessionDriver, elsewhere: SessionDriver, clock: VirtualClock
+    session: SessionDriver, elsewhere: SessionDriver, clock: VirtualClock, client: redis.Redis
 ) -> None:
     """A replica that takes over may lack the last commits, and version numbers come again."""
     store = session.store
@@ -49,13 +49,12 @@ def test_what_is_known_is_not_trusted_when_the_server_has_lost_commits(
     for _ in range(3):
         session.fire("paid")
     keys = store.names.session(session.uid).names[:-1]
-    with redis.Redis.from_url(store.link.url) as client:
-        before = [client.dump(key) for key in keys]
-        session.fire("paid")
-        for key, dumped in zip(keys, before, strict=True):
-            client.delete(key)
-            if dumped is not None:
-                client.restore(key, 0, dumped)
+    before = [client.dump(key) for key in keys]
+    session.fire("paid")
+    for key, dumped in zip(keys, before, strict=True):
+        client.delete(key)
+        if dumped is not None:
+            client.restore(key, 0, dumped)
     clock.advance(1)
     elsewhere.fire("packed")  # a commit of the same version as the one that was lost
     assert session.fire("paid").status == "recorded"

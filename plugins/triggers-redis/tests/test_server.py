@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,6 +223,21 @@ def test_errors_name_the_server_and_hide_the_password(
 def test_options_that_make_no_sense(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match="cannot use"):
         RedisStore(url, **options)
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path"])
+def test_a_file_that_is_not_there(tmp_path: Path, option: str) -> None:
+    with pytest.raises(StorageError, match=rf"{option}: .*nowhere cannot be read"):
+        RedisStore("rediss://localhost", **{option: str(tmp_path / "nowhere")})  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match=rf"{option}: .*nowhere cannot be read"):
+        RedisStore(f"rediss://localhost?{option}={tmp_path / 'nowhere'}")
+
+
+def test_a_database_that_is_not_there(make_redis_store: Make, own_server: RedisServer) -> None:
+    """Refused at once: asking again does not help."""
+    url = own_server.url.removesuffix("/0") + "/99"
+    with pytest.raises(StorageError, match=r"/99 refused: DB index is out of range"):
+        SessionDriver(make_redis_store(url=url)).fire("go")
 
 
 def test_a_full_server_refuses_and_stores_nothing(

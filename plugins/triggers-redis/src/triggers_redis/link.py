@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,9 +37,17 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "socket_timeout": 10.0,  # above the 2 s for which `appendfsync everysec` may hold a reply back
 }
 _UNREACHABLE: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-_HOPELESS: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-_PASSING: Final = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
-"""Errors of a server that starts, or that fails over: nothing was carried out, ask again."""
+_HOPELESS: Final = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.ResponseError,  # of SELECT, for example: a cluster has no database but 0
+)
+_ELSEWHERE: Final = ("MOVED", "ASK", "TRYAGAIN")  # a slot is on another node, or on its way there
+_PASSING: Final = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", *_ELSEWHERE)
+"""Errors of a server that starts, or that fails over: nothing was carried out, ask again. A primary
+in cluster mode that has become a replica says MOVED."""
+
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 
 Answer = tuple[Any, bool]
 """A reply, and whether the request may have been carried out before this reply came."""
@@ -79,6 +88,8 @@ class Link:
             pool = redis.ConnectionPool.from_url(url, **{**_DEFAULTS, **options})
             if int(pool.connection_kwargs["protocol"]) != 2:
                 raise ValueError("only protocol 2 is spoken here, which every server knows")
+            if issubclass(pool.connection_class, redis.SSLConnection):
+                _check_tls(pool.connection_kwargs)
             self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
             self._make()  # does not connect yet
         except (ValueError, TypeError, exceptions.RedisError) as error:
@@ -169,6 +180,9 @@ class Link:
             except _HOPELESS as error:
                 raise self._refused(error) from error
             except (*_UNREACHABLE, exceptions.RedisError) as error:
+                reason = getattr(error.__context__, "verify_message", "")  # ssl's
+                if reason:
+                    raise self._untrusted(reason) from error
                 problem: Exception = error
             else:
                 try:
@@ -185,15 +199,32 @@ class Link:
             held.disconnect()
             since = since or time.monotonic()
             if time.monotonic() - since + pause > PATIENCE:
-                raise StorageError(
-                    f"redis: {self.url} did not answer for {PATIENCE:g} s: {problem}"
-                ) from problem
+                raise self._exhausted(problem) from problem
             if pause:
                 time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2 or _PAUSE, _LONGEST_PAUSE)
 
     def _refused(self, error: Exception) -> StorageError:
         return StorageError(f"redis: {self.url} refused: {error}")
+
+    def _untrusted(self, reason: str) -> StorageError:
+        return StorageError(
+            f"redis: {self.url} shows a certificate that is not trusted ({reason}): give the file"
+            " of the authority that signed it as ssl_ca_certs, and the host as the certificate"
+            " names it"
+        )
+
+    def _exhausted(self, problem: Exception) -> StorageError:
+        """Patience is over."""
+        if not isinstance(problem, ServerError):
+            return StorageError(f"redis: {self.url} did not answer for {PATIENCE:g} s: {problem}")
+        if problem.code in _ELSEWHERE:
+            return StorageError(
+                f"redis: {self.url} is one node of a Redis Cluster and does not hold all slots"
+                f" ({problem}): a cluster of several nodes is not supported yet. Use one server, or"
+                " the primary of a cluster that has all slots in one shard"
+            )
+        return StorageError(f"redis: {self.url} was not ready for {PATIENCE:g} s: {problem}")
 
     def _held(self) -> _Held:
         if self._pid != os.getpid():
@@ -206,6 +237,19 @@ class Link:
             held = self._local.held = _Held(self._make())
             self._open.add(held)
         return held
+
+
+def _check_tls(options: dict[str, Any]) -> None:
+    """Have the server's name checked, as redis-py 6 does and redis-py 5 does not by itself.
+
+    :raises ValueError: a file that the options name cannot be read.
+    """
+    if options.get("ssl_cert_reqs", "required") in ("required", ssl.CERT_REQUIRED):
+        options.setdefault("ssl_check_hostname", True)
+    for name in _FILES:
+        path = options.get(name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise ValueError(f"{name}: {path} cannot be read")
 
 
 def masked(url: str) -> str:

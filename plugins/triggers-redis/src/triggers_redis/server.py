@@ -7,9 +7,10 @@ import re
 from typing import Final
 
 from triggers_core.exceptions import StorageError, UnknownSchema
+from triggers_redis.keys import Names
 from triggers_redis.link import Link
 from triggers_redis.resp import packed
-from triggers_redis.scripts import NAMESPACE
+from triggers_redis.scripts import LIST_DUE, NAMESPACE
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ def settle_namespace(link: Link, namespace: str, shards: int | None) -> int:
 
     :param shards: as the caller wants it; None: as it is, or 16.
     :returns: its number of shards.
-    :raises StorageError: it cannot be a namespace, or has another number of shards.
+    :raises StorageError: it cannot be a namespace, has another number of shards, or is spread over
+        several nodes of a cluster.
     :raises UnknownSchema: a newer version made it.
     """
     if not namespace or not namespace.isprintable() or "{" in namespace or "}" in namespace:
@@ -98,4 +100,20 @@ def settle_namespace(link: Link, namespace: str, shards: int | None) -> int:
             f" not {shards}: sessions would not be found. Leave `shards` out, or use another"
             " namespace"
         )
+    _check_slots(link, Names(namespace, int(found)))
     return int(found)
+
+
+def _check_slots(link: Link, names: Names) -> None:
+    """Ask a node of a cluster for something of every shard: sessions in others could not be used.
+
+    :raises StorageError: it does not hold all of their slots.
+    """
+    try:
+        clustered = _info(link, b"cluster").get("cluster_enabled") == "1"
+    except StorageError:
+        return  # this user may not read INFO; what is used first says it
+    if clustered:
+        nothing = (b"", b"0", b"overdue")
+        shards = range(names.shards)
+        link.run_each(LIST_DUE, [(1, packed((names.due(shard),)), nothing) for shard in shards])

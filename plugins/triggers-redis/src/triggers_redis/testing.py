@@ -40,6 +40,7 @@ class RedisServer:
     :param directory: where it keeps its files.
     :param fsync: ``always`` or ``everysec`` for an append-only file; None: nothing is kept.
     :param prefix: what to put before its command, for example ``("taskset", "-c", "0")``.
+    :param options: more options of its command, for example ``("--cluster-enabled", "yes")``.
 
     Example::
 
@@ -50,9 +51,14 @@ class RedisServer:
     """
 
     def __init__(
-        self, directory: Path, fsync: str | None = None, prefix: Sequence[str] = ()
+        self,
+        directory: Path,
+        fsync: str | None = None,
+        prefix: Sequence[str] = (),
+        options: Sequence[str] = (),
     ) -> None:
         self.directory, self.fsync, self.prefix = directory, fsync, prefix
+        self.options = options
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,7 +95,7 @@ class RedisServer:
         return [
             *(*self.prefix, find_server(), "--port", str(self.port), "--bind", "127.0.0.1"),
             *("--dir", str(self.directory), "--save", "", "--daemonize", "no"),
-            *("--appendonly", kept[0], "--appendfsync", kept[1]),
+            *("--appendonly", kept[0], "--appendfsync", kept[1], *self.options),
         ]
 
     def _answers(self) -> bool:

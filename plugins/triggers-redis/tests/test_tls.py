@@ -65,9 +65,16 @@ def make_certificate(directory: Path, name: str, authority: str, alternatives: s
     openssl(directory, "x509", "-req", "-in", f"{name}.csr", *signer, *signed)
 
 
-def lacks_tls() -> bool:
-    """Whether the server was built without it, going by what it says when it may not start."""
-    command = [find_server(), "--port", "0", "--tls-port", "1"]  # and no certificate
+def server_with_tls() -> str | None:
+    """A server that was built with it: the first one on PATH often is the wheel's, which was not."""
+    names = [os.path.join(folder, "redis-server") for folder in os.get_exec_path()]
+    programs = [name for name in names if os.access(name, os.X_OK)]
+    return next((each for each in programs or [find_server()] if not lacks_tls(each)), None)
+
+
+def lacks_tls(program: str) -> bool:
+    """Whether a server was built without it, going by what it says when it may not start."""
+    command = [program, "--port", "0", "--tls-port", "1"]  # and no certificate
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     # Redis; Valkey.
     return "Bad directive" in said.stderr or "Failed finding TLS support" in said.stdout
@@ -93,8 +100,9 @@ class TlsServer:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on PATH to make certificates with")
-    if lacks_tls():
-        pytest.skip(f"{find_server()} was built without TLS")
+    program = server_with_tls()
+    if program is None:
+        pytest.skip("no redis-server on PATH was built with TLS")
     directory = tmp_path_factory.mktemp("tls")
     for authority in ("authority", "stranger"):
         make_authority(directory, authority)
@@ -109,7 +117,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
         *("--tls-key-file", str(directory / "server.key")),
         *("--tls-ca-cert-file", str(directory / "authority.crt")),
     )
-    with RedisServer(directory, options=options) as server:
+    with RedisServer(directory, options=options, program=program) as server:
         yield TlsServer(server, port, directory)
 
 

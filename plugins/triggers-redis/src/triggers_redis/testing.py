@@ -41,6 +41,7 @@ class RedisServer:
     :param fsync: ``always`` or ``everysec`` for an append-only file; None: nothing is kept.
     :param prefix: what to put before its command, for example ``("taskset", "-c", "0")``.
     :param options: more options of its command, for example ``("--cluster-enabled", "yes")``.
+    :param program: the path of a ``redis-server``; None: `find_server` looks for it.
 
     Example::
 
@@ -56,9 +57,10 @@ class RedisServer:
         fsync: str | None = None,
         prefix: Sequence[str] = (),
         options: Sequence[str] = (),
+        program: str | None = None,
     ) -> None:
         self.directory, self.fsync, self.prefix = directory, fsync, prefix
-        self.options = options
+        self.options, self.program = options, program
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -93,7 +95,14 @@ class RedisServer:
     def _command(self) -> list[str]:
         kept = ("yes", self.fsync) if self.fsync else ("no", "no")
         return [
-            *(*self.prefix, find_server(), "--port", str(self.port), "--bind", "127.0.0.1"),
+            *(
+                *self.prefix,
+                self.program or find_server(),
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+            ),
             *("--dir", str(self.directory), "--save", "", "--daemonize", "no"),
             *("--appendonly", kept[0], "--appendfsync", kept[1], *self.options),
         ]

@@ -22,16 +22,20 @@ from triggers_core import (
     trigger_task,
     with_context,
 )
+from triggers_core.configuration import Task
 from triggers_core.exceptions import (
     EventIdConflict,
     InstanceNotFound,
     LimitExceeded,
     SessionClosed,
     SessionNotFound,
+    StorageError,
     TaskNameFired,
     TaskNotFound,
     WrongState,
 )
+from triggers_core.messages import Message
+from triggers_core.runners.base import TaskRunner
 from triggers_core.storages.session import SessionStorage, TaskInstance
 
 UID = "order:1"
@@ -447,3 +451,28 @@ def test_the_default_configuration_is_pinned_by_the_first_commit(tmp_path: Path)
             assert list(manager.storage.tasks) == ["t_ship"]
             assert manager.fire("packed").scheduled == ("t_ship#0",)
             finished(manager)
+
+
+class NoBroker(TaskRunner):
+    """A runner whose messages go nowhere."""
+
+    key = "no broker"
+    executes_here = False
+
+    def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
+        raise StorageError("the broker cannot be reached")
+
+
+def test_a_broker_that_is_down_costs_a_line_and_the_explanation_says_what_follows(
+    app: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.use_runner(NoBroker(app))
+    manager = app.manager(UID)
+    manager.update_configuration(SHIP)
+    manager.fire("paid")
+    assert manager.fire("packed").scheduled == ("t_ship#0",)
+    [record] = [each for each in caplog.records if "could not be dispatched" in each.message]
+    assert record.message.endswith("the sweep will try again: the broker cannot be reached")
+    assert record.exc_info is None
+    said = str(manager.explain("t_ship"))
+    assert "no worker has claimed it yet. Should its message be lost, another is sent in" in said

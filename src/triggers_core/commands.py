@@ -102,7 +102,7 @@ class Fire(msgspec.Struct, kw_only=True):
         if self.trigger in draft.configuration.tasks and not self.force:
             raise TaskNameFired(
                 f"{self.trigger!r} is a task: its name fires by itself when an instance of it"
-                " finishes. Fire the triggers that it waits for, or pass force=True"
+                " finishes. Fire the triggers that it waits for, or insist (force=True, --force)"
             )
         identity = self.event_id
         if not self.given_id:

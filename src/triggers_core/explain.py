@@ -271,7 +271,11 @@ class _Words:
         if instance.attempt > 1:
             text = f"scheduled for attempt {instance.attempt}, after its worker was lost"
         if not instance.redispatches:
-            return f"{text}; no worker has claimed it yet."
+            text += "; no worker has claimed it yet."
+            left = (instance.due_at or 0.0) - self.now
+            if left > 0:
+                text += f" Should its message be lost, another is sent in {duration(left)}."
+            return text
         times = count(instance.redispatches, "time")
         return f"{text}; dispatched again {times}, and no worker claimed it. Is one running?"
 

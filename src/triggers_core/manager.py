@@ -382,6 +382,11 @@ class TriggerManager:
             message = Message(self.app.name, self.uid, generation, name, attempt)
             try:
                 self.app.runner(task.using if task else None).dispatch(self, message, task)
+            except TriggersError as error:  # a broker that is down, say: no bug to be traced
+                logger.error(
+                    "%s: %s could not be dispatched; the sweep will try again: %s",
+                    *(self.uid, name, error),
+                )
             except Exception:
                 logger.exception(
                     "%s: %s could not be dispatched; the sweep will try again", self.uid, name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import redis
 from triggers_core.exceptions import StorageError, TriggersError, UnknownSchema
 from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver
-from triggers_redis import RedisStorage, RedisStore, server
+from triggers_redis import RedisStorage, RedisStore, link, server
 from triggers_redis.link import Link, masked
 from triggers_redis.testing import RedisServer, find_server
 
@@ -350,3 +351,24 @@ def test_times_of_long_ago_are_not_written(
 def test_a_server_can_be_found() -> None:
     assert find_server().endswith("redis-server")
     assert issubclass(StorageError, TriggersError)
+
+
+def test_a_server_out_of_reach_is_called_that_and_asked_no_longer_than_patience_lasts(
+    make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(link, "PATIENCE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    exhausted, given_up = Link._exhausted, list[Exception]()
+
+    def count(self: Link, problem: Exception) -> StorageError:
+        given_up.append(problem)
+        return exhausted(self, problem)
+
+    monkeypatch.setattr(Link, "_exhausted", count)
+    store = make_redis_store(url=f"redis://127.0.0.1:{port}/0")
+    with pytest.raises(StorageError, match="did not answer"):
+        SessionDriver(store).fire("go")
+    assert len(given_up) == 1
+    assert "INFO" not in caplog.text

@@ -66,7 +66,7 @@ def make_certificate(directory: Path, name: str, authority: str, alternatives: s
 
 
 def server_with_tls() -> str | None:
-    """A server that was built with it: the first one on PATH often is the wheel's, which was not."""
+    """A server that was built with it: the first on PATH often is a wheel's, which was not."""
     names = [os.path.join(folder, "redis-server") for folder in os.get_exec_path()]
     programs = [name for name in names if os.access(name, os.X_OK)]
     return next((each for each in programs or [find_server()] if not lacks_tls(each)), None)

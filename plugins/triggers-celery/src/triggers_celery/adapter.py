@@ -63,9 +63,9 @@ class Attempt:
     mailing: ClassVar[dict[str, Any]] = {}
     """Options of its messages; they win over the app's routes."""
 
-    def run(self, *arguments: object) -> str:
+    def run(self, *arguments: object, **named: object) -> str:
         """Make one attempt."""
-        message = message_of(arguments)
+        message = message_of((*arguments, *named))
         application = self.integration.application(message.app)
         return execute(application, message, self.integration.node)
 

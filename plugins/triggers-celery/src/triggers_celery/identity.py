@@ -66,7 +66,10 @@ def message_of(arguments: Sequence[object]) -> Message:
     try:
         return msgspec.convert(list(arguments), Message)
     except msgspec.ValidationError as error:
-        raise TypeError(f"these are no arguments of a Triggers task: {error}") from None
+        raise TypeError(
+            f"these are no arguments of a Triggers task: {error}. It is not called with its kwargs:"
+            " fire the triggers that it waits for"
+        ) from None
 
 
 def holder(node: str) -> str:

@@ -163,8 +163,8 @@ class State:
                 came = "it is the default, since neither --storage nor any setting names another"
             raise NothingThere(
                 f"there is no SQLite file {path} ({came}). Nothing has been fired into it yet, or"
-                " the sessions are elsewhere: name the file with --storage sqlite:PATH, or set"
-                " TRIGGER_STORAGE_OPTIONS"
+                " the sessions are elsewhere: name the application's settings with --settings"
+                " MODULE (or TRIGGERS_SETTINGS_MODULE), or the file with --storage sqlite:PATH"
             )
         if store.key == "memory" and not store.sessions(limit=1):
             raise NothingThere(

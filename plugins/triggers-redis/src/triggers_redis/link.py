@@ -53,6 +53,10 @@ Answer = tuple[Any, bool]
 """A reply, and whether the request may have been carried out before this reply came."""
 
 
+class Refused(StorageError):
+    """The server was reached, and would not do it."""
+
+
 class _Held:
     """A thread's connection. Redis-py closes it when the thread is gone."""
 
@@ -204,8 +208,8 @@ class Link:
                 time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2 or _PAUSE, _LONGEST_PAUSE)
 
-    def _refused(self, error: Exception) -> StorageError:
-        return StorageError(f"redis: {self.url} refused: {error}")
+    def _refused(self, error: Exception) -> Refused:
+        return Refused(f"redis: {self.url} refused: {error}")
 
     def _untrusted(self, reason: str) -> StorageError:
         return StorageError(

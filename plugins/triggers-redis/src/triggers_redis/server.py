@@ -8,7 +8,7 @@ from typing import Final
 
 from triggers_core.exceptions import StorageError, UnknownSchema
 from triggers_redis.keys import Names
-from triggers_redis.link import Link
+from triggers_redis.link import Link, Refused
 from triggers_redis.resp import packed
 from triggers_redis.scripts import LIST_DUE, NAMESPACE
 
@@ -26,11 +26,11 @@ _SAFE: Final = ((6, 2, 7), (7, 0, 0))  # CVE-2022-24735: Lua code could run for 
 def check_server(link: Link, idle_ttl: float | None) -> None:
     """Warn, in the log, about a server that can lose sessions or is unsafe.
 
-    :raises StorageError: it is too old.
+    :raises StorageError: it is too old, or cannot be reached.
     """
     try:
         info = _info(link, b"server") | _info(link, b"memory")
-    except StorageError:
+    except Refused:
         logger.info("redis: %s does not let this user read INFO: nothing was checked", link.url)
         return
     version = _version(info.get("redis_version", ""))
@@ -111,7 +111,7 @@ def _check_slots(link: Link, names: Names) -> None:
     """
     try:
         clustered = _info(link, b"cluster").get("cluster_enabled") == "1"
-    except StorageError:
+    except Refused:
         return  # this user may not read INFO; what is used first says it
     if clustered:
         nothing = (b"", b"0", b"overdue")

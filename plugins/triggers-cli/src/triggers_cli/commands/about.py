@@ -20,18 +20,22 @@ def plugins(state: State) -> int:
     """List the plugins, their hooks and their order.
 
     Loaded ones come first, in the order in which they run; then those that are installed and not
-    loaded, and why. Commands that other distributions add to this program are listed by
-    `triggers --help`.
+    loaded, and why; then the storages and runners. Commands that other distributions add to this
+    program are listed by `triggers --help`.
 
     Exits with 1 when a plugin failed to load.
     """
     import msgspec
 
+    from triggers_core.registries import storage_backends, task_runners
+
     infos = state.app.plugins.infos()
     if state.json:
         state.out.data(msgspec.to_builtins(infos))
     elif not infos:
-        state.out.line("There are no plugins: python -m pip install triggers-retry, for example.")
+        state.out.line(
+            "There are no plugins with hooks: python -m pip install triggers-retry, for example."
+        )
     else:
         rows = []
         for each in infos:
@@ -41,6 +45,9 @@ def plugins(state: State) -> int:
             rows.append((each.order, each.name, status, source or each.path, about))
         head = ("#", "PLUGIN", "STATUS", "FROM", "HOOKS, OR WHY IT IS NOT LOADED")
         state.out.table(head, rows, ("#",))
+    if not state.json:
+        for what, registry in (("Storages", storage_backends), ("Runners", task_runners)):
+            state.out.line(f"{what}: {', '.join(sorted(registry.keys()))}")
     return BAD if any(each.status == "failed" for each in infos) else OK
 
 

@@ -1,7 +1,13 @@
 """For the tests of the core and of every plugin."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 # No test asserts a duration, and a busy machine is no bug.
 settings.register_profile("triggers", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("triggers")
+
+# A shell ignores SIGINT for what it runs in the background, and tests would hand that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

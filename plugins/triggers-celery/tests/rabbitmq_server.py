@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from kombu import Connection
+
+from triggers_redis.testing import free_ports
 
 STARTS_WITHIN = 90.0  # seconds; Erlang takes some
 
@@ -34,7 +35,7 @@ class RabbitMQ:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._port, self._mapper_port, self._dist_port = _free_ports(3)
+        self._port, self._mapper_port, self._dist_port = free_ports(3)
 
     @property
     def url(self) -> str:
@@ -109,11 +110,3 @@ class RabbitMQ:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._processes.clear()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

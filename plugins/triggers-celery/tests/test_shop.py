@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 from celery_fleet import until
 
-from triggers_redis.testing import RedisServer
+from triggers_redis.testing import RedisServer, free_ports
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ORDERS = [f"{number}" for number in range(8)]
@@ -64,12 +63,6 @@ def call(port: int, path: str, event: dict[str, Any] | None = None) -> tuple[int
             return error.code, json.load(error)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def answers(port: int) -> bool:
     try:
         return call(port, "/orders/none")[0] == 404
@@ -82,7 +75,7 @@ def answers(port: int) -> bool:
 def test_each_order_is_shipped_once(fleet: str, redis_server: RedisServer, tmp_path: Path) -> None:
     path = filter(None, (str(EXAMPLES), os.environ.get("PYTHONPATH")))
     environment = {"PYTHONPATH": os.pathsep.join(path)}
-    port = free_port()
+    (port,) = free_ports()
     with ExitStack() as running:
         if fleet == "redis and celery":
             root = redis_server.url.rpartition("/")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver
 from triggers_redis import RedisStorage, RedisStore, link, server
 from triggers_redis.link import Link, masked
-from triggers_redis.testing import RedisServer, find_server
+from triggers_redis.testing import RedisServer, find_server, free_ports
 
 
 @pytest.fixture(scope="module")
@@ -358,8 +357,7 @@ def test_a_server_out_of_reach_is_called_that_and_asked_no_longer_than_patience_
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(link, "PATIENCE", 0.0)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    (port,) = free_ports()
     exhausted, given_up = Link._exhausted, list[Exception]()
 
     def count(self: Link, problem: Exception) -> StorageError:

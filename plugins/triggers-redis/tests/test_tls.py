@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from triggers_core.exceptions import StorageError
 from triggers_core.records import Event
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, link
-from triggers_redis.testing import RedisServer, find_server
+from triggers_redis.testing import RedisServer, find_server, free_ports
 
 Make = Callable[..., RedisStore]
 
@@ -108,9 +107,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
         make_authority(directory, authority)
     make_certificate(directory, "server", "authority", "IP:127.0.0.1")
     make_certificate(directory, "client", "authority", "DNS:worker")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     options = (
         *("--tls-port", str(port), "--tls-auth-clients", "no"),
         *("--tls-cert-file", str(directory / "server.crt")),

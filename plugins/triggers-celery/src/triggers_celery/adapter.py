@@ -65,7 +65,7 @@ class Attempt:
 
     def run(self, *arguments: object, **named: object) -> str:
         """Make one attempt."""
-        message = message_of((*arguments, *named))
+        message = message_of((*arguments, *named))  # no message has named ones: refused
         application = self.integration.application(message.app)
         return execute(application, message, self.integration.node)
 

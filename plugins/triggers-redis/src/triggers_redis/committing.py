@@ -186,7 +186,7 @@ class Committer:
         return reply, resent
 
     def _written(self, uid: str, view: View, write: Write, plan: Plan) -> View | None:
-        """What a commit leaves for the next thread that waits to change the session."""
+        """Remember what a commit left; returned if a thread waits for its turn to change that."""
         first = write.form + write.first
         wanted = self._turns.wanted(uid)
         alone = self._recent.is_left(uid, view.first)

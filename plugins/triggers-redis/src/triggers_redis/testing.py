@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +62,7 @@ class RedisServer:
     ) -> None:
         self.directory, self.fsync, self.prefix = directory, fsync, prefix
         self.options, self.program = options, program
-        self.port = _free_port()
+        (self.port,) = free_ports()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,20 +90,14 @@ class RedisServer:
                 return
             self.kill()
             if fresh:
-                self.port = _free_port()
+                (self.port,) = free_ports()
         raise RuntimeError(f"redis-server does not answer: {' '.join(self._command())}")
 
     def _command(self) -> list[str]:
         kept = ("yes", self.fsync) if self.fsync else ("no", "no")
         return [
-            *(
-                *self.prefix,
-                self.program or find_server(),
-                "--port",
-                str(self.port),
-                "--bind",
-                "127.0.0.1",
-            ),
+            *(*self.prefix, self.program or find_server()),
+            *("--port", str(self.port), "--bind", "127.0.0.1"),
             *("--dir", str(self.directory), "--save", "", "--daemonize", "no"),
             *("--appendonly", kept[0], "--appendfsync", kept[1], *self.options),
         ]
@@ -143,8 +138,10 @@ class RedisServer:
         self.stop()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int = 1) -> list[int]:
+    """Ports of the loopback interface that nobody listens on, all different."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

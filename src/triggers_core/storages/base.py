@@ -95,6 +95,18 @@ class Store:
     def __init__(self, clock: Clock = time.time) -> None:
         self.clock = clock
 
+    @property
+    def place(self) -> str:
+        """Where the sessions are, in words, for logs and messages; no password in it.
+
+        For example ``the SQLite file /srv/shop/triggers.db``.
+        """
+        return f"the storage {self.key!r}"
+
+    def now(self) -> float:
+        """The clock that stamps what is stored, in seconds since 1970."""
+        return self.clock()
+
     # -- one session ------------------------------------------------------------------------------
 
     def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
@@ -141,6 +153,13 @@ class Store:
 
     def due(self, limit: int = 100) -> list[Due]:
         """The instances whose time has come, earliest first."""
+        raise NotImplementedError
+
+    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        """The instances whose time lies more than `seconds` ahead, farthest first.
+
+        The sweep looks there, seldom, for times that a wrong clock has written.
+        """
         raise NotImplementedError
 
     def next_due(self) -> float | None:

@@ -88,6 +88,10 @@ class MemoryStore(Store):
         self._due: dict[tuple[str, str], float] = {}
         self._leases: dict[str, tuple[str, float]] = {}
 
+    @property
+    def place(self) -> str:
+        return "the memory of this process"
+
     def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
         with self._lock:
             plan = decide(command, uid, rules, lambda need: self.load(uid, need))
@@ -199,6 +203,12 @@ class MemoryStore(Store):
             now = self.clock()
             overdue = sorted((at, *key) for key, at in self._due.items() if at <= now)
         return [Due(uid, instance) for _, uid, instance in overdue[:limit]]
+
+    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        with self._lock:
+            after = self.clock() + seconds
+            ahead = sorted(((at, *key) for key, at in self._due.items() if at > after), reverse=True)
+        return [Due(uid, instance) for _, uid, instance in ahead[:limit]]
 
     def next_due(self) -> float | None:
         with self._lock:

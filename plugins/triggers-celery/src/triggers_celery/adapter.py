@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from triggers_celery.execution import AttemptFailed, execute
+from triggers_celery.execution import AttemptFailed, attempt
 from triggers_celery.identity import GENERIC, message_of
+from triggers_celery.limits import with_own
 from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration
 
@@ -67,7 +68,8 @@ class Attempt:
         """Make one attempt."""
         message = message_of((*arguments, *named))  # no message has named ones: refused
         application = self.integration.application(message.app)
-        return execute(application, message, self.integration.node)
+        eager = bool(self.request.is_eager)  # type: ignore[attr-defined]
+        return attempt(application, message, self.integration.node, eager)
 
 
 def register(integration: Integration, task_class: type[TriggerTask]) -> None:
@@ -110,7 +112,7 @@ def _register(integration: Integration, name: str, options: dict[str, Any], like
 
 
 def options_of(task_class: type[TriggerTask]) -> dict[str, Any]:
-    """The `celery_options` of a task class, checked.
+    """The `celery_options` of a task class, checked, and its time limits.
 
     :raises InvalidConfiguration: names the class, the option and the fix.
 
@@ -140,7 +142,7 @@ def options_of(task_class: type[TriggerTask]) -> dict[str, Any]:
                 f"{place}: Celery tasks have no option {option!r}{did_you_mean(option, known)}",
                 place,
             )
-    return dict(options)
+    return with_own(options, task_class, place)
 
 
 def _path(kind: type) -> str:

@@ -121,10 +121,11 @@ def lost(application: Application, message: Message, node: str, pid: int | None)
     if instance is None:
         return
     logger.warning(
-        "%s %s: the process that ran attempt %d died: %s",
+        "%s %s: the process that ran attempt %d (%s) died: %s",
         message.uid,
         message.instance,
         message.attempt,
+        node if pid is None else f"{node}, pid {pid}",
         f"attempt {instance.attempt} follows"
         if instance.status is Status.SCHEDULED
         else "failed, there were attempts enough",

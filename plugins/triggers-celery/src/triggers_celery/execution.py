@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from triggers_celery.identity import holder
-from triggers_celery.interruptions import Terminated, allowed, held_back
-from triggers_core.exceptions import TaskFailure
-from triggers_core.failures import read_metadata
+from triggers_celery.interruptions import Terminated, allowed, held_back, must_pass
+from triggers_core.exceptions import TaskFailure, TriggersError
+from triggers_core.failures import message_of, read_metadata, traceback_of
 from triggers_core.heartbeats import Heartbeats
 from triggers_core.messages import Message
 from triggers_core.records import Status
@@ -18,6 +19,8 @@ from triggers_core.worker import claim, run_claimed
 if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.attempts import Ended
+
+logger = logging.getLogger(__name__)
 
 
 class AttemptFailed(TaskFailure):
@@ -28,25 +31,63 @@ class AttemptFailed(TaskFailure):
     """
 
 
-def execute(application: Application, message: Message, node: str) -> str:
+class AttemptNotMade(TriggersError):
+    """Something on the way to a body, or from it, raised what no worker survives.
+
+    In its place, that is: the worker goes on, and so does the instance, when its lease runs out.
+    """
+
+
+def attempt(application: Application, message: Message, node: str, eager: bool = False) -> str:
+    """Make an attempt, as `execute` does, and let nothing out that would take the worker along.
+
+    Celery's pools lose a child, a thread, a greenlet or themselves to what is no `Exception`, and
+    the worker's main process to a `MemoryError`.
+
+    :raises AttemptNotMade: in place of such.
+    """
+    try:
+        return execute(application, message, node, eager)
+    except MemoryError as error:
+        raise AttemptNotMade(f"{message.instance}: MemoryError: {message_of(error)}") from None
+    except Exception:
+        raise
+    except BaseException as error:
+        if must_pass(error, eager):
+            raise
+        logger.error("%s %s: %s", message.uid, message.instance, traceback_of(error))
+        kind = type(error).__name__
+        raise AttemptNotMade(f"{message.instance}: {kind}: {message_of(error)}") from None
+
+
+def execute(
+    application: Application, message: Message, node: str, eager: bool = False
+) -> str:
     """Make the attempt that a message asks for.
 
     :param node: the worker's name, which signs the attempt's token.
+    :param eager: there are no other workers: what this process does not know, nobody does.
     :returns: what became of it, in a word: ``finished``, ``skipped``, ``stale`` (there was nothing
-        to do) or ``lost`` (another attempt follows).
+        to do), ``lost`` (another attempt follows) or ``passed on`` (to a worker that knows the
+        task).
     :raises AttemptFailed: the instance has failed; so it has for Celery, Flower and its signals.
     """
     manager = application.manager_for(message)
     try:
-        with held_back():
+        with held_back() as prefork:
             claimed = claim(manager, message, holder(node))
             if claimed is None:
                 return "stale"
             ended = run_claimed(manager, claimed, heartbeats_of(application), allowed)
-    except Terminated:
-        raise SystemExit(1) from None
+    except Terminated as terminated:
+        ending = terminated.__cause__
+        if ending is None or type(ending) is SystemExit:
+            raise SystemExit(1) from None
+        raise ending from None
     if ended is None:
         return "lost"
+    if ended.passed_on is not None:
+        return "passed on"
     if ended.instance.status in (Status.FAILED, Status.REPLAYED):
         raise AttemptFailed(_summary(ended))
     return ended.instance.status.value

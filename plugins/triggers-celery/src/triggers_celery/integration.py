@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -10,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from celery import bootsteps, current_app, signals
 from celery.app.trace import build_tracer
 
-from triggers_celery import adapter
+from triggers_celery import adapter, worker_start
 from triggers_celery.execution import stop_heartbeats
 from triggers_celery.identity import GENERIC, HEADER, SWEEP, id_of, message_of
 from triggers_celery.options import Options, read_options
@@ -23,6 +24,7 @@ from triggers_core.exceptions import UnknownKey
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
+    from triggers_core.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def setup(celery_app: Any, application: Application | None = None) -> None:
 
 def connect(celery_app: Any, application: Application) -> Integration:
     """What `setup` does; returns the integration."""
+    worker_start.keep_current_folder()
     with _guard:
         integration: Integration | None = getattr(celery_app, "triggers", None)
         if integration is None:
@@ -75,7 +78,7 @@ class Integration:
         """The worker's name, in its processes."""
         self._applications: dict[str, Application] = {}
         self._publisher: Publisher | None = None
-        self._sweepers: dict[str, Sweeper] = {}
+        self._sweepers: dict[tuple[int, str], Sweeper] = {}
         _integrations.add(self)
         # Late acknowledgement keeps what was prefetched from everybody else while a body runs.
         # A default: whatever the user has set wins.
@@ -163,9 +166,26 @@ class Integration:
 
     def sweep(self) -> None:
         """The task `triggers.sweep`: look after what is overdue, once."""
-        for name, application in self._applications.items():
-            sweeper = self._sweepers.setdefault(name, Sweeper(application))
-            sweeper.sweep()
+        for application in self.applications:
+            self.sweeper(application).sweep(everything=True)
+
+    def sweeper(self, application: Application) -> Sweeper:
+        """What looks after an application's stores, in this process."""
+        key = (os.getpid(), application.name)
+        sweeper = self._sweepers.get(key)
+        if sweeper is None:
+            sweeper = self._sweepers[key] = Sweeper(application)
+        return sweeper
+
+    def received(self, message: Message) -> Application | None:
+        """A message has come: it tells of a session, which may have a store of its own.
+
+        :returns: the message's application.
+        """
+        application = self._applications.get(message.app)
+        if application is not None and application.plugins.has_storage_load:
+            self.sweeper(application).learn(message.uid)
+        return application
 
     def _add_beat_entry(self) -> None:
         celery_app = self.celery_app
@@ -184,11 +204,13 @@ class Integration:
     def start_worker(self, node: str) -> None:
         """Called in a worker's main process at its start; what it raises ends the worker."""
         self.node = node
+        worker_start.keep_current_folder()
         check_content(self.celery_app)
         for application in self._applications.values():
-            application.import_tasks()
-            _ = application.rules, application.storage_class, self.options(application)
+            worker_start.check(self, application)
         self.register_tasks()
+        for application in self._applications.values():
+            worker_start.tell(application, node)
 
     def start_process(self, node: str | None) -> None:
         """Called in each child of a prefork worker; older Celery does not say of which."""

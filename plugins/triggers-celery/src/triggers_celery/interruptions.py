@@ -15,15 +15,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 from billiard import common
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+from triggers_core.exceptions import BodyInterrupted
 
 
-class Terminated(BaseException):
-    """This process is being ended by a signal: no outcome of the body's own."""
+class Terminated(BodyInterrupted):
+    """This process, or this greenlet, is being ended from outside: no outcome of the body's own.
+
+    What ended it is its cause.
+    """
 
 
 class _State:
@@ -38,14 +44,17 @@ _state = _State()
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Hold soft time limits back for the block; one that came too late for the body is dropped."""
+def held_back() -> Iterator[bool]:
+    """Hold soft time limits back for the block; one that came too late for the body is dropped.
+
+    Yields whether this is a child of a prefork pool, whose parent sees to time limits.
+    """
     if not _install():
-        yield
+        yield False
         return
     _state.holding, _state.pending = True, False
     try:
-        yield
+        yield True
     finally:
         _state.holding = False
 
@@ -75,6 +84,24 @@ class allowed:
             _state.holding = True
             if kind is SystemExit and common._should_have_exited[0]:
                 raise Terminated from error
+        if kind is not None and (issubclass(kind, _ENDS) or kind.__name__ == "GreenletExit"):
+            raise Terminated from error
+
+
+def must_pass(error: BaseException, eager: bool) -> bool:
+    """Whether an error ends this process or greenlet, and nobody on its way may keep it.
+
+    :param eager: the attempt is made in the firing thread, where a Ctrl-C is the user's.
+    """
+    if isinstance(error, SystemExit) and common._should_have_exited[0]:
+        return True
+    if isinstance(error, KeyboardInterrupt):
+        return eager  # a worker's own Ctrl-C raises nothing
+    return isinstance(error, _ENDS) or type(error).__name__ == "GreenletExit"
+
+
+_ENDS: Final = (WorkerShutdown, WorkerTerminate)
+"""What Celery raises in the main thread, and so in the body of a solo worker, to end it at once."""
 
 
 def _on_duty() -> bool:

@@ -12,6 +12,7 @@ from celery.worker.request import Request
 
 from triggers_celery import endings
 from triggers_celery.identity import message_of
+from triggers_celery.limits import Untimed, limits_of, sees_to_limits
 from triggers_core.messages import Message
 
 if TYPE_CHECKING:
@@ -25,6 +26,31 @@ class AttemptRequest(Request):  # type: ignore[misc]
 
     Celery does its part first, whatever happens to ours.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._application: Application | None = None
+        try:
+            self._application = self._task.integration.received(message_of(self.args))
+        except Exception:
+            logger.debug("%s: this message tells of no session", self, exc_info=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Celery makes a class for each task, whose method hands the task's limits to any pool."""
+        super().__init_subclass__(**kwargs)
+        fast = cls.__dict__.get("execute_using_pool")
+        if fast is None:
+            return
+
+        def execute_using_pool(self: Any, pool: Any, **options: Any) -> Any:
+            limits = limits_of(self._task, self._application, self.time_limits, pool)
+            if sees_to_limits(pool):
+                self.time_limits = limits
+                return fast(self, pool, **options)
+            self._request_dict["timelimit"] = list(limits)  # the attempt reads it there
+            return Request.execute_using_pool(self, Untimed(pool), **options)
+
+        cls.execute_using_pool = execute_using_pool  # type: ignore[method-assign]
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         super().on_timeout(soft, timeout)

@@ -1,0 +1,100 @@
+"""What a worker checks and says when it starts: better no worker than one that fails each message.
+
+One that takes messages and ends each in an error is worse than one that does not start: the
+messages are used up, and those of other workers with them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from triggers_core.exceptions import StorageError
+from triggers_core.failures import message_of
+from triggers_core.registries import task_runners, trigger_managers
+
+if TYPE_CHECKING:
+    from triggers_celery.integration import Integration
+    from triggers_core.application import Application
+
+logger = logging.getLogger(__name__)
+
+_KEY: Final = "celery"
+
+
+def keep_current_folder() -> None:
+    """Let modules of the current folder be imported for as long as the command `celery` runs.
+
+    It takes that folder off the path once the app is imported; settings and `TRIGGER_IMPORTS` are
+    read later. Last on the path: nothing that is installed gets hidden by it. Under any other
+    command, and where the app is embedded, the path is left alone.
+    """
+    command = sys.modules.get("celery.bin.celery")
+    if command is None:
+        return
+    from click import get_current_context
+
+    context = get_current_context(silent=True)
+    if context is None or context.find_root().command is not command.celery:
+        return
+    # The command has put the folder first, and takes that entry off again: look at the others.
+    folder = os.getcwd()
+    if folder not in sys.path[1:] and "" not in sys.path:
+        sys.path.append(folder)
+
+
+def check(integration: Integration, application: Application) -> None:
+    """Whatever would end each message in an error, if this worker lacked it.
+
+    :raises InvalidInput: a setting or an option is impossible; names it.
+    :raises UnknownKey: there is no such storage, runner or manager.
+    """
+    application.import_tasks()
+    _ = application.rules, application.storage_class, integration.options(application)
+    trigger_managers.get_class(application.settings.TRIGGER_MANAGER_TYPE)
+    task_runners.get_class(application.settings.TRIGGER_RUNNER)
+    application.runner()
+
+
+def tell(application: Application, node: str) -> None:
+    """Say with what an application works here, and warn about what looks like a slip."""
+    settings = application.settings
+    manager_class = trigger_managers.get_class(settings.TRIGGER_MANAGER_TYPE)
+    logger.info(
+        "%r in %s: sessions in %s; runner %s; manager %s (%s.%s); plugins: %s",
+        application,
+        node,
+        _place(application),
+        settings.TRIGGER_RUNNER,
+        settings.TRIGGER_MANAGER_TYPE,
+        manager_class.__module__,
+        manager_class.__qualname__,
+        ", ".join(application.rules.plugins) or "none",
+    )
+    if settings.TRIGGER_RUNNER != _KEY:
+        logger.warning(
+            "%r: TRIGGER_RUNNER is %r in this worker: what follows from the tasks that it runs is"
+            " not sent to Celery. Set TRIGGER_RUNNER = 'celery' where workers start, too",
+            application,
+            settings.TRIGGER_RUNNER,
+        )
+
+
+def _place(application: Application) -> str:
+    """Where the sessions are; a store that cannot be reached now may be reached later."""
+    try:
+        store = application.store
+        place = store.place
+        store.next_due()
+    except (StorageError, OSError) as error:
+        logger.warning(
+            "%r: its sessions cannot be reached at the moment: %s: %s. The worker starts: messages"
+            " that come meanwhile are sent again later",
+            application,
+            type(error).__name__,
+            message_of(error),
+        )
+        return "a storage that cannot be reached"
+    return place

@@ -239,10 +239,12 @@ class MemoryStore(Store):
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
         with self._lock:
+            now = self.clock()
             holder, until = self._leases.get(name, (owner, 0.0))
-            if holder != owner and until > self.clock():
+            # One that lasts longer than anybody would take it for was written by a wrong clock.
+            if holder != owner and now < until <= now + seconds:
                 return False
-            self._leases[name] = (owner, self.clock() + seconds)
+            self._leases[name] = (owner, now + seconds)
             return True
 
     def release_lease(self, name: str, owner: str) -> None:

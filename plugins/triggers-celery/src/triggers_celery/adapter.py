@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from triggers_celery.execution import AttemptFailed, attempt
+from triggers_celery.abandoned import abandon
+from triggers_celery.execution import AttemptFailed, Place, attempt
 from triggers_celery.identity import GENERIC, message_of
-from triggers_celery.limits import with_own
+from triggers_celery.limits import Limits, own_limits, with_own
 from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration
 
@@ -63,13 +65,25 @@ class Attempt:
     integration: Integration
     mailing: ClassVar[dict[str, Any]] = {}
     """Options of its messages; they win over the app's routes."""
+    own_limits: ClassVar[dict[str, float]] = {}
+    """The time limits of its `TriggerTask`."""
 
     def run(self, *arguments: object, **named: object) -> str:
         """Make one attempt."""
         message = message_of((*arguments, *named))  # no message has named ones: refused
         application = self.integration.application(message.app)
-        eager = bool(self.request.is_eager)  # type: ignore[attr-defined]
-        return attempt(application, message, self.integration.node, eager)
+        request: Any = self.request  # type: ignore[attr-defined]
+        return attempt(
+            application,
+            message,
+            Place(
+                node=self.integration.node,
+                eager=bool(request.is_eager),
+                knows_task=self.name != GENERIC,  # type: ignore[attr-defined]
+                limits=Limits(*(request.timelimit or (None, None))),
+                abandon=partial(abandon, request.id),
+            ),
+        )
 
 
 def register(integration: Integration, task_class: type[TriggerTask]) -> None:
@@ -103,6 +117,7 @@ def _register(integration: Integration, name: str, options: dict[str, Any], like
         "mailing": {option: options[option] for option in _MAILING & options.keys()},
         "name": name,
         "integration": integration,
+        "own_limits": own_limits(like),
         "__module__": like.__module__,
         "__qualname__": like.__qualname__,
         "__doc__": like.__doc__,

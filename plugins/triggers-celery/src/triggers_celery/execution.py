@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import msgspec
+
+from triggers_celery.abandoned import end_this_process
 from triggers_celery.identity import holder
 from triggers_celery.interruptions import Terminated, allowed, held_back, must_pass
+from triggers_celery.limits import Limits
 from triggers_core.exceptions import TaskFailure, TriggersError
-from triggers_core.failures import message_of, read_metadata, traceback_of
+from triggers_core.failures import message_of, read_metadata, traceback_of, type_name
 from triggers_core.heartbeats import Heartbeats
 from triggers_core.messages import Message
 from triggers_core.records import Status
@@ -38,7 +43,22 @@ class AttemptNotMade(TriggersError):
     """
 
 
-def attempt(application: Application, message: Message, node: str, eager: bool = False) -> str:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an attempt is made, as far as Celery tells."""
+
+    node: str
+    """The worker's name, which signs the attempt's token."""
+    eager: bool = False
+    """In the process that fires: what this one does not know, nobody does."""
+    knows_task: bool = True
+    """Whether Celery has the task under its own name, and so with its options."""
+    limits: Limits = Limits(None, None)
+    """The time limits that Celery knows of."""
+    abandon: Callable[[], None] | None = None
+    """Gives the place of a body that hangs to others."""
+
+
+def attempt(application: Application, message: Message, place: Place) -> str:
     """Make an attempt, as `execute` does, and let nothing out that would take the worker along.
 
     Celery's pools lose a child, a thread, a greenlet or themselves to what is no `Exception`, and
@@ -47,26 +67,22 @@ def attempt(application: Application, message: Message, node: str, eager: bool =
     :raises AttemptNotMade: in place of such.
     """
     try:
-        return execute(application, message, node, eager)
+        return execute(application, message, place)
     except MemoryError as error:
         raise AttemptNotMade(f"{message.instance}: MemoryError: {message_of(error)}") from None
     except Exception:
         raise
     except BaseException as error:
-        if must_pass(error, eager):
+        if must_pass(error, place.eager):
             raise
         logger.error("%s %s: %s", message.uid, message.instance, traceback_of(error))
-        kind = type(error).__name__
-        raise AttemptNotMade(f"{message.instance}: {kind}: {message_of(error)}") from None
+        problem = f"{type_name(error)}: {message_of(error)}"
+        raise AttemptNotMade(f"{message.instance}: {problem}") from None
 
 
-def execute(
-    application: Application, message: Message, node: str, eager: bool = False
-) -> str:
+def execute(application: Application, message: Message, place: Place) -> str:
     """Make the attempt that a message asks for.
 
-    :param node: the worker's name, which signs the attempt's token.
-    :param eager: there are no other workers: what this process does not know, nobody does.
     :returns: what became of it, in a word: ``finished``, ``skipped``, ``stale`` (there was nothing
         to do), ``lost`` (another attempt follows) or ``passed on`` (to a worker that knows the
         task).
@@ -75,10 +91,17 @@ def execute(
     manager = application.manager_for(message)
     try:
         with held_back() as prefork:
-            claimed = claim(manager, message, holder(node))
+            claimed = claim(manager, message, holder(place.node))
             if claimed is None:
                 return "stale"
-            ended = run_claimed(manager, claimed, heartbeats_of(application), allowed)
+            ended = run_claimed(
+                manager,
+                claimed,
+                heartbeats_of(application),
+                allowed,
+                on_abandoned=end_this_process if prefork else place.abandon,
+                limits=_limits(place, prefork),
+            )
     except Terminated as terminated:
         ending = terminated.__cause__
         if ending is None or type(ending) is SystemExit:
@@ -91,6 +114,13 @@ def execute(
     if ended.instance.status in (Status.FAILED, Status.REPLAYED):
         raise AttemptFailed(_summary(ended))
     return ended.instance.status.value
+
+
+def _limits(place: Place, prefork: bool) -> Limits | None:
+    """The limits that the core sees to; None: those of the task itself."""
+    if place.eager or not place.knows_task:
+        return None
+    return Limits(None, None) if prefork else place.limits
 
 
 def _summary(ended: Ended) -> str:

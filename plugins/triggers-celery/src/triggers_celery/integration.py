@@ -183,7 +183,7 @@ class Integration:
         :returns: the message's application.
         """
         application = self._applications.get(message.app)
-        if application is not None and application.plugins.has_storage_load:
+        if application is not None and getattr(application.plugins, "has_storage_load", True):
             self.sweeper(application).learn(message.uid)
         return application
 

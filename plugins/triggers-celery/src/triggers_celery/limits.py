@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.tasks import TriggerTask
 
 logger = logging.getLogger(__name__)
 
@@ -43,38 +43,43 @@ def limits_of(
     found: list[float | None] = []
     for place, (name, option) in enumerate(zip(NAMES, _OF_POOLS, strict=True)):
         limit = (sent[place] if sent else None) or getattr(task, name, None)
+        limit = limit or getattr(task, "own_limits", {}).get(name)
         if not limit and application is not None:
             limit = getattr(application.rules.timing, name, None)
-        found.append(limit or pool.options.get(option) or None)
+        limit = limit or pool.options.get(option)
+        found.append(limit if limit and limit < inf else None)
     return Limits(*found)
 
 
-def with_own(options: dict[str, Any], task_class: type[TriggerTask], place: str) -> dict[str, Any]:
+def own_limits(task_class: type) -> dict[str, float]:
+    """What a `TriggerTask` says of limits; infinite where it wants none."""
+    return {
+        name: limit
+        for name in NAMES
+        if (limit := getattr(task_class, name, None)) is not None
+    }
+
+
+def with_own(options: dict[str, Any], task_class: type, place: str) -> dict[str, Any]:
     """The options of a Celery task with the limits of its class; `celery_options` win.
 
     :param place: where the options are, for messages.
     """
     merged = dict(options)
-    for name in NAMES:
-        own = getattr(task_class, name, None)
-        if own is None:
-            continue
-        given = merged.setdefault(name, own)
-        if given != own:
+    for name, own in own_limits(task_class).items():
+        if name not in options:
+            if own < inf:
+                merged[name] = own
+        elif options[name] != own:
             logger.warning(
                 "%s: %s is %r here and %r on the class: under Celery the options win. Leave one out",
-                place,
-                name,
-                given,
-                own,
+                *(place, name, options[name], own),
             )
     hard, soft = (merged.get(name) for name in NAMES)
     if hard and soft and soft >= hard:
         logger.warning(
             "%s: the soft_time_limit of %g s never strikes: the time_limit of %g s comes first",
-            place,
-            soft,
-            hard,
+            *(place, soft, hard),
         )
     return merged
 

@@ -11,6 +11,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker.request import Request
 
 from triggers_celery import endings
+from triggers_celery.abandoned import remember
 from triggers_celery.identity import message_of
 from triggers_celery.limits import Untimed, limits_of, sees_to_limits
 from triggers_core.messages import Message
@@ -48,9 +49,10 @@ class AttemptRequest(Request):  # type: ignore[misc]
                 self.time_limits = limits
                 return fast(self, pool, **options)
             self._request_dict["timelimit"] = list(limits)  # the attempt reads it there
+            remember(self, pool)
             return Request.execute_using_pool(self, Untimed(pool), **options)
 
-        cls.execute_using_pool = execute_using_pool  # type: ignore[method-assign]
+        cls.execute_using_pool = execute_using_pool
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         super().on_timeout(soft, timeout)

@@ -75,7 +75,7 @@ class Sweeper:
             pause = self._sweep(look, longest)
         except Exception as error:
             look.leading = False
-            pause = min(longest * 2**look.failures, max(longest, _LONGEST_PAUSE))
+            pause = min(longest * float(2**look.failures), max(longest, _LONGEST_PAUSE))
             look.failures = min(look.failures + 1, 16)
             self._outages.failed(id(look.store), self._what(look), error)
             return pause

@@ -75,7 +75,8 @@ class Tenants:
         return bool(self._new)
 
     def _ask(self) -> None:
-        for found in self._application.stores():
+        stores: Any = getattr(self._application, "stores", lambda: [self._application.store])
+        for found in stores():
             self._add(found)
 
     def _look_up(self) -> None:

@@ -21,8 +21,10 @@ from billiard import common
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 
+from triggers_core.exceptions import BodyInterrupted
 
-class Terminated(BaseException):
+
+class Terminated(BodyInterrupted):
     """This process is being ended by a signal: no outcome of the body's own."""
 
 

@@ -191,6 +191,8 @@ class Application:
             self.import_tasks()
             found = task_module.declared.get(run)
         if found is None:
+            if no_body := task_module.why_unknown(run):
+                raise TaskNotFound(f"no task named {run!r} can be run{no_body}")
             hint = did_you_mean(run, task_module.declared)
             raise TaskNotFound(
                 f"no task named {run!r} is defined in this process"

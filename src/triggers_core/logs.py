@@ -8,7 +8,6 @@ what was masked. For error trackers there is the hook `task_failed`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -17,8 +16,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from triggers_core.exceptions import context_of
-from triggers_core.failures import message_of, traceback_of
+from triggers_core.exceptions import BodyInterrupted, context_of
+from triggers_core.failures import log_exception, message_of, traceback_of, type_name
 from triggers_core.redaction import mask, mask_objects, mask_url
 from triggers_core.tasks import RetryRequested, SkipRequested
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)
-"""What ends an attempt as failed when a body raises it."""
 
 TRACEBACK_SIZE: Final = 16_384
 """Characters of a traceback in a log: as many as `Limits.record_bytes` has by default."""
@@ -48,6 +45,7 @@ def log_fields(context: TaskContext) -> dict[str, Any]:
         "task": instance.record.task,
         "instance": instance.name,
         "attempt": context.attempt,
+        "retries": context.retries,
     }
 
 
@@ -67,7 +65,7 @@ class FieldsFilter(logging.Filter):
 
 
 class AttemptLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that adds the attempt's fields, masks secrets and notes the highest level emitted.
+    """A logger that adds the attempt's fields, masks secrets and notes the highest level.
 
     Messages are formatted at once, because only the whole text shows what has to be masked.
     """
@@ -98,9 +96,9 @@ class AttemptLogger(logging.LoggerAdapter[logging.Logger]):
         return f"[{instance.uid} {instance.name}] {msg}", kwargs
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        note_level(self._context, level)  # whatever the process's logging is set to
         if not self.isEnabledFor(level):
             return
-        note_level(self._context, level)
         text, kwargs = self.process(_formatted(msg, args), dict(kwargs))  # type: ignore[assignment]
         error = error_in(kwargs.pop("exc_info", None))
         shown = "" if error is None else traceback_of(error, TRACEBACK_SIZE)
@@ -144,6 +142,7 @@ class _LoggerContext(AbstractContextManager[AttemptLogger]):
 
     def __init__(self, context: TaskContext, logger: AttemptLogger) -> None:
         self._context, self._logger = context, logger
+        self._name = context.instance.name
 
     def __enter__(self) -> AttemptLogger:
         self._token = fields.set(self._logger.extra or {})
@@ -153,8 +152,10 @@ class _LoggerContext(AbstractContextManager[AttemptLogger]):
         self, kind: object, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, FAILURES):
+            if error is not None and leaves_as_failure(error):
                 log_error_once(self._logger, self._context, error)
+        except BaseException as problem:  # it must not take the place of the body's own error
+            log_exception(logger, "an error of %s could not be logged", problem, self._name)
         finally:
             fields.reset(self._token)
 
@@ -170,12 +171,22 @@ def log_failure(context: TaskContext, error: BaseException) -> None:
         provided = context.get_logger_context()
         provided.__enter__()
         # As if it left the block; `raise` would make this function a part of its traceback.
-        provided.__exit__(type(error), error, error.__traceback__)
-    except FAILURES as problem:
+        provided.__exit__(
+            type(error), error, BaseException.__dict__["__traceback__"].__get__(error)
+        )
+    except BaseException as problem:
         if problem is not error and not was_logged(context, error):
-            shown = traceback_of(problem, TRACEBACK_SIZE)
-            logger.error("the logger of %s failed:\n%s", context.instance.name, shown)
+            log_exception(logger, "the logger of %s failed", problem, context.instance.name)
     log_error_once(AttemptLogger.of(context), context, error)  # for loggers that log no errors
+
+
+def leaves_as_failure(error: BaseException) -> bool:
+    """Whether an exception that leaves a body's `with` block is a failure, and logged there.
+
+    A generator that is closed has not failed, nor has a body that its runner interrupts.
+    """
+    # By type, as everywhere: an error may lie about its class.
+    return not issubclass(type(error), (GeneratorExit, BodyInterrupted)) and not is_request(error)
 
 
 def log_error_once(logger: Any, context: TaskContext, error: BaseException) -> None:
@@ -184,11 +195,11 @@ def log_error_once(logger: Any, context: TaskContext, error: BaseException) -> N
         return
     mark_logged(context, error)
     note_level(context, logging.ERROR)
-    data = mask(context_of(error))
+    data = shown_context(error)
     message = message_of(error)
     logger.error(
         "failed: %s: %s",
-        type(error).__name__,
+        type_name(error).rpartition(".")[2],
         f"{message} {data}" if data else message,
         exc_info=error,
     )
@@ -196,17 +207,34 @@ def log_error_once(logger: Any, context: TaskContext, error: BaseException) -> N
 
 def is_request(error: BaseException) -> bool:
     """Whether it is no failure, but how a body asks for a retry or a skip."""
-    return isinstance(error, RetryRequested | SkipRequested)
+    return issubclass(type(error), (RetryRequested, SkipRequested))
+
+
+def shown_context(error: BaseException) -> dict[str, Any]:
+    """What `with_context` attached to an error, masked; a note in place of what cannot be shown."""
+    shown: dict[str, Any] = {}
+    for key, value in context_of(error).items():
+        try:
+            shown.update(mask({key: value}))
+            repr(shown[key])
+        except BaseException as problem:
+            shown[key] = f"(cannot be shown: {type_name(problem)})"
+    return shown
 
 
 def note_level(context: TaskContext, level: int) -> None:
     """Remember the highest level that an attempt logged."""
-    context.log_level = max(context.log_level, level)
+    if level > context.log_level:
+        context.log_level = level
 
 
 def was_logged(context: TaskContext, error: BaseException) -> bool:
     """Whether a logger of this attempt has logged this exception."""
-    return bool(vars(error).get(_LOGGED) == _attempt(context))
+    try:
+        logged = BaseException.__getattribute__(error, _LOGGED)
+    except AttributeError:
+        return False
+    return bool(logged == _attempt(context))
 
 
 def mark_logged(context: TaskContext, error: BaseException) -> None:
@@ -242,8 +270,10 @@ def _as_attributes(extra: Mapping[Any, Any]) -> dict[str, Any]:
 
 def error_in(exc_info: Any) -> BaseException | None:
     """The exception that a log call's `exc_info` stands for."""
-    if isinstance(exc_info, tuple):
+    # By type: an error may lie about its class, and even refuse to be asked whether it is true.
+    if type(exc_info) is tuple:
         exc_info = exc_info[1]
-    elif exc_info and not isinstance(exc_info, BaseException):
-        exc_info = sys.exception()
-    return exc_info or None
+    if exc_info is None or issubclass(type(exc_info), BaseException):
+        found: BaseException | None = exc_info
+        return found
+    return sys.exception() if exc_info else None

@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
-import sys
+import random
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final
 
-from triggers_core import payloads
-from triggers_core.attempts import Claim, Claimed, Ended, Fail, Finish, Retry, SkipRunning
+from triggers_core import outcomes
+from triggers_core.attempts import Claim, Claimed, Ended
 from triggers_core.exceptions import (
-    InvalidInput,
-    InvalidPayload,
-    InvalidResult,
+    BodyInterrupted,
     LeaseLost,
     NotFound,
     PluginMissing,
+    SoftTimeLimitExceeded,
     StaleMessage,
-    StorageError,
+    TaskNotFound,
+    TimeLimitExceeded,
+    with_context,
 )
-from triggers_core.failures import describe_error, message_of
+from triggers_core.failures import log_exception, message_of
 from triggers_core.heartbeats import Heartbeats, Lease
 from triggers_core.logs import log_failure
 from triggers_core.messages import Message
+from triggers_core.outcomes import Outcome
 from triggers_core.storages.session import TaskInstance
-from triggers_core.tasks import RetryRequested, SkipRequested, TaskContext, TriggerTask
+from triggers_core.tasks import SkipRequested, TaskContext, TriggerTask, time_limits
+from triggers_core.tasks import encode_replacement as encode_replacement
+from triggers_core.time_limits import Strikes, alarms, stack_of
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
 
 logger = logging.getLogger(__name__)
 
-_FINISH_TRIES = (
-    0.05,
-    0.5,
-    2.0,
-)  # seconds between tries to store an outcome; then the lease decides
+_FIRST_PAUSE: Final = 0.05  # seconds between tries to store an outcome: this, then doubling…
+_LONGEST_PAUSE: Final = 5.0  # …up to this
+
+_ENDINGS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, BodyInterrupted)
+
+AroundBody = Callable[[], AbstractContextManager[Any]]
+Abandoned = Callable[[], None]
 
 
-def run_message(manager: TriggerManager, message: Message, heartbeats: Heartbeats) -> Ended | None:
+def run_message(
+    manager: TriggerManager,
+    message: Message,
+    heartbeats: Heartbeats,
+    on_abandoned: Abandoned | None = None,
+) -> Ended | None:
     """Make the attempt that a message asks for.
 
-    :returns: how it ended; None when there was nothing to do (the message was stale) or the outcome
-        could not be stored, in which case the sweep makes another attempt.
+    :param on_abandoned: see `run_claimed`.
+    :returns: how it ended; None when there was nothing to do (the message was stale), its time was
+        over, or the outcome could not be stored, in which case the sweep makes another attempt.
     """
     claimed = claim(manager, message)
-    return None if claimed is None else run_claimed(manager, claimed, heartbeats)
+    if claimed is None:
+        return None
+    return run_claimed(manager, claimed, heartbeats, on_abandoned=on_abandoned)
 
 
 def claim(manager: TriggerManager, message: Message, holder: str = "") -> Claimed | None:
@@ -65,12 +82,30 @@ def claim(manager: TriggerManager, message: Message, holder: str = "") -> Claime
     try:
         claimed: Claimed = manager.commit(command).outcome
     except (StaleMessage, NotFound) as error:
-        logger.info("dropped a message: %s", error)
+        if isinstance(error, StaleMessage) and error.no_session:
+            _warn_of_no_session(manager, message)
+        else:
+            logger.info("dropped a message: %s", error)
         return None
     return claimed
 
 
-AroundBody = Callable[[], AbstractContextManager[Any]]
+_without_session = itertools.count(1)
+
+
+def _warn_of_no_session(manager: TriggerManager, message: Message) -> None:
+    count = next(_without_session)
+    # Sessions may be deleted by the thousand: the 1st, 2nd, 4th, 8th, … is enough to be told of.
+    logger.log(
+        logging.INFO if count & (count - 1) else logging.WARNING,
+        "dropped a message about %s of %r: there is no such session in %s. It was deleted, or this"
+        " worker has other TRIGGER_STORAGE_TYPE or TRIGGER_STORAGE_OPTIONS than the process that"
+        " fired (`triggers settings` shows them)%s",
+        message.instance,
+        message.uid,
+        getattr(manager.storage.store, "place", manager.storage.store),
+        "" if count == 1 else f"; {count:,} such messages so far",
+    )
 
 
 def run_claimed(
@@ -78,161 +113,287 @@ def run_claimed(
     claimed: Claimed,
     heartbeats: Heartbeats,
     around_body: AroundBody = nullcontext,
+    on_abandoned: Abandoned | None = None,
+    enforces_limits: bool = False,
+    limits: tuple[float | None, float | None] | None = None,
+    passes_on: bool = True,
 ) -> Ended | None:
     """Run the body of a claimed instance and store what became of it.
 
+    Whatever a body raises, of whatever type, fails its instance. A `KeyboardInterrupt` in the main
+    thread does so too, and is raised again: it is the user who wants the process to end.
+
     :param around_body: entered for the body alone: a runner that interrupts bodies does so there,
-        and never while something is being stored. What it raises counts as raised by the body.
+        and never while something is being stored. What it raises counts as raised by the body; but
+        `BodyInterrupted` is no outcome, and is passed on.
+    :param on_abandoned: called from another thread when the task's `time_limit` has passed and the
+        failure is stored, while the body still hangs: this call may never return, and a pool needs
+        another thread. Called at most once, before this returns.
+    :param enforces_limits: the runner itself enforces the time limits of tasks.
+    :param limits: time limit and soft time limit, in seconds, in place of the task's own.
+    :param passes_on: there may be other workers: an instance whose task is unknown here is left to
+        them for a while. Otherwise it fails.
+    :raises BodyInterrupted: nothing was stored.
     """
-    instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
-    context = TaskContext(manager, instance, claimed.task, {})
+    attempt = _Attempt(manager, claimed, around_body, on_abandoned, enforces_limits)
+    attempt.limits, attempt.passes_on = limits, passes_on
+    context = attempt.context
     lease = Lease(
         manager.storage.store,
         manager.uid,
-        instance.name,
-        claimed.instance.token,
+        attempt.name,
+        attempt.token,
         manager.app.rules,
         context.lost,
     )
     with heartbeats.holding(lease):
-        outcome = _run_body(manager, claimed, context, around_body)
-    return _store(manager, context, outcome)
+        outcome = attempt.run()
+        if outcome is None:
+            attempt.stored.wait()
+            logger.info("%s %s: ended after its time limit", manager.uid, attempt.name)
+            return None
+        ended = attempt.store(outcome)
+    if attempt.interrupted is not None:
+        raise attempt.interrupted
+    return ended
 
 
-Outcome = Finish | Fail | SkipRunning
+class _Attempt:
+    """One attempt, while it runs."""
 
+    def __init__(
+        self,
+        manager: TriggerManager,
+        claimed: Claimed,
+        around_body: AroundBody,
+        on_abandoned: Abandoned | None,
+        enforces_limits: bool,
+    ) -> None:
+        self.manager, self.claimed, self.around_body = manager, claimed, around_body
+        self.name, self.token = claimed.instance.name, claimed.instance.token
+        instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
+        self.context = TaskContext(manager, instance, claimed.task, {})
+        self.interrupted: BaseException | None = None
+        self.stored = threading.Event()
+        """Set when the failure of a time limit has been stored."""
+        self.limits: tuple[float | None, float | None] | None = None
+        self.passes_on = True
+        self._on_abandoned, self._enforces_limits = on_abandoned, enforces_limits
+        self._owner: dict[str, str] = {}
+        self._strikes: Strikes | None = None
+        self._passed: BaseException | None = None
 
-def _run_body(
-    manager: TriggerManager, claimed: Claimed, context: TaskContext, around_body: AroundBody
-) -> Outcome:
-    name, token = context.instance.name, claimed.instance.token
-    try:
-        context.trigger_kwargs = claimed.kwargs()
-        context.task_class = manager.app.resolve_task(claimed.task.run, claimed.task.using)
+    def owns_outcome(self, who: str) -> bool:
+        """Whether the body or its time limit, whoever asks first, says what is stored."""
+        return self._owner.setdefault("outcome", who) == who
+
+    # -- the body ---------------------------------------------------------------------------------
+
+    def run(self) -> Outcome | None:
+        """Run the body; what is to be stored of it. None when its time limit has decided that."""
+        manager, context, task = self.manager, self.context, self.claimed.task
+        try:
+            context.trigger_kwargs = self.claimed.kwargs()
+            try:
+                context.task_class = manager.app.resolve_task(task.run, task.using)
+            except TaskNotFound as error:
+                if not self.passes_on:
+                    raise
+                self._passed = error
+                return outcomes.pass_on(manager, self.name, error)
+            limits = self.limits
+            if limits is None:
+                limits = time_limits(context.task_class, manager.app.rules.timing)
+            returned = (
+                self._run_body()
+                if limits == (None, None) or self._enforces_limits
+                else self._run_limited(*limits)
+            )
+            if not self.owns_outcome("body"):
+                return None
+            return outcomes.finish(manager, context, self.name, returned)
+        except SkipRequested as request:
+            return outcomes.skip(manager, self.name, request) if self.owns_outcome("body") else None
+        except BodyInterrupted:
+            raise
+        except BaseException as error:
+            if self._strikes is not None:
+                self._strikes.leave()
+            if issubclass(type(error), KeyboardInterrupt) and _in_main_thread():
+                self.interrupted = error
+            if not self.owns_outcome("body"):
+                return None
+            return outcomes.fail(manager, context, self.name, error)
+
+    def _run_body(self) -> Any:
+        context = self.context
         if context.task_class.kwargs_model is not None:
             context.validate(context.task_class.kwargs_model)
-        with around_body():
-            returned = _call(context.task_class(context), context)
-        result = _encoded_result(manager, context, returned)
-    except SkipRequested as skip:
-        return SkipRunning(
-            instance=name, token=token, metadata=dict(skip.metadata), log_level=context.log_level
-        )
-    except BaseException as error:
-        # A body that calls `sys.exit` or awaits something cancelled has failed; its worker goes on.
-        if not isinstance(error, Exception | SystemExit) and not _is_cancellation(error):
+        with self.around_body():
+            try:
+                return self._call(context.task_class(context))
+            finally:
+                if self._strikes is not None:
+                    self._strikes.leave()
+
+    def _call(self, task: TriggerTask) -> Any:
+        result = task._run(self.context)
+        if not inspect.isawaitable(result):
+            return result
+        if self._strikes is not None:
+            self._strikes.leave()
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(_awaited(result, self._strikes))
+        # Eager runners run bodies where they are fired, perhaps in somebody else's loop.
+        return _elsewhere(lambda: asyncio.run(_awaited(result, self._strikes)))
+
+    # -- time limits ------------------------------------------------------------------------------
+
+    def _run_limited(self, hard: float | None, soft: float | None) -> Any:
+        strikes = self._strikes = Strikes()
+        thread = threading.get_ident()
+        told = f"{self.name} runs longer than its soft_time_limit of {soft:g} s" if soft else ""
+        set_alarms = []
+        try:
+            if soft is not None:
+                raise_soft = lambda: strikes.raise_in_body(SoftTimeLimitExceeded)  # noqa: E731
+                set_alarms.append(alarms.set(soft, raise_soft))
+            if hard is not None:
+                set_alarms.append(alarms.set(hard, lambda: self._give_up(hard, thread)))
+            return self._run_body()
+        except SoftTimeLimitExceeded as error:
+            if not error.args:  # ours: Python makes it of the class alone
+                error.args = (told,)
             raise
-        return _failure(manager, context, token, error)
-    return Finish(
-        instance=name,
-        token=token,
-        result=result,
-        fires=context.fires,
-        log_level=context.log_level,
-    )
+        finally:
+            for alarm in set_alarms:
+                alarm.cancelled = True
+
+    def _give_up(self, hard: float, thread: int) -> None:
+        """The hard limit has passed: fail the instance, whatever the body does. In a thread."""
+        if not self.owns_outcome("limit"):
+            return
+        try:
+            error = TimeLimitExceeded(f"{self.name} ran longer than its time_limit of {hard:g} s")
+            where = stack_of(thread)
+            if where:
+                with_context(error, {"where": where})
+            self.store(outcomes.fail(self.manager, self.context, self.name, error))
+        finally:
+            self.context.lost.set()
+            try:
+                if self._on_abandoned is not None:
+                    self._on_abandoned()
+            finally:
+                self.stored.set()
+                assert self._strikes is not None
+                self._strikes.raise_in_body(TimeLimitExceeded)
+
+    # -- the outcome ------------------------------------------------------------------------------
+
+    def store(self, outcome: Outcome) -> Ended | None:
+        """Store an outcome; during an outage it is tried again for as long as a lease lasts."""
+        outcome.token = self.token
+        outcome.log_level = max(_level(self.context), outcome.log_level)
+        manager, lease = self.manager, self.manager.app.rules.timing.lease
+        began: float | None = None
+        pause = min(_FIRST_PAUSE, lease / 20)
+        while True:
+            try:
+                ended: Ended = manager.commit(outcome).outcome
+            except (LeaseLost, NotFound) as error:
+                self.context.lost.set()
+                logger.warning("%s", error)
+                return None
+            except PluginMissing as error:
+                logger.error("%s: %s", self.name, error)
+                return None
+            except BaseException as error:
+                if issubclass(type(error), _ENDINGS) and _in_main_thread():
+                    raise
+                began = time.monotonic() if began is None else began
+                left = began + lease - time.monotonic()
+                if left <= 0:
+                    log_exception(
+                        logger,
+                        "%s %s: its outcome could not be stored; another attempt follows when the"
+                        " lease runs out",
+                        error,
+                        *(manager.uid, self.name),
+                    )
+                    return None
+                if pause == min(_FIRST_PAUSE, lease / 20):
+                    logger.warning(
+                        "%s %s: its outcome could not be stored; tried for another %.0f s: %s",
+                        *(manager.uid, self.name, left, message_of(error)),
+                    )
+                time.sleep(min(pause * random.uniform(0.5, 1.0), left))
+                pause = min(pause * 2, _LONGEST_PAUSE, lease / 10)
+            else:
+                self._tell(ended)
+                return ended
+
+    def _tell(self, ended: Ended) -> None:
+        uid = self.manager.uid
+        for plugin, problem in ended.dropped.items():
+            logger.error("%s: plugin %s was left out: %s", uid, plugin, problem)
+        if ended.passed_on is not None and self._passed is not None:
+            logger.warning(
+                "%s %s: left to other workers, the next is asked in %g s: %s",
+                *(uid, self.name, ended.passed_on, message_of(self._passed)),
+            )
+        elif self._passed is not None:
+            log_failure(self.context, self._passed)
 
 
-def _is_cancellation(error: BaseException) -> bool:
-    asyncio = sys.modules.get("asyncio")  # dear to import; whoever cancels has it
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+def _level(context: TaskContext) -> int:
+    try:
+        level = context.log_level
+        return int(level) if 0 <= level < 2**31 else logging.ERROR
+    except BaseException:
+        return logging.ERROR
 
 
-def _call(task: TriggerTask, context: TaskContext) -> Any:
-    result = task._run(context)
-    if not inspect.isawaitable(result):
-        return result
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+async def _awaited(result: Any, strikes: Strikes | None) -> Any:
+    if strikes is None:
+        return await result
     import asyncio
 
-    return asyncio.run(_awaited(result))
-
-
-async def _awaited(result: Any) -> Any:
-    return await result
-
-
-def _encoded_result(manager: TriggerManager, context: TaskContext, result: Any) -> bytes:
-    if result is not None and not isinstance(result, Mapping):
-        raise InvalidResult(
-            f"{context.instance.name}: the body must return a mapping (the kwargs of its cascade)"
-            f" or None, it returned {type(result).__name__}"
-        )
+    strikes.in_loop(asyncio.get_running_loop(), asyncio.current_task())
     try:
-        return payloads.encode(result, manager.app.rules.limits, "result")
-    except InvalidInput as error:
-        raise InvalidResult(f"{context.instance.name}: {error}") from error
+        return await result
+    except asyncio.CancelledError:
+        if strikes.struck is None:
+            raise
+        raise strikes.struck from None
+    finally:
+        strikes.leave()
 
 
-def _failure(
-    manager: TriggerManager, context: TaskContext, token: str, error: BaseException
-) -> Outcome:
-    limits = manager.app.rules.limits
-    retry: Retry | None = None
-    reason: BaseException = error
-    if isinstance(error, RetryRequested):
-        reason = error.exc or error
+def _elsewhere(call: Callable[[], Any]) -> Any:
+    """Call a function in a thread of its own, in this context; wait for it."""
+    done: list[tuple[Any, BaseException | None]] = []
+
+    def target() -> None:
         try:
-            retry = _retry(manager, error)
-        except InvalidInput as invalid:
-            reason = invalid
-    else:
-        retry = manager.app.plugins.task_failed(context, error)
-    if retry is None:
-        log_failure(context, reason)
-    else:
-        name, message = context.instance.name, message_of(reason)
-        logger.info("%s %s: %s: retrying in %g s", manager.uid, name, message, retry.cooldown)
-    return Fail(
-        instance=context.instance.name,
-        token=token,
-        metadata={"error": describe_error(reason, limits)},
-        log_level=context.log_level,
-        retry=retry,
+            done.append((call(), None))
+        except BaseException as error:
+            done.append((None, error))
+
+    thread = threading.Thread(
+        target=copy_context().run, args=(target,), name="triggers-async", daemon=True
     )
-
-
-def _retry(manager: TriggerManager, request: RetryRequested) -> Retry:
-    payload = None
-    if request.replacement_kwargs is not None:
-        payload = encode_replacement(manager, request.replacement_kwargs)
-    return Retry(cooldown=request.cooldown, payload=payload)
-
-
-def encode_replacement(manager: TriggerManager, kwargs: Mapping[str, Any]) -> bytes:
-    """Check and encode kwargs (trigger → kwargs) that replace the recorded ones."""
-    for trigger, value in kwargs.items():
-        if not isinstance(value, Mapping):
-            raise InvalidPayload(
-                f"replacement_kwargs[{trigger!r}]: expected a mapping (it is trigger → kwargs), got"
-                f" {type(value).__name__}",
-                f"replacement_kwargs[{trigger!r}]",
-            )
-    return payloads.encode(kwargs, manager.app.rules.limits, "replacement_kwargs")
-
-
-def _store(manager: TriggerManager, context: TaskContext, outcome: Outcome) -> Ended | None:
-    for pause in (*_FINISH_TRIES, None):
-        try:
-            plan = manager.commit(outcome)
-        except (LeaseLost, NotFound) as error:
-            context.lost.set()
-            logger.warning("%s", error)
-            return None
-        except PluginMissing as error:
-            logger.error("%s: %s", context.instance.name, error)
-            return None
-        except StorageError:
-            if pause is None:
-                logger.exception(
-                    "%s %s: its outcome could not be stored; another attempt follows when the lease"
-                    " runs out",
-                    manager.uid,
-                    context.instance.name,
-                )
-                return None
-            time.sleep(pause)
-        else:
-            ended: Ended = plan.outcome
-            for plugin, problem in ended.dropped.items():
-                logger.error("%s: plugin %s was left out: %s", manager.uid, plugin, problem)
-            return ended
-    return None
+    thread.start()
+    thread.join()
+    result, error = done[0]
+    if error is not None:
+        raise error
+    return result

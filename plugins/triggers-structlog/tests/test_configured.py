@@ -125,7 +125,7 @@ def test_levels_are_filtered_as_configured(run: Any) -> None:
         with context.get_logger_context() as log:
             log.warning("a")
 
-    assert run(quiet).storage["t#0"].log_level == 0
+    assert run(quiet).storage["t#0"].log_level == logging.WARNING, "noted all the same"
     assert out.getvalue() == ""
 
 

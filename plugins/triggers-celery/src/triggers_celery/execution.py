@@ -101,6 +101,7 @@ def execute(application: Application, message: Message, place: Place) -> str:
                 allowed,
                 on_abandoned=end_this_process if prefork else place.abandon,
                 limits=_limits(place, prefork),
+                passes_on=not place.eager,
             )
     except Terminated as terminated:
         ending = terminated.__cause__

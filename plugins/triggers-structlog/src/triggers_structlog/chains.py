@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, Final, NamedTuple
 
 import structlog
 from structlog.dev import ConsoleRenderer, plain_traceback
@@ -13,7 +14,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from triggers_core.tasks import TaskContext
 from triggers_structlog.options import Options
-from triggers_structlog.processors import around, to_json
+from triggers_structlog.processors import Noted, around, to_json
 
 
 def laid_out() -> list[Processor]:
@@ -66,7 +67,45 @@ def bound_logger(
         parts = _Parts(logger, [*laid_out(), renderer(options)], structlog.stdlib.BoundLogger, {})
     chain = around(parts.processors, context, options, _traceback_key(parts.processors))
     own_context = type(parts.context)({**parts.context, **fields})
-    return parts.kind(parts.target, processors=chain, context=own_context)
+    return noting(parts.kind)(parts.target, processors=chain, context=own_context)
+
+
+@lru_cache(maxsize=64)
+def noting(kind: type[Any]) -> type[Any]:
+    """A bound logger's class, but that the level of each call is noted.
+
+    Filtering loggers drop a call before any processor sees it, and the level of an attempt must not
+    depend on how the process has set up its logging.
+    """
+
+    def noted(method: str) -> Any:
+        original = getattr(kind, method)
+
+        @wraps(original)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            note = next((each for each in self._processors if isinstance(each, Noted)), None)
+            if note is not None:
+                note(None, method.removeprefix("a"), {})
+            return original(self, *args, **kwargs)
+
+        return call
+
+    # Only what does nothing: in a call that emits, another frame would hide who logs.
+    members = {
+        method: noted(method)
+        for method in _METHODS
+        if getattr(getattr(kind, method, None), "__name__", "") in ("_nop", "_anop")
+    }
+    if not members:
+        return kind
+    return type(kind.__name__, (kind,), {**members, "__module__": kind.__module__})
+
+
+_METHODS: Final = tuple(
+    f"{prefix}{method}"
+    for method in ("debug", "info", "warning", "warn", "error", "critical", "fatal", "exception")
+    for prefix in ("", "a")
+)
 
 
 class _Parts(NamedTuple):

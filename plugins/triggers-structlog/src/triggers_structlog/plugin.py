@@ -11,15 +11,15 @@ from typing import Any
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from triggers_core import TaskContext, hookimpl
-from triggers_core.exceptions import context_of
-from triggers_core.failures import message_of
+from triggers_core.failures import message_of, type_name
 from triggers_core.logs import (
-    FAILURES,
     AttemptLogger,
     is_request,
+    leaves_as_failure,
     log_fields,
     mark_logged,
     note_level,
+    shown_context,
     was_logged,
 )
 from triggers_core.logs import fields as stdlib_fields
@@ -58,7 +58,7 @@ class _Bound(AbstractContextManager[Any]):
         self, kind: object, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, FAILURES):
+            if error is not None and leaves_as_failure(error):
                 _log_once(self._logger, self._context, error, self._options)
         finally:
             reset_contextvars(**self._tokens)
@@ -68,11 +68,13 @@ class _Bound(AbstractContextManager[Any]):
 def _log_once(logger: Any, context: TaskContext, error: BaseException, options: Options) -> None:
     if was_logged(context, error) or is_request(error):
         return
-    kind, message = type(error).__name__, message_of(error)
-    data = options.masked(context_of(error))
+    kind, message = type_name(error).rpartition(".")[2], message_of(error)
+    data = options.masked(shown_context(error))
     try:
         logger.error("failed", error_type=kind, error=message, error_context=data, exc_info=error)
-    except Exception:  # some processor of the application: the failure must be seen all the same
+    except (
+        BaseException
+    ):  # some processor of the application: the failure must be seen all the same
         AttemptLogger.of(context).error("failed: %s: %s %s", kind, message, data, exc_info=error)
     note_level(context, ERROR)
     mark_logged(context, error)

@@ -8,9 +8,14 @@ from typing import Any, Final
 import msgspec
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from triggers_core.exceptions import context_of
 from triggers_core.failures import traceback_of
-from triggers_core.logs import TRACEBACK_SIZE, error_in, mark_logged, note_level
+from triggers_core.logs import (
+    TRACEBACK_SIZE,
+    error_in,
+    mark_logged,
+    note_level,
+    shown_context,
+)
 from triggers_core.names import short_repr
 from triggers_core.tasks import TaskContext
 from triggers_structlog.options import Options
@@ -37,7 +42,7 @@ class Exceptions:
         error = error_in(event.pop("exc_info", None))
         if error is not None:
             event[self._key] = self._options.masked_text(traceback_of(error, TRACEBACK_SIZE))
-            if data := context_of(error):
+            if data := shown_context(error):
                 event.setdefault("error_context", data)
             event[_ERROR] = error
         return event
@@ -55,17 +60,32 @@ class Redact:
         return masked
 
 
+class Noted:
+    """Comes first, before anything filters: notes the level, whatever logging is set to."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self.context = context
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        note_level(self.context, level_of(method))
+        return event
+
+
+def level_of(method: str) -> int:
+    """The level of a logger's method, as `logging` counts."""
+    return _LEVELS.get(method, logging.NOTSET)
+
+
 class Emitted:
-    """Comes last: what is here will be emitted. Notes its level, and that its error is logged."""
+    """Comes last: what is here will be emitted. Notes that its error is logged."""
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        level = _LEVELS.get(method, logging.NOTSET)
+        level = level_of(method)
         if isinstance(logger, logging.Logger) and not logger.isEnabledFor(level):
             return event  # the logger is about to drop it
-        note_level(self._context, level)
         error = event.get(_ERROR)
         if error is not None and level >= logging.ERROR:
             mark_logged(self._context, error)
@@ -84,7 +104,8 @@ def around(
     theirs = [each for each in processors[:-1] if not isinstance(each, Exceptions | Redact)]
     # Those of `setup` may have been given other keys.
     redact = [each for each in processors[:-1] if isinstance(each, Redact)]
-    chain: list[Processor] = [exceptions, *theirs, exceptions, Emitted(context), Redact(options)]
+    chain: list[Processor] = [Noted(context), exceptions, *theirs, exceptions]
+    chain += [Emitted(context), Redact(options)]
     return [*chain, *redact, *map(Rendered, processors[-1:])]
 
 

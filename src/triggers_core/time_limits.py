@@ -1,0 +1,176 @@
+"""Time limits of bodies, on every runner: who watches them, and how a body is told.
+
+Python cannot end a thread. So when the hard limit passes, the instance fails at once and the late
+outcome is fenced off; the body gets the exception too, wherever its Python code is, and if it hangs
+outside of Python its thread is left to itself. Nothing strikes while an outcome is being stored.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from triggers_core.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from triggers_core.failures import log_exception
+
+logger = logging.getLogger(__name__)
+
+LimitError = type[SoftTimeLimitExceeded] | type[TimeLimitExceeded]
+LIMITS: Final = (SoftTimeLimitExceeded, TimeLimitExceeded)
+
+_PATIENCE: Final = 5.0  # seconds for one bytecode of another thread
+
+
+class _Alarms:
+    """Calls functions at their time, each in a thread of its own; one watching thread a process."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, Alarm]] = []
+        self._count = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def set(self, seconds: float, call: Callable[[], None]) -> Alarm:
+        """Call a function in so many seconds, unless the alarm is cancelled before."""
+        if self._pid != os.getpid():
+            self._begin()  # threads do not survive a fork
+        alarm = Alarm(call)
+        with self._changed:
+            if len(self._due) >= 64 and sum(not each[2].cancelled for each in self._due) < 32:
+                self._due = [each for each in self._due if not each[2].cancelled]
+                heapq.heapify(self._due)
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), alarm))
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._watch, name="triggers-limits", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._changed.notify()
+        return alarm
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._due or self._due[0][0] > time.monotonic():
+                    wait = self._due[0][0] - time.monotonic() if self._due else None
+                    self._changed.wait(wait if wait is None else min(max(wait, 0.0), 3_600.0))
+                _, _, alarm = heapq.heappop(self._due)
+            if alarm.cancelled:
+                continue
+            try:
+                name = "triggers-limit"
+                threading.Thread(target=alarm.ring, name=name, daemon=True).start()
+            except BaseException:  # no thread to be had: others wait meanwhile
+                alarm.ring()
+
+
+class Alarm:
+    """One call that is due some time."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.cancelled = False
+        self._call = call
+
+    def ring(self) -> None:
+        """Make the call."""
+        try:
+            self._call()
+        except BaseException as error:
+            log_exception(logger, "a time limit could not be enforced", error)
+
+
+alarms: Final = _Alarms()
+
+
+class Strikes:
+    """Raises limits' exceptions inside one body, each at most once, and never after `leave`.
+
+    Whoever first takes a kind of exception, the one who raises it or the body that ends, has it.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._takers: dict[LimitError, str] = {}
+        self._raised = {kind: threading.Event() for kind in LIMITS}
+        self._greenlet = _greenlet()
+        self._loop: Any = None
+        self._task: Any = None
+        self.struck: LimitError | None = None
+        """The last one that was raised."""
+
+    def raise_in_body(self, kind: LimitError) -> None:
+        """Raise it, if the body still runs."""
+        if self._takers.setdefault(kind, "limit") != "limit":
+            return
+        try:
+            self.struck = kind
+            if self._task is not None:
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            elif self._greenlet is not None:
+                sys.modules["gevent"].kill(self._greenlet, kind, block=False)
+            else:
+                _set_async_exception(self._thread, kind)
+        except RuntimeError:  # the loop has been closed
+            pass
+        finally:
+            self._raised[kind].set()
+
+    def leave(self) -> None:
+        """The body has ended, or leaves it to an event loop: nothing strikes from now on."""
+        for kind in LIMITS:
+            try:
+                self._close(kind)
+            except LIMITS:  # here it is: too late
+                self._close(kind)
+
+    def _close(self, kind: LimitError) -> None:
+        if self._takers.setdefault(kind, "body") == "body":
+            return
+        self._raised[kind].wait(_PATIENCE)
+        if self._greenlet is not None:
+            sys.modules["gevent"].sleep(0)
+        elif self._task is None:
+            _set_async_exception(self._thread, None)
+
+    def in_loop(self, loop: Any, task: Any) -> None:
+        """From now on the body runs in this task: there a limit cancels it."""
+        self._takers = {} if self.struck is None else {self.struck: "limit"}
+        self._loop, self._task = loop, task
+
+
+def stack_of(thread: int) -> str:
+    """Where a thread is now, as text; nothing if that cannot be told."""
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return ""
+    return "".join(traceback.format_stack(frame, limit=-12)).rstrip("\n")
+
+
+def _greenlet() -> Any:
+    """The current greenlet, where gevent has taken the place of threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return None
+    return sys.modules["gevent"].getcurrent()
+
+
+def _set_async_exception(thread: int, kind: LimitError | None) -> None:
+    try:
+        import ctypes
+
+        set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    except (ImportError, AttributeError):  # not CPython
+        return
+    raised = None if kind is None else ctypes.py_object(kind)
+    set_exception(ctypes.c_ulong(thread), raised)

@@ -5,6 +5,8 @@ The environment says everything: TRIGGER_* for Triggers, TEST_* for what is belo
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from celery import Celery, current_task
+from celery.exceptions import Ignore
 
 from triggers_celery import setup
-from triggers_core import TriggerTask
+from triggers_core import TriggerTask, hookimpl
 
 TRACES = Path(os.environ["TEST_TRACES"])
 
@@ -126,6 +129,70 @@ class Retries(TriggerTask):
         if context.retries == 0:
             raise self.retry(cooldown=0.5)
 
+
+class Odd(BaseException):
+    """As pyo3, gevent, trio and pytest raise them."""
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise Odd("not even this")
+
+
+class Raises(TriggerTask):
+    """Raises what its session asks for."""
+
+    name = "test.raises"
+
+    def _run(self, context):
+        kind = context.trigger_kwargs["go"]["kind"]
+        trace(context, kind)
+        raise {
+            "base": Odd("odd"),
+            "system-exit": SystemExit(3),
+            "keyboard": KeyboardInterrupt(),
+            "generator": GeneratorExit(),
+            "cancelled": asyncio.CancelledError(),
+            "memory": MemoryError("none left"),
+            "ignore": Ignore("says the body"),
+            "unprintable": Unprintable(),
+        }[kind]
+
+
+class Limited(Wait):
+    name = "test.limited"
+    time_limit = 1
+    _run = Wait._run
+
+
+class OwnSoft(Wait):
+    name = "test.own-soft"
+    soft_time_limit = 1
+    _run = Wait._run
+
+
+class Hangs(TriggerTask):
+    """Waits where no exception reaches it."""
+
+    name = "test.hangs"
+    time_limit = 1
+
+    def _run(self, context):
+        ctypes.CDLL(None).sleep(90)
+
+
+class Hooks:
+    """Raises what is no `Exception`, once in this process and once in its child."""
+
+    @hookimpl
+    def storage_load(self, uid):
+        raised = TRACES / f"raised-{os.getpid()}"
+        if "TEST_HOOK" in os.environ and not raised.exists():
+            raised.touch()
+            raise Odd("on the way to a body")
+
+
+hooks = Hooks()
 
 if "TEST_CELERY_LATE" in os.environ:  # settings that come later than `setup` can see
     app.finalize()

@@ -88,7 +88,7 @@ class allowed:
             raise Terminated from error
 
 
-def must_pass(error: BaseException, eager: bool) -> bool:
+def must_pass(error: BaseException, eager: bool = False) -> bool:
     """Whether an error ends this process or greenlet, and nobody on its way may keep it.
 
     :param eager: the attempt is made in the firing thread, where a Ctrl-C is the user's.

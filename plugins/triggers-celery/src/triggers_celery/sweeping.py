@@ -14,6 +14,7 @@ from celery import bootsteps
 from celery.concurrency.prefork import TaskPool
 from celery.concurrency.solo import TaskPool as SoloPool
 
+from triggers_celery.interruptions import must_pass
 from triggers_celery.tenants import Look, Tenants
 from triggers_core.commands import new_id
 from triggers_core.outages import Outages
@@ -73,7 +74,9 @@ class Sweeper:
         longest = self._application.rules.timing.sweep
         try:
             pause = self._sweep(look, longest)
-        except Exception as error:
+        except BaseException as error:
+            if must_pass(error):
+                raise
             look.leading = False
             pause = min(longest * float(2**look.failures), max(longest, _LONGEST_PAUSE))
             look.failures = min(look.failures + 1, 16)
@@ -164,7 +167,9 @@ class Timer:
                 pause = _GRACE
             elif not self._integration.publisher.paused:
                 pause = self._sweeper.sweep()
-        except Exception as error:
+        except BaseException as error:
+            if must_pass(error):
+                raise
             self._sweeper.failed(error)
         finally:
             self._wait(pause)

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from triggers_celery.interruptions import must_pass
 from triggers_core.outages import Outages
 from triggers_core.storages.base import Store
 
@@ -101,7 +102,9 @@ class Tenants:
         what = f"{self._application!r}: {what}"
         try:
             do()
-        except Exception as error:  # the stores that are known are looked after all the same
+        except BaseException as error:  # the stores that are known are looked after all the same
+            if must_pass(error):
+                raise
             self._outages.failed(key, what, error)
         else:
             self._outages.works(key, what)

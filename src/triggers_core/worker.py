@@ -115,6 +115,8 @@ def run_claimed(
     around_body: AroundBody = nullcontext,
     on_abandoned: Abandoned | None = None,
     enforces_limits: bool = False,
+    limits: tuple[float | None, float | None] | None = None,
+    passes_on: bool = True,
 ) -> Ended | None:
     """Run the body of a claimed instance and store what became of it.
 
@@ -128,9 +130,13 @@ def run_claimed(
         failure is stored, while the body still hangs: this call may never return, and a pool needs
         another thread. Called at most once, before this returns.
     :param enforces_limits: the runner itself enforces the time limits of tasks.
+    :param limits: time limit and soft time limit, in seconds, in place of the task's own.
+    :param passes_on: there may be other workers: an instance whose task is unknown here is left to
+        them for a while. Otherwise it fails.
     :raises BodyInterrupted: nothing was stored.
     """
     attempt = _Attempt(manager, claimed, around_body, on_abandoned, enforces_limits)
+    attempt.limits, attempt.passes_on = limits, passes_on
     context = attempt.context
     lease = Lease(
         manager.storage.store,
@@ -170,6 +176,8 @@ class _Attempt:
         self.interrupted: BaseException | None = None
         self.stored = threading.Event()
         """Set when the failure of a time limit has been stored."""
+        self.limits: tuple[float | None, float | None] | None = None
+        self.passes_on = True
         self._on_abandoned, self._enforces_limits = on_abandoned, enforces_limits
         self._owner: dict[str, str] = {}
         self._strikes: Strikes | None = None
@@ -189,9 +197,13 @@ class _Attempt:
             try:
                 context.task_class = manager.app.resolve_task(task.run, task.using)
             except TaskNotFound as error:
+                if not self.passes_on:
+                    raise
                 self._passed = error
                 return outcomes.pass_on(manager, self.name, error)
-            limits = time_limits(context.task_class, manager.app.rules.timing)
+            limits = self.limits
+            if limits is None:
+                limits = time_limits(context.task_class, manager.app.rules.timing)
             returned = (
                 self._run_body()
                 if limits == (None, None) or self._enforces_limits

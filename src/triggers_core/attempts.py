@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from triggers_core import payloads
+from triggers_core.clocks import is_misdated
 from triggers_core.commands import (
     add_metadata,
     check_same_event,
@@ -343,55 +344,96 @@ class Recovered(msgspec.Struct, kw_only=True):
     dispatch: list[tuple[str, int]] = []
     """(instance, attempt) to dispatch."""
     failed: list[str] = []
+    lost: list[tuple[str, int, str]] = []
+    """(instance, attempt, holder) of the attempts whose worker is gone; the holder is what stands
+    behind ``@`` in its token, empty when the runner gave none."""
     generation: str = ""
     events: list[Event] = []
+    dropped: dict[str, str] = {}
+    """Plugin → error, for plugins whose additions were left out."""
 
 
 class Recover(msgspec.Struct, kw_only=True):
-    """Look after instances that are overdue, whatever their worker or the broker did."""
+    """Look after instances that are overdue, whatever their worker or the broker did.
+
+    So are those whose time lies further ahead than anybody can have asked for: a clock was wrong.
+    A plugin that fails now is left out: it must not keep what its worker left behind from going on.
+    """
 
     instances: tuple[str, ...]
 
     def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=self.instances)
-        if slice.header is None:
-            return Plan(outcome=Recovered())
-        draft = Draft(slice, rules)
-        recovered = Recovered(generation=draft.header.generation)
-        for name in self.instances:
-            instance = slice.instances.get(name)
-            if instance is not None and (instance.due_at or draft.now + 1) <= draft.now:
-                self._recover(draft, instance, recovered)
-        if not draft.changes:
-            return Plan(outcome=recovered)
-        yield from let_plugins_add(draft, uid)
-        names = dict.fromkeys((*draft.scheduled, *(name for name, _ in recovered.dispatch)))
-        recovered.dispatch = [
-            (name, draft.instance(*split_instance_name(name)).attempt) for name in names
-        ]
-        recovered.events = draft.events
-        return draft.plan(recovered)
+        dropped: dict[str, str] = {}
+        while True:
+            slice = yield Need(instances=self.instances)
+            if slice.header is None:
+                return Plan(outcome=Recovered())
+            draft = Draft(slice, rules)
+            recovered = Recovered(generation=draft.header.generation, dropped=dropped)
+            for name in self.instances:
+                instance = slice.instances.get(name)
+                if instance is not None and instance.due_at is not None:
+                    self._recover(draft, instance, recovered)
+            if not draft.changes:
+                return Plan(outcome=recovered)
+            try:
+                yield from let_plugins_add(draft, uid, without=dropped)
+            except HookFailed as error:
+                dropped[error.plugin] = str(error)
+                continue
+            names = dict.fromkeys((*draft.scheduled, *(name for name, _ in recovered.dispatch)))
+            recovered.dispatch = [
+                (name, draft.instance(*split_instance_name(name)).attempt) for name in names
+            ]
+            recovered.events = draft.events
+            return draft.plan(recovered)
 
     def _recover(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
         timing = draft.rules.timing
-        if instance.status is Status.UNSTARTED and instance.not_before is not None:
+        if instance.due_at is not None and instance.due_at > draft.now:
+            if is_misdated(instance, draft.now, timing):
+                self._put_right(draft, instance, recovered)
+        elif instance.status is Status.UNSTARTED and instance.not_before is not None:
             draft.schedule(instance)  # its cooldown is over
         elif instance.status is Status.SCHEDULED:
-            change = draft.touch(instance)  # nobody claimed it: the message may be lost
-            instance.redispatches += 1
-            change.due_in = timing.redispatch_in(instance.redispatches)
-            recovered.dispatch.append((instance.name, instance.attempt))
-        elif instance.status is Status.RUNNING and instance.attempt < timing.attempts:
-            draft.schedule(instance)  # its worker is gone: the next attempt
+            self._dispatch_again(draft, instance, recovered)
         elif instance.status is Status.RUNNING:
-            message = (
-                f"no worker finished it in {instance.attempt} attempts: each died or hung until"
-                " its lease ran out"
-            )
-            draft.set_status(instance, Status.FAILED)
-            instance.token = ""
-            add_metadata(draft, instance, {"error": {"type": "WorkerLost", "message": message}})
-            recovered.failed.append(instance.name)
+            holder = instance.token.partition("@")[2]
+            recovered.lost.append((instance.name, instance.attempt, holder))
+            if instance.attempt < timing.attempts:
+                draft.schedule(instance)  # its worker is gone: the next attempt
+            else:
+                self._give_up(draft, instance, recovered)
+
+    def _put_right(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
+        if instance.status is Status.RUNNING:
+            # A worker that lives keeps it; without one it is overdue when this lease runs out.
+            change = draft.touch(instance)
+            change.lease_in = change.due_in = draft.rules.timing.lease
+        elif instance.status is Status.SCHEDULED:
+            self._dispatch_again(draft, instance, recovered)
+        elif instance.not_before is not None:
+            held_for = max(0.0, instance.not_before - instance.created_at)
+            instance.created_at = draft.now
+            draft.hold(instance, held_for)
+
+    def _dispatch_again(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
+        change = draft.touch(instance)  # nobody claimed it: the message may be lost
+        instance.redispatches += 1
+        change.due_in = draft.rules.timing.redispatch_in(instance.redispatches)
+        recovered.dispatch.append((instance.name, instance.attempt))
+
+    def _give_up(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
+        message = (
+            f"no worker finished it in {instance.attempt} attempts: each died or hung until"
+            " its lease ran out"
+        )
+        draft.set_status(instance, Status.FAILED)
+        instance.token = ""
+        left_out = {"plugins_left_out": recovered.dropped} if recovered.dropped else {}
+        error = {"error": {"type": "WorkerLost", "message": message}}
+        add_metadata(draft, instance, {**error, **left_out})
+        recovered.failed.append(instance.name)
 
 
 Apply = Callable[[Draft, Slice, Instance], None]

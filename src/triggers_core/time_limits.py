@@ -118,7 +118,7 @@ class Strikes:
             if self._task is not None:
                 self._loop.call_soon_threadsafe(self._task.cancel)
             elif self._greenlet is not None:
-                sys.modules["gevent"].kill(self._greenlet, kind, block=False)
+                sys.modules["gevent"].kill(self._greenlet, kind)  # asynchronously
             else:
                 _set_async_exception(self._thread, kind)
         except RuntimeError:  # the loop has been closed

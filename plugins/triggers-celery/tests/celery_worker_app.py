@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -18,7 +19,8 @@ from celery import Celery, current_task
 from celery.exceptions import Ignore
 
 from triggers_celery import setup
-from triggers_core import TriggerTask, hookimpl
+from triggers_core import TriggerTask, get_trigger_manager, hookimpl
+from triggers_core.storages import storage_backends
 
 TRACES = Path(os.environ["TEST_TRACES"])
 
@@ -193,6 +195,42 @@ class Hooks:
 
 
 hooks = Hooks()
+
+
+class Tenants:
+    """A file for each tenant: sessions are called `tenant:order`."""
+
+    @hookimpl
+    def storage_load(self, uid):
+        path = TRACES / f"tenant-{uid.partition(':')[0]}.db"
+        return storage_backends.get("sqlite", uid, path=str(path))
+
+
+tenants = Tenants()
+
+if "TEST_NEW" in os.environ:
+
+    class New(Record):
+        """Workers of the old version do not know it."""
+
+        name = "test.new"
+        _run = Record._run
+
+
+@app.task(name="test.fires-for-ever", ignore_result=True)
+def fires_for_ever(name):
+    """An ordinary task of Celery's, which fires until its soft time limit strikes."""
+    manager = get_trigger_manager("interrupted")
+    try:
+        for number in itertools.count():
+            identity = f"{name}-{number}"
+            manager.fire("page", event_id=identity)
+            with (TRACES / "accepted").open("a") as file:
+                file.write(identity + "\n")
+    finally:
+        with (TRACES / "limits").open("a") as file:
+            file.write(name + "\n")
+
 
 if "TEST_CELERY_LATE" in os.environ:  # settings that come later than `setup` can see
     app.finalize()

@@ -56,6 +56,10 @@ class InvalidSetting(InvalidInput, ValueError):
     """A setting has an unknown name or an impossible value."""
 
 
+class InvalidArgument(InvalidInput, ValueError):
+    """An argument is of a type or a range that cannot be meant; the message names it."""
+
+
 class LimitExceeded(InvalidInput, ValueError):
     """A limit of `triggers_core.limits.Limits` would be exceeded; the message names it."""
 
@@ -98,8 +102,12 @@ class UnknownKey(NotFound, ValueError):
     """A registry (managers, storages, runners) has nothing under this key."""
 
 
-class WrongState(TriggersError, RuntimeError):
+class WrongState(TriggersError, RuntimeError, ValueError):
     """The session or instance is not in the state that the operation needs."""
+
+
+class NestedCommit(WrongState):
+    """A `before_commit` hook changed a session through a manager; `plan.fire` is its way to fire."""
 
 
 class SessionClosed(WrongState):
@@ -169,7 +177,18 @@ class StorageError(TriggersError):
 
 
 class UnknownSchema(StorageError):
-    """The data was written by a newer, incompatible version."""
+    """A session's data was written by a newer version, or is damaged: it cannot be read.
+
+    `uid` names the session, as far as that is known.
+    """
+
+    def __init__(self, message: str, uid: str = "") -> None:
+        super().__init__(f"{uid}: {message}" if uid else message)
+        self.uid = uid
+
+    def of(self, uid: str) -> UnknownSchema:
+        """The same error, and it names the session; itself if it does already."""
+        return self if self.uid else UnknownSchema(str(self), uid)
 
 
 class Contended(StorageError, TimeoutError):

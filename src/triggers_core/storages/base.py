@@ -218,7 +218,11 @@ class Store:
         raise NotImplementedError
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
-        """Take or renew a named lease over the whole store; False while another owner has it."""
+        """Take or renew a named lease over the whole store; False while another owner has it.
+
+        One that would last longer than the `seconds` asked for was written by a wrong clock: it is
+        free. So all who share a lease ask for the same time.
+        """
         raise NotImplementedError
 
     def release_lease(self, name: str, owner: str) -> None:

@@ -31,6 +31,9 @@ from triggers_core.storages.base import (
     Due,
     SessionSummary,
     Store,
+    check_age,
+    check_limit,
+    check_window,
     decide,
     fleet_order,
     may_wait,
@@ -270,6 +273,7 @@ class SqliteStore(Store):
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
         with self.file.reading() as connection:
             row = connection.execute(_HEADER, (uid,)).fetchone()
+            start, limit = check_window(start, limit)
             amount = -1 if limit is None else limit
             return self._events(connection, row[0], start, amount) if row else []
 
@@ -321,7 +325,7 @@ class SqliteStore(Store):
             " WHERE i.due_at <= ? ORDER BY i.due_at LIMIT ?"
         )
         with self.file.reading() as connection:
-            rows = connection.execute(select, (self.clock(), limit))
+            rows = connection.execute(select, (self.clock(), check_limit(limit)))
             return [Due(uid, f"{task}#{number}") for uid, task, number in rows]
 
     def next_due(self) -> float | None:
@@ -338,6 +342,7 @@ class SqliteStore(Store):
         limit: int | None = None,
         after: str = "",
     ) -> list[SessionSummary]:
+        limit = check_limit(limit)
         amount = -1 if limit is None else limit
         queries = []
         if failed:
@@ -354,7 +359,7 @@ class SqliteStore(Store):
         return fleet_order(list(found.values()), failed, waiting, limit)
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        before = self.clock() - older_than
+        before = self.clock() - check_age(older_than, resolved_only)
         with self.file.reading() as connection:
             rows: Iterable[Any] = connection.execute("SELECT uid, header FROM sessions")
             old = [

@@ -78,6 +78,7 @@ class TriggerManager:
 
         self.storage = storage
         self.app: Application = app or default_application
+        self.app.saw(self)
         self.app.runner().watch(self)
 
     def __repr__(self) -> str:
@@ -304,6 +305,7 @@ class TriggerManager:
 
         :param timeout: seconds; None waits for ever.
         :returns: whether it got there in time.
+        :raises WrongState: called by a body or a hook in a thread of the runner.
         """
         return self.app.runner().join_all(timeout)
 

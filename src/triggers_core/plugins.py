@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from triggers_core.attempts import Retry
 from triggers_core.configuration import Configuration, Directive, did_you_mean
@@ -24,10 +25,13 @@ from triggers_core.records import Event, Instance
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
+    from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
     from triggers_core.tasks import TaskContext, TriggerTask
 
 logger = logging.getLogger(__name__)
+
+_STORES: Final = 100_000  # that one plugin may name for the sweep
 
 
 class Plugins:
@@ -251,6 +255,25 @@ class Plugins:
             if found is not None:
                 return found
         return None
+
+    def stores_to_sweep(
+        self, backend: str, options: Mapping[str, Any]
+    ) -> list[tuple[str, SessionStorage | Store]]:
+        """Ask for the stores that `storage_load` answers with. Errors are logged.
+
+        :returns: (plugin, store or one of its sessions), in order.
+        """
+        found: list[tuple[str, SessionStorage | Store]] = []
+        for plugin, call in self._calls["stores_to_sweep"]:
+            try:
+                found += [(plugin, each) for each in islice(call(backend, options) or (), _STORES)]
+            except Exception as error:
+                logger.error(
+                    "plugin %r: its stores_to_sweep failed; what it has named is swept: %s",
+                    plugin,
+                    traceback_of(error),
+                )
+        return found
 
     def task_failed(self, context: TaskContext, error: BaseException) -> Retry | None:
         """Ask whether a failed attempt is made again. Errors are logged, and no answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from triggers_core.exceptions import (
     WrongState,
     with_context,
 )
-from triggers_core.heartbeats import Heartbeats
+from triggers_core.heartbeats import Heartbeats, Lease
 from triggers_core.messages import Message
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
@@ -850,3 +851,27 @@ def test_the_log_says_which_attempt_and_retry(run: Run, caplog: pytest.LogCaptur
     caplog.set_level(logging.INFO)
     run(lambda task, context: (_ for _ in ()).throw(task.retry(ValueError("x"))))
     assert "(attempt 1, retry 1)" in caplog.text
+
+
+def test_a_body_that_runs_for_long_is_told_of_at_growing_intervals(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = application()
+    manager = begin(app, "worker.body")
+    claimed = claim(manager, message(manager))
+    assert claimed is not None
+    lease = Lease(
+        manager.storage.store, "s", "t#0", claimed.instance.token, app.rules, threading.Event()
+    )
+    for minutes in range(100):
+        lease.began = time.monotonic() - 60 * minutes - 1
+        lease.renew()
+    told = [record.getMessage() for record in caplog.records]
+    assert [each.partition("for ")[2].partition(" ")[0] for each in told] == [
+        "10",
+        "20",
+        "40",
+        "80",
+    ]
+    assert "time_limit" in told[0]
+    app.close()

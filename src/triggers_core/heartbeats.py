@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT: Final = 86_400.0
 """Seconds; waits of threads are cut to it. Much more than that overflows in the system's clock."""
 
+_LONG: Final = 600.0  # seconds after which a body is worth a word; then at doubling intervals
 _STOP_WAIT: Final = 10.0  # seconds that the thread gets to end; it may hang in its storage
 
 
@@ -31,12 +33,15 @@ class Lease:
         self.store, self.uid, self.instance, self.token = store, uid, instance, token
         self.rules, self.lost = rules, lost
         self.released = False
+        self.began = time.monotonic()
+        self._tell_after = _LONG
 
     def renew(self) -> None:
         """One heartbeat; a rejection sets `lost`.
 
         :raises Exception: whatever the storage raises; it is tried again later.
         """
+        self._tell_of_long_ones()
         try:
             beat = Heartbeat(instance=self.instance, token=self.token)
             self.store.commit(self.uid, beat, self.rules)
@@ -45,6 +50,21 @@ class Lease:
                 return
             self.lost.set()
             logger.warning("%s %s: lost its lease while running", self.uid, self.instance)
+
+    def _tell_of_long_ones(self) -> None:
+        """Say that a body is running for long: it may hang, and its lease shows only that we live.
+
+        At doubling intervals.
+        """
+        seconds = time.monotonic() - self.began
+        if seconds >= self._tell_after:
+            while self._tell_after <= seconds:
+                self._tell_after *= 2
+            logger.warning(
+                "%s %s: has been running for %d minutes. If it hangs, it does so for ever: a"
+                " time_limit on its task (or in TRIGGER_TIMING) ends that",
+                *(self.uid, self.instance, seconds // 60),
+            )
 
 
 class Heartbeats:

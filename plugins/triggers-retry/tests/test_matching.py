@@ -9,13 +9,24 @@ from types import ModuleType
 
 import pytest
 
-from triggers_core.exceptions import InvalidResult, MaxRetriesExceeded, TaskFailure, TriggersError
+from triggers_core.exceptions import (
+    InvalidResult,
+    MaxRetriesExceeded,
+    SoftTimeLimitExceeded,
+    TaskFailure,
+    TimeLimitExceeded,
+    TriggersError,
+)
 from triggers_retry.matching import check_class_name, named
 
 
 class Outer:
     class Inner(Exception):
         pass
+
+
+class Panic(BaseException):
+    pass
 
 
 HERE = __name__
@@ -48,6 +59,15 @@ NAMES = [
     (InvalidResult(), "TaskFailure", True),
     (TaskFailure(), "triggers_core.exceptions.TaskFailure", True),
     (TriggersError(), "Exception", True),
+    (TimeLimitExceeded(), "Exception", True),
+    (SoftTimeLimitExceeded(), "TimeoutError", True),
+    # Kept from `except Exception`, not from being tried again.
+    (Panic(), "Exception", True),
+    (Panic(), "ValueError", False),
+    (SystemExit(), "Exception", False),
+    (KeyboardInterrupt(), "Exception", False),
+    (asyncio.CancelledError(), "Exception", False),
+    (SystemExit(), "SystemExit", True),
 ]
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from triggers_core.exceptions import with_context
+from triggers_core.exceptions import SoftTimeLimitExceeded, with_context
 from triggers_core.tasks import TaskContext, TriggerTask
 
 RAN: Final = "ran"
@@ -128,6 +130,27 @@ class Exits(Body):
         sys.exit("done for today")
 
 
+class Panic(BaseException):
+    """As libraries raise it that do not want to be caught: no `Exception`."""
+
+    def __str__(self) -> str:
+        raise Panic
+
+
+class Panics(Body):
+    """Raises what is no `Exception`, and cannot be printed either."""
+
+    def act(self, context: TaskContext) -> None:
+        raise Panic
+
+
+class AsksAmiss(Body):
+    """Asks for a retry with a text where an exception belongs."""
+
+    def act(self, context: TaskContext) -> None:
+        raise self.retry("the service is down")  # type: ignore[arg-type]
+
+
 class Order(msgspec.Struct):
     """What `Typed` wants to get."""
 
@@ -188,6 +211,32 @@ class Gate:
     def _wait(self, until: Any) -> None:
         if not self._changed.wait_for(until, _PATIENCE):
             raise TimeoutError(f"{self.inside} bodies are inside, the gate is {self._open=}")
+
+
+class Limited(Body):
+    """Hangs where nothing can end it, until its gate opens; may run for a moment only."""
+
+    time_limit = 0.2
+
+    def act(self, context: TaskContext) -> dict[str, str]:
+        (kwargs,) = context.trigger_kwargs.values()
+        with suppress(Exception):
+            Gate.gates[kwargs["gate"]].pass_through()
+        return {"late": "too late"}
+
+
+class SoftlyLimited(Body):
+    """Works on until it is told that its time is over, and returns what it has."""
+
+    soft_time_limit = 0.2
+
+    def act(self, context: TaskContext) -> dict[str, str]:
+        try:
+            for _ in range(int(_PATIENCE / 0.01)):
+                time.sleep(0.01)
+        except SoftTimeLimitExceeded:
+            return {"stopped": "in time"}
+        return {"stopped": "never"}
 
 
 class Gated(Body):

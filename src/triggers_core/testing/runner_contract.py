@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -280,11 +281,14 @@ class RunnerContract(Suite):
             assert "TaskNotFound" in instance.metadata["error"]["type"]
             assert "nowhere.Unknown" in instance.metadata["error"]["message"]
 
-    @pytest.mark.parametrize("body", [bodies.Exits, bodies.Cancelled])
+    @pytest.mark.parametrize(
+        "body",
+        [bodies.Exits, bodies.Cancelled, bodies.Panics, bodies.AsksAmiss],
+    )
     def test_a_body_that_breaks_out_fails_alone(
         self, manager: TriggerManager, settle: Callable[[], None], body: type[TriggerTask]
     ) -> None:
-        """`SystemExit` and `CancelledError` are no `Exception`, but no reason to lose a worker."""
+        """What is no `Exception` is no reason to lose a worker: whatever it is, the body failed."""
         amount = max(self.bound, 1) + 1  # more than it has workers
         configure(
             manager,
@@ -298,6 +302,36 @@ class RunnerContract(Suite):
         settle()
         failed = {f"t_a#{number}": "failed" for number in range(amount)}
         assert statuses(manager) == {**failed, "t_b#0": "finished"}
+
+    def test_a_soft_time_limit_is_raised_in_the_body(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        configure(manager, t_a=(bodies.SoftlyLimited, {"after": ["go"]}))
+        manager.fire("go")
+        settle()
+        assert manager.storage["t_a#0"].result == {"stopped": "in time"}
+
+    @pytest.mark.usefixtures("here")
+    def test_a_body_that_hangs_fails_when_its_time_is_over(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        """Whatever it still returns is dropped."""
+        configure(
+            manager,
+            t_a=(bodies.Limited, {"after": ["go"]}),
+            t_b=(bodies.Echo, {"after": ["t_a"]}),
+        )
+        gate = Gate("limited")
+        manager.fire("go", {"gate": "limited"})
+        gate.wait_for(1)
+        until = time.monotonic() + _PATIENCE
+        while manager.storage["t_a#0"].status != "failed" and time.monotonic() < until:
+            time.sleep(0.01)
+        gate.open()
+        settle()
+        assert statuses(manager) == {"t_a#0": "failed"}
+        assert "TimeLimitExceeded" in manager.storage["t_a#0"].metadata["error"]["type"]
+        assert triggers(manager).count("t_a") == 0
 
     # -- retries ----------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from triggers_core.exceptions import TaskFailure
+from triggers_core.exceptions import SoftTimeLimitExceeded, TaskFailure, TimeLimitExceeded
 
 
 def check_class_name(name: str) -> None:
@@ -28,7 +29,12 @@ def named(error: BaseException, names: Iterable[str]) -> str | None:
 
     What the core itself raises to end an attempt (`TaskFailure`: no retries left, a result or
     kwargs that do not fit) would only happen again. It counts as no `Exception` here, and as none
-    of the built-in classes: name it by its own name.
+    of the built-in classes: name it by its own name. A time limit that was exceeded is an ordinary
+    error.
+
+    Libraries have errors that are no `Exception` so that nobody catches them by accident
+    (`gevent.Timeout`, a panic of pyo3). They count as one here, but for those with which Python
+    ends things: `SystemExit`, `KeyboardInterrupt`, `GeneratorExit`, `asyncio.CancelledError`.
 
     Example::
 
@@ -40,9 +46,15 @@ def named(error: BaseException, names: Iterable[str]) -> str | None:
 
 def _classes(error: BaseException) -> list[type[Any]]:
     classes: list[type[Any]] = list(type(error).__mro__)
-    if isinstance(error, TaskFailure):
-        classes = [each for each in classes if issubclass(each, TaskFailure)]
+    if issubclass(type(error), TaskFailure) and not issubclass(type(error), _ORDINARY):
+        return [each for each in classes if issubclass(each, TaskFailure)]
+    if Exception not in classes and not issubclass(type(error), _ENDINGS):
+        classes.append(Exception)
     return classes
+
+
+_ORDINARY: Final = (TimeLimitExceeded, SoftTimeLimitExceeded)
+_ENDINGS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
 
 
 def _is(name: str, kind: type[Any]) -> bool:

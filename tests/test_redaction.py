@@ -199,11 +199,12 @@ from collections.abc import Mapping
 resource.setrlimit(resource.RLIMIT_CPU, (30, 30))  # quadratic work would take many minutes
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 from triggers_core.redaction import mask, mask_objects, mask_url
-pieces = '''token=[ |token=[|password=(|token=" |token="\\\\|token=))))|token=\\\\"|token: |token:|token
-token is |<token>|<token |cookie: a="|cookie:|://a:|://:x@|bearer |-----BEGIN PRIVATE KEY-----|
------END PRIVATE KEY-----|('token', '|('token', |--token |token=|token____________|token=[[|token=["|
-token: |private|token='"|'token','|{'token': {'a'|basic aaaaaaaaaaaaaaaa|authorization: |a| |=|"|
-token: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa |password: str |[('token', '''.replace(chr(10), "|").split("|")
+pieces = '''token=[ |token=[|password=(|token=" |token="\\\\|token=))))|token=\\\\"|token: |token:
+token|token is |<token>|<token |cookie: a="|cookie:|://a:|://:x@|bearer |-----BEGIN PRIVATE KEY-----|
+-----END PRIVATE KEY-----|('token', '|('token', |--token |token=|token____________|token=[[
+token=["|token: |private|token='"|'token','|{'token': {'a'|basic aaaaaaaaaaaaaaaa|authorization: |a| |=|"|
+token: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa |password: str |[('token', '''
+pieces = pieces.replace(chr(10), "|").split("|")
 for piece in filter(None, pieces):
     for before in ("", "token="):
         assert mask_url(before + piece * (150_000 // len(piece)))
@@ -238,7 +239,12 @@ def test_no_text_and_no_data_makes_masking_slow() -> None:
 @pytest.mark.parametrize("length", range(0, 60))
 def test_a_secret_at_a_cut_is_not_half_shown(length: int) -> None:
     """Whatever the cut goes through, of the secret nothing is left over."""
-    for secret in ("token=CANARYCANARY", "redis://a:CANARY@b", "{'password': 'C C'}", "token: CANARY1"):
+    for secret in (
+        "token=CANARYCANARY",
+        "redis://a:CANARY@b",
+        "{'password': 'C C'}",
+        "token: CANARY1",
+    ):
         filler = ". " * 30_000
         for text in (
             filler[: 470 + length] + secret + filler,

@@ -1,15 +1,16 @@
-"""Masking of secrets within texts: what counts as one, found in time that grows with the text alone.
+"""Masking of secrets within texts, in time that grows with the text alone.
 
-Every pattern keeps to two rules, so that no text makes it slow: repeats before the point where it is
-clear that a secret follows are bounded, and what follows is consumed, closed or not, so that no part
-of the text is looked at twice. (`re` holds the GIL while it works: a slow pattern would stop every
-thread of the process, heartbeats included.)
+Every pattern keeps to two rules, so that no text makes it slow: repeats before the point where it
+is clear that a secret follows are bounded, and what follows is consumed, closed or not, so that no
+part of the text is looked at twice. (`re` holds the GIL while it works: a slow pattern would stop
+every thread of the process, heartbeats included.)
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 MASK: Final = "***"
@@ -245,5 +246,5 @@ def _looks_secret(word: str) -> bool:
         return True
     if letters and any(each.isdigit() or each in "!@$%^&*+=~|\\#" for each in word):
         return True
-    humps = sum(a.islower() and b.isupper() for a, b in zip(word, word[1:], strict=False))
+    humps = sum(a.islower() and b.isupper() for a, b in pairwise(word))
     return humps * 4 >= len(word)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
@@ -24,15 +25,16 @@ from triggers_core.configuration import Task
 from triggers_core.exceptions import (
     EventIdConflict,
     HookFailed,
+    InvalidArgument,
     LeaseLost,
     LimitExceeded,
     StaleMessage,
     TaskNameFired,
     TaskNotFound,
 )
-from triggers_core.failures import describe_error
+from triggers_core.failures import describe_error, read_metadata
 from triggers_core.machine import Draft, cascade_of, fired_by, has_replaced_kwargs
-from triggers_core.names import split_instance_name
+from triggers_core.names import short_repr, split_instance_name
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
 from triggers_core.records import Event, Instance, Status
 
@@ -77,7 +79,9 @@ class Claim(msgspec.Struct, kw_only=True):
         task_name, number = split_instance_name(self.instance)
         slice = yield Need(instances=(self.instance,), payloads=True, prefetch=(task_name,))
         if slice.header is None or slice.header.generation != self.generation:
-            raise StaleMessage(f"{uid}: the session of this message was deleted")
+            raise StaleMessage(
+                f"{uid}: the session of this message was deleted", no_session=slice.header is None
+            )
         draft = Draft(slice, rules)
         instance = draft.instance(task_name, number)
         claimed = (instance.status, instance.attempt, instance.token)
@@ -128,6 +132,8 @@ class Ended(msgspec.Struct, kw_only=True):
     """Plugin → error, for plugins whose additions were left out."""
     failure: Exception | None = None
     """Why a body that succeeded still ended as failed."""
+    passed_on: float | None = None
+    """Seconds until another worker is asked, when this one did not know the task."""
 
 
 class BodyFire(msgspec.Struct, kw_only=True):
@@ -190,11 +196,53 @@ class Finish(msgspec.Struct, kw_only=True):
         instance.result = draft.fire(cascade_of(instance, self.result)).number
 
 
+LONGEST_COOLDOWN: Final = 10 * 366 * 86_400
+"""Seconds; longer ones are slips of a unit, and dates soon cannot show them."""
+
+
 class Retry(msgspec.Struct, kw_only=True, frozen=True):
-    """Fail, and replay after `cooldown` seconds, with other kwargs if `payload` is given."""
+    """Fail, and replay after `cooldown` seconds, with other kwargs if `payload` is given.
+
+    :raises InvalidArgument: the cooldown is not 0 to `LONGEST_COOLDOWN` seconds, or the payload is
+        not what `tasks.encode_replacement` returns.
+    """
 
     cooldown: float = 0.0
     payload: bytes | None = None
+
+    def __post_init__(self) -> None:
+        check_cooldown(self.cooldown)
+        if self.payload is not None and not _is_kwargs(self.payload):
+            raise InvalidArgument(
+                "Retry.payload: expected kwargs as tasks.encode_replacement(manager, kwargs)"
+                f" returns them, got {short_repr(self.payload)}"
+            )
+
+
+def check_cooldown(seconds: object) -> float:
+    """A cooldown, in seconds.
+
+    :raises InvalidArgument: it is not a number from 0 to `LONGEST_COOLDOWN`.
+    """
+    if isinstance(seconds, int | float | Decimal) and not isinstance(seconds, bool):
+        try:
+            if 0 <= seconds <= LONGEST_COOLDOWN:
+                return float(seconds)
+        except ArithmeticError:  # a Decimal that is no number
+            pass
+    raise InvalidArgument(
+        f"cooldown: expected 0 to {LONGEST_COOLDOWN:,} seconds (ten years), got"
+        f" {short_repr(seconds)}"
+    )
+
+
+def _is_kwargs(payload: object) -> bool:
+    if not isinstance(payload, bytes):
+        return False
+    try:
+        return all(isinstance(kwargs, dict) for kwargs in payloads.decode(payload).values())
+    except Exception:
+        return False
 
 
 class Fail(msgspec.Struct, kw_only=True):
@@ -241,6 +289,52 @@ class SkipRunning(msgspec.Struct, kw_only=True):
 
     def _apply(self, draft: Draft, slice: Slice, instance: Instance) -> None:
         draft.set_status(instance, Status.SKIPPED)
+
+
+class PassOn(msgspec.Struct, kw_only=True):
+    """A worker does not know the task: it leaves the instance to others, who may be newer.
+
+    The instance is `scheduled` again, for the same attempt, and dispatched by the sweep in a while.
+    Once that has gone on for `Timing.unknown_task_for` it fails with the error.
+    """
+
+    instance: str
+    token: str
+    metadata: dict[str, Any] = {}
+    """What a failure leaves behind; ``error`` describes it."""
+    log_level: int = 0
+    why: str = ""
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        slice = yield Need(instances=(self.instance,))
+        draft, instance = _held(slice, rules, uid, self.instance, self.token)
+        before = read_metadata(instance).get(PASSED_ON)
+        since, rounds = draft.now, 0
+        if isinstance(before, dict):
+            since, rounds = before.get("since", since), before.get("times", rounds)
+        told = {"why": self.why, "since": since, "times": rounds + 1}
+        wait = rules.timing.unknown_task_in(rounds)
+        add_metadata(draft, instance, {PASSED_ON: told})
+        # By count as well: clocks may be set back.
+        longest = rules.timing.unknown_task_for
+        over = draft.now - since >= longest or rounds > 5 + longest / wait
+        if over or read_metadata(instance).get(PASSED_ON) != told:
+            fail = Fail(
+                instance=self.instance,
+                token=self.token,
+                metadata=self.metadata,
+                log_level=self.log_level,
+            )
+            return (yield from fail.decide(uid, rules))
+        change = draft.set_status(instance, Status.SCHEDULED)
+        instance.token = ""
+        instance.redispatches = 0
+        change.due_in = wait
+        return draft.plan(Ended(instance=instance, passed_on=wait))
+
+
+PASSED_ON: Final = "passed_on"
+"""Where an instance's metadata tells how often it was left to other workers, and since when."""
 
 
 class Recovered(msgspec.Struct, kw_only=True):

@@ -8,8 +8,8 @@ import sys
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 from uuid import UUID

@@ -17,6 +17,7 @@ from triggers_core.exceptions import TaskNotFound
 from triggers_core.hookspecs import hookimpl
 from triggers_core.logs import stdlib_logger_context
 from triggers_core.messages import Message
+from triggers_core.option_checks import with_options
 from triggers_core.plugins import Plugins
 from triggers_core.protocol import Rules
 from triggers_core.registries import storage_backends, task_runners, trigger_managers
@@ -97,7 +98,13 @@ class Application:
     @cached_property
     def store(self) -> Store:
         """The store of all its sessions."""
-        return self.storage_class.open_store(**self.settings.TRIGGER_STORAGE_OPTIONS)
+        settings = self.settings
+        return with_options(
+            self.storage_class.open_store,
+            options=settings.TRIGGER_STORAGE_OPTIONS,
+            setting=f"TRIGGER_STORAGE_OPTIONS ({settings.origin('TRIGGER_STORAGE_OPTIONS')})",
+            what=f"storage {settings.TRIGGER_STORAGE_TYPE!r}",
+        )
 
     def storage(self, uid: str) -> SessionStorage:
         """The storage of one session; a `storage_load` hook may answer with another."""
@@ -119,7 +126,13 @@ class Application:
                     if key == self.settings.TRIGGER_RUNNER
                     else {}
                 )
-                runner = self._runners[key] = task_runners.get(key, self, **options)
+                runner = self._runners[key] = with_options(
+                    task_runners.get_class(key),
+                    self,
+                    options=options,
+                    setting=f"TRIGGER_RUNNER_OPTIONS ({self.settings.origin('TRIGGER_RUNNER_OPTIONS')})",
+                    what=f"runner {key!r}",
+                )
             return runner
 
     def use_runner(self, runner: TaskRunner, key: str | None = None) -> None:

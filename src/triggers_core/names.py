@@ -127,10 +127,12 @@ def from_outside(error: BaseException) -> bool:
     Code that shows foreign objects survives whatever their methods raise, `SystemExit` and the
     time-outs of other libraries included. Only Ctrl-C passes, and that reaches the main thread.
     """
-    return (
-        isinstance(error, KeyboardInterrupt)
-        and threading.current_thread() is threading.main_thread()
-    )
+    return isinstance(error, KeyboardInterrupt) and in_main_thread()
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread in which signal handlers run."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _invalid(what: str, got: str, fix: str) -> InvalidName:

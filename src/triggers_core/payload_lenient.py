@@ -21,8 +21,8 @@ def encode_leniently(value: object, max_bytes: int) -> bytes:
     """Return anything as bytes for `decode`; what cannot be stored becomes a short text.
 
     For the contexts of errors and logs: recording a failure must not fail. It raises nothing,
-    whatever it is given: broken `__repr__`, cycles, NaN, keys that are no str, endless iterables. Long
-    texts are cut in their middle, long collections at their end (where `…` says how much is
+    whatever it is given: broken `__repr__`, cycles, NaN, keys that are no str, endless iterables.
+    Long texts are cut in their middle, long collections at their end (where `…` says how much is
     missing), and what is nested more than 8 levels deep is abridged, until the whole fits.
 
     :param value: a mapping is kept as one, None is empty, anything else is put under `value`.

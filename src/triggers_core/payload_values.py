@@ -128,13 +128,10 @@ def _plain_dict(value: Mapping[Any, Any], room: int) -> dict[Any, Any]:
             f"{a_kind(value)} holds several values under one key; pass a plain dict: its items()"
             " have one value of each key, and its getlist(key) or getall(key) all of them"
         )
-    result = {}
-    number = 0
-    for number, key in enumerate(islice(iter(value), size + 1), 1):
-        result[key] = value[key]
-    if number > size:
+    keys = list(islice(iter(value), size + 1))
+    if len(keys) > size:
         raise _longer(value, size)
-    return result
+    return {key: value[key] for key in keys}
 
 
 def _size(value: Any, room: int) -> int:

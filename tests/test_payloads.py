@@ -1148,7 +1148,7 @@ def test_lengths_that_lie() -> None:
         encode({"rows": Negative()}, Limits())
     with pytest.raises(LimitExceeded):
         encode({"text": LongText("x" * 100_000)}, Limits())
-    with pytest.raises(InvalidPayload, match="^kwargs: an Endless that goes on"):
+    with pytest.raises(InvalidPayload, match=r"^kwargs: an Endless that goes on"):
         encode(Endless(), Limits())
 
 

@@ -324,7 +324,8 @@ def test_impossible_lists_are_refused(three: FakeDistributions, listed: Any, mes
 
 
 def test_plugins_of_the_project_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_core.plugin_loading.KNOWN_PLUGINS", ("not_there",))
+    known = {"not_there": "triggers-not_there"}
+    monkeypatch.setattr("triggers_core.plugin_loading.KNOWN_PLUGINS", known)
     with pytest.raises(PluginError, match="python -m pip install triggers-not_there"):
         Plugins(["not_there"])
 

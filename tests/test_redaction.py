@@ -200,9 +200,11 @@ resource.setrlimit(resource.RLIMIT_CPU, (30, 30))  # quadratic work would take m
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 from triggers_core.redaction import mask, mask_objects, mask_url
 pieces = '''token=[ |token=[|password=(|token=" |token="\\\\|token=))))|token=\\\\"|token: |token:
-token|token is |<token>|<token |cookie: a="|cookie:|://a:|://:x@|bearer |-----BEGIN PRIVATE KEY-----|
+token|token is |<token>|<token |cookie: a="|cookie:
+://a:|://:x@|bearer |-----BEGIN PRIVATE KEY-----
 -----END PRIVATE KEY-----|('token', '|('token', |--token |token=|token____________|token=[[
-token=["|token: |private|token='"|'token','|{'token': {'a'|basic aaaaaaaaaaaaaaaa|authorization: |a| |=|"|
+token=["|token: |private|token='"
+'token','|{'token': {'a'|basic aaaaaaaaaaaaaaaa|authorization: |a| |=|"|
 token: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa |password: str |[('token', '''
 pieces = pieces.replace(chr(10), "|").split("|")
 for piece in filter(None, pieces):

@@ -475,7 +475,7 @@ DJANGO = """
 import logging, os, sys
 logging.basicConfig()
 os.environ["DJANGO_SETTINGS_MODULE"] = "fake_django_settings"
-from triggers_core import default_application as app
+from triggers_core.application import default_application as app
 if "late" not in sys.argv:
     from django.conf import settings
     assert settings.DEBUG is False
@@ -563,7 +563,7 @@ def test_bounds(name: str, value: Any, message: str) -> None:
 
 def test_texts_that_are_nested_too_deeply() -> None:
     settings = in_environment(TRIGGER_STORAGE_OPTIONS="[" * 200_000)
-    with pytest.raises(InvalidSetting, match="expected JSON, .*: nested too deeply$"):
+    with pytest.raises(InvalidSetting, match=r"expected JSON, .*: nested too deeply$"):
         _ = settings.TRIGGER_STORAGE_OPTIONS
 
 

@@ -126,11 +126,12 @@ class Application:
                     if key == self.settings.TRIGGER_RUNNER
                     else {}
                 )
+                origin = self.settings.origin("TRIGGER_RUNNER_OPTIONS")
                 runner = self._runners[key] = with_options(
                     task_runners.get_class(key),
                     self,
                     options=options,
-                    setting=f"TRIGGER_RUNNER_OPTIONS ({self.settings.origin('TRIGGER_RUNNER_OPTIONS')})",
+                    setting=f"TRIGGER_RUNNER_OPTIONS ({origin})",
                     what=f"runner {key!r}",
                 )
             return runner

@@ -22,6 +22,7 @@ from triggers_core.exceptions import ImportExited, InvalidInput, TaskNotFound, W
 from triggers_core.hookspecs import hookimpl
 from triggers_core.logs import stdlib_logger_context
 from triggers_core.messages import Message
+from triggers_core.option_checks import with_options
 from triggers_core.outages import describe
 from triggers_core.plugins import Plugins
 from triggers_core.protocol import Rules
@@ -215,7 +216,13 @@ class Application:
     @_built
     def store(self) -> Store:
         """The store of all its sessions."""
-        return self.storage_class.open_store(**self.settings.TRIGGER_STORAGE_OPTIONS)
+        settings = self.settings
+        return with_options(
+            self.storage_class.open_store,
+            options=settings.TRIGGER_STORAGE_OPTIONS,
+            setting=f"TRIGGER_STORAGE_OPTIONS ({settings.origin('TRIGGER_STORAGE_OPTIONS')})",
+            what=f"storage {settings.TRIGGER_STORAGE_TYPE!r}",
+        )
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -258,7 +265,14 @@ class Application:
                     if key == self.settings.TRIGGER_RUNNER
                     else {}
                 )
-                made: TaskRunner = task_runners.get(key, self, **options)
+                origin = self.settings.origin("TRIGGER_RUNNER_OPTIONS")
+                made: TaskRunner = with_options(
+                    task_runners.get_class(key),
+                    self,
+                    options=options,
+                    setting=f"TRIGGER_RUNNER_OPTIONS ({origin})",
+                    what=f"runner {key!r}",
+                )
                 runner = self._runners.setdefault(key, made)
             return runner
 

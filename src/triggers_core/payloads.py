@@ -26,7 +26,7 @@ from triggers_core.names import short_repr
 from triggers_core.payload_lenient import encode_leniently
 from triggers_core.payload_refusals import Refused, TooLarge, a_kind, path_to
 from triggers_core.payload_values import LOADERS, MAX_INT_BITS, plain_value
-from triggers_core.payload_walk import ESCAPE, walk_dict
+from triggers_core.payload_walk import CHANGED, ESCAPE, walk_dict
 
 __all__ = ["MAX_INT_BITS", "decode", "digest", "encode", "encode_leniently", "merge", "same"]
 
@@ -42,7 +42,8 @@ def encode(value: Mapping[str, Any] | None, limits: Limits, path: str = "kwargs"
     subclasses (IntEnum, StrEnum, OrderedDict, namedtuple…) become the plain type. An aware
     datetime or time keeps its offset from UTC, its `fold`, and its zone if that is a `ZoneInfo`.
 
-    Time and memory are bounded by the limits, however large, deep or circular `value` is.
+    Time and memory are bounded by the limits, however large, deep, circular or endless `value` is.
+    Mappings that hold several values under one key (forms, queries) are refused.
 
     :param value: the payload; None means an empty one. It is never changed.
     :param limits: `kwargs_bytes` and `kwargs_depth` apply.
@@ -75,6 +76,8 @@ def encode(value: Mapping[str, Any] | None, limits: Limits, path: str = "kwargs"
         raise LimitExceeded(
             f"{path}: nested too deeply for what is left of Python's stack; flatten it"
         ) from None
+    except (RuntimeError, TypeError, ValueError) as error:  # after the walk has seen it
+        raise InvalidPayload(f"{path}: {CHANGED}", path) from error
     else:
         if len(data) <= most:
             return data

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 LONGEST: Final = 1.0
@@ -78,10 +79,8 @@ class Turn:
 
     def _wake(self) -> None:
         if self._ready.locked():
-            try:
+            with suppress(RuntimeError):  # somebody else has just done it
                 self._ready.release()
-            except RuntimeError:
-                pass  # somebody else has just done it
 
 
 class Turns:
@@ -113,7 +112,7 @@ def _first(line: deque[Turn]) -> Turn | None:
 
 
 def _remove(line: deque[Turn], turn: Turn) -> None:
-    try:
+    try:  # noqa: SIM105 -- on every change
         line.remove(turn)
     except ValueError:
         pass  # out of it already

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import msgspec
 
 from triggers_core.configuration import Configuration
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
 from triggers_core.records import Event, Header, Instance, SessionState, Status
+
+_T = TypeVar("_T")
 
 Clock = Callable[[], float]
 """Returns seconds since 1970."""
@@ -116,6 +118,16 @@ class Store:
         :raises: whatever the command raises, and then nothing is written.
         """
         raise NotImplementedError
+
+    def together(self, work: Callable[[], _T]) -> _T:
+        """Run `work`, which makes many commits in this thread; a storage may write them in one go.
+
+        They are durable when this returns, and in the order in which they were made before. What
+        `work` raises is raised; the commits that it had made by then are kept.
+
+        Meant for a store that nobody else uses, such as a backtest's: others may have to wait.
+        """
+        return work()
 
     def load(self, uid: str, need: Need) -> Slice:
         """Read a part of a session, consistently; `Slice.header` is None when there is none."""

@@ -98,9 +98,10 @@ class MemoryStore(Store):
             if plan.empty:
                 return plan
             plan.stamp(self.clock())
-            if plan.configuration is not None:
-                stored = Configuration.decoded(plan.configuration.encoded)
-                self._configurations[plan.configuration.hash] = stored
+            configuration = plan.configuration
+            if configuration is not None and configuration.hash not in self._configurations:
+                stored = Configuration.decoded(configuration.encoded)
+                self._configurations[configuration.hash] = stored
             session = self._sessions.get(uid) or _Session()
             session.write(plan)
             self._sessions[uid] = session

@@ -6,8 +6,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from triggers_core.commands import has_unresolved_logs
@@ -38,8 +38,11 @@ from triggers_core.storages.base import (
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.sqlite_batch import Batch
 from triggers_core.storages.sqlite_file import SqliteFile, Synchronous
 from triggers_core.storages.sqlite_schema import EVENT_BITS
+
+_T = TypeVar("_T")
 
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
 
@@ -94,6 +97,7 @@ class SqliteStore(Store):
     ) -> None:
         super().__init__(clock)
         self.file = SqliteFile(path, synchronous)
+        self._batch = Batch()
         self._configurations: dict[str, Configuration] = {}
 
     @classmethod
@@ -124,10 +128,19 @@ class SqliteStore(Store):
             if plan.empty:
                 return plan, False
             plan.stamp(self.clock())
+            self._batch.half_written = True  # should it be torn away in here
             self._save(connection, uid, plan, session[0] if session else None)
+            self._batch.half_written = False
             return plan, True
 
+        if self._batch.connection is not None:
+            return work(self._batch.connection)[0]
         return self.file.write(work)
+
+    def together(self, work: Callable[[], _T]) -> _T:
+        if self._batch.connection is not None:
+            return work()
+        return self._batch.run(self.file, work)
 
     def load(self, uid: str, need: Need) -> Slice:
         with self.file.reading() as connection:

@@ -59,7 +59,7 @@ def _parse(place: str, text: str) -> Any:
         except tomllib.TOMLDecodeError as error:
             raise click.UsageError(f"{shown}: not TOML: {error}") from None
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
+        return json.loads(text, object_pairs_hook=without_duplicates)
     except json.JSONDecodeError as error:
         raise click.UsageError(
             f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
@@ -70,7 +70,11 @@ def _parse(place: str, text: str) -> Any:
         raise click.UsageError(f"{shown}: nested too deeply") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads(object_pairs_hook=…)`.
+
+    :raises ValueError: a key stands in it twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

@@ -257,7 +257,7 @@ def _report(
     else:
         _tables(state, result, speed, failed)
         example = _stuck(state, parsed, result)
-        _never_fired(state, parsed, fired)
+        _never_fired(state, parsed, result.store, fired)
         if example:
             _how_to_look(state, result.store, example)
     if state.json:
@@ -318,11 +318,13 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
     return stuck.failed_example or (stuck.waits[0].example if stuck.waits else "")
 
 
-def _never_fired(state: State, parsed: Configuration, fired: set[str]) -> None:
-    """Tell which triggers the log does not hold: most likely they are spelled otherwise there."""
+def _never_fired(state: State, parsed: Configuration, store: Store, fired: set[str]) -> None:
+    """Tell which triggers never came: most likely they are spelled otherwise in the log."""
+    from triggers_cli.stuck import never_fired
     from triggers_core.explain import names
 
-    never = sorted(set(parsed.listeners) - fired - set(parsed.tasks))
+    # Plugins and bodies fire, too: what the log does not hold may be in the sessions.
+    never = never_fired(store, set(parsed.listeners) - fired - set(parsed.tasks))
     if never:
         state.out.line()
         state.out.paragraph(names(never), "Not once in this log: ", "yellow")

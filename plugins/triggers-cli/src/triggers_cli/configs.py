@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from triggers_cli.errors import loading
+
 STDIN = "-"
 
 
@@ -85,12 +87,7 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_module(place: str) -> Any:
-    from triggers_core.providers import error_text, load_path
+    from triggers_core.providers import load_path
 
-    try:
+    with loading(f"there is no file {place}, and as module:attribute it cannot be loaded"):
         return load_path(place)
-    except Exception as error:
-        raise click.UsageError(
-            f"there is no file {place}, and as module:attribute it cannot be loaded:"
-            f" {error_text(error)}"
-        ) from error

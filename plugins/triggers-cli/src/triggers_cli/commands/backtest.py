@@ -14,7 +14,7 @@ import click
 
 from triggers_cli.configs import read_configuration
 from triggers_cli.errors import BAD, INTERRUPTED, OK
-from triggers_cli.options import command
+from triggers_cli.options import command, completes
 from triggers_cli.state import State, read_storage, sqlite_path
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ _EXAMPLE: Final = "sqlite:backtest.db"
     example="""triggers backtest flow.json events.jsonl.gz
 triggers backtest flow.json events.csv --storage sqlite:backtest.db""",
 )
-@click.argument("config")
-@click.argument("events")
+@click.argument("config", shell_complete=completes("files"))
+@click.argument("events", shell_complete=completes("files"))
 @click.option("--run", is_flag=True, help="Run the tasks' bodies, here, one after the other.")
 @click.option(
     "--format",

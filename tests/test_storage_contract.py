@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from triggers_core.storages import packed
 from triggers_core.storages.base import Clock, Store
 from triggers_core.storages.memory import MemoryStore
+from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import StorageContract, VirtualClock
 
@@ -20,6 +22,15 @@ class TestMemory(StorageContract):
     @pytest.fixture
     def make_store(self) -> Callable[[Clock], Store]:
         return MemoryStore
+
+
+class TestPacked(StorageContract):
+    not_durable = "the storage is gone with its process"
+
+    @pytest.fixture
+    def make_store(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], Store]:
+        monkeypatch.setattr(packed, "_OPEN_AT_MOST", 1)
+        return PackedStore
 
 
 class TestSqlite(StorageContract):

@@ -6,6 +6,7 @@ cascades, first in, first out, before the next event of its session.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.attempts import Claim, Claimed, Finish
+from triggers_core.backtest_step import TOKEN, Step, Unusual
 from triggers_core.commands import Fire, Recorded
 from triggers_core.configuration import Configuration
 from triggers_core.exceptions import InvalidEvent, InvalidInput, StaleMessage
@@ -22,7 +24,7 @@ from triggers_core.names import check_name
 from triggers_core.protocol import Need, Plan, Rules
 from triggers_core.records import STATUSES, Status
 from triggers_core.storages.base import SessionSummary, Store
-from triggers_core.storages.memory import MemoryStore
+from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.session import SessionStorage
 from triggers_core.tasks import check_event_id
 from triggers_core.worker import run_claimed
@@ -31,9 +33,8 @@ if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.storages.base import Decides
 
-_TOKEN = "backtest"
-"""Every replay claims with this token, so that one started again goes on with what it had begun."""
-
+_TOGETHER = 1_000  # events in one transaction, of the storages that have such
+_TOGETHER_FOR = 1.0  # seconds
 _PAGE = 500  # sessions read at a time for the totals
 
 
@@ -103,29 +104,67 @@ def backtest(
     from triggers_core.application import default_application
 
     app = app or default_application
-    store = storage.store if isinstance(storage, SessionStorage) else storage or MemoryStore()
+    store = storage.store if isinstance(storage, SessionStorage) else storage or PackedStore()
     parsed = app.parse(config)
     replay = _Run(app, store, parsed) if run else _Dry(app, store, parsed)
-    count = duplicates = 0
-    for position, event in enumerate(events):
-        try:
-            logged = _logged(event)
-            status = replay.event(logged, str(position) if logged.id is None else logged.id)
-        except InvalidInput as error:
-            raise InvalidEvent(f"event {position} of the log: {error}") from error
-        count += 1
-        duplicates += status == "duplicate"
-        if progress is not None:
-            progress(count)
+    log = _Log(replay, events, progress)
+    if run:  # what a body does, and how long it takes, is nobody's to put into a transaction
+        while log.one():
+            pass
+    else:
+        while store.together(log.some):
+            pass
     sessions, totals = _totals(store, parsed)
     return BacktestResult(
         sessions=sessions,
-        events=count,
-        duplicates=duplicates,
+        events=log.count,
+        duplicates=log.duplicates,
         tasks=totals,
         stuck=store.sessions(waiting=True, limit=stuck_at_most),
         store=store,
     )
+
+
+class _Log:
+    """The events of a log, one at a time, and how many there have been."""
+
+    def __init__(
+        self,
+        replay: _Dry,
+        events: Iterable[Mapping[str, Any] | LoggedEvent],
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.count = self.duplicates = 0
+        self._replay, self._progress = replay, progress
+        self._events = enumerate(events)
+
+    def some(self) -> bool:
+        """Replay some events, for not much longer than a second; whether there may be more."""
+        until = time.monotonic() + _TOGETHER_FOR
+        for _ in range(_TOGETHER):
+            if not self.one():
+                return False
+            if time.monotonic() > until:
+                break
+        return True
+
+    def one(self) -> bool:
+        """Replay the next event; False when there is none."""
+        line = next(self._events, None)
+        if line is None:
+            return False
+        position, event = line
+        try:
+            logged = _logged(event)
+            event_id = str(position) if logged.id is None else logged.id
+            status = self._replay.event(logged, event_id)
+        except InvalidInput as error:
+            raise InvalidEvent(f"event {position} of the log: {error}") from error
+        self.count += 1
+        self.duplicates += status == "duplicate"
+        if self._progress is not None:
+            self._progress(self.count)
+        return True
 
 
 class _Dry:
@@ -150,7 +189,7 @@ class _Dry:
             given_id=True,
         )
         uid = check_name(event.session, "session")
-        plan = self.commit(uid, fire)
+        plan = self._record(uid, fire)
         recorded: Recorded = plan.outcome
         if recorded.status == "duplicate":
             # Recorded by an earlier replay, which may have died before everything was finished.
@@ -161,6 +200,13 @@ class _Dry:
 
     def commit(self, uid: str, command: Decides) -> Plan:
         return self.store.commit(uid, command, self.rules)
+
+    def _record(self, uid: str, fire: Fire) -> Plan:
+        """Record an event, and end what it makes ready; the plan's `scheduled` is what is left."""
+        try:
+            return self.commit(uid, Step(fire))
+        except Unusual:
+            return self.commit(uid, fire)
 
     def _drain(self, uid: str, ready: Iterable[str]) -> None:
         waiting = deque(ready)
@@ -176,11 +222,11 @@ class _Dry:
         claimed = self._claim(uid, name, generation)
         if claimed is None:
             return ()
-        return self.commit(uid, Finish(instance=name, token=_TOKEN)).scheduled
+        return self.commit(uid, Finish(instance=name, token=TOKEN)).scheduled
 
     def _claim(self, uid: str, name: str, generation: str) -> Claimed | None:
         attempt = self.store.load(uid, Need(instances=(name,))).instances[name].attempt
-        claim = Claim(instance=name, attempt=attempt, generation=generation, token=_TOKEN)
+        claim = Claim(instance=name, attempt=attempt, generation=generation, token=TOKEN)
         try:
             claimed: Claimed = self.commit(uid, claim).outcome
         except StaleMessage:
@@ -225,6 +271,9 @@ class _Run(_Dry):
 
     def commit(self, uid: str, command: Decides) -> Plan:
         return self._manager.sibling(uid).commit(command)
+
+    def _record(self, uid: str, fire: Fire) -> Plan:
+        return self.commit(uid, fire)  # a body has to see what is stored
 
     def _finish(self, uid: str, name: str, generation: str) -> Iterable[str]:
         claimed = self._claim(uid, name, generation)

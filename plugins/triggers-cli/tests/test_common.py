@@ -311,10 +311,7 @@ def test_completion(shop: Cli, shell: str) -> None:
 
 
 def complete(cli: Cli, *words: str) -> list[str]:
-    line = ["triggers", *words]
-    done = cli(
-        _TRIGGERS_COMPLETE="bash_complete", COMP_WORDS=" ".join(line), COMP_CWORD=str(len(words))
-    )
+    done = cli(_TRIGGERS_COMPLETE="bash_complete", COMP_LINE=f" {' '.join(words)}")
     return [line.partition(",")[2] for line in done.out.split()]
 
 

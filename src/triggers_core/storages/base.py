@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 MOST: Final = 1 << 31
 """Numbers of events lie below it, and so do the amounts that a listing is asked for."""
+
+_T = TypeVar("_T")
 
 Clock = Callable[[], float]
 """Returns seconds since 1970."""
@@ -139,6 +141,16 @@ class Store:
         :raises: whatever the command raises, and then nothing is written.
         """
         raise NotImplementedError
+
+    def together(self, work: Callable[[], _T]) -> _T:
+        """Run `work`, which makes many commits in this thread; a storage may write them in one go.
+
+        They are durable when this returns, and in the order in which they were made before. What
+        `work` raises is raised; the commits that it had made by then are kept.
+
+        Meant for a store that nobody else uses, such as a backtest's: others may have to wait.
+        """
+        return work()
 
     def load(self, uid: str, need: Need) -> Slice:
         """Read a part of a session, consistently; `Slice.header` is None when there is none."""

@@ -6,8 +6,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable
-from typing import ClassVar, Final
+from collections.abc import Callable, Collection, Iterable
+from typing import ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from triggers_core.commands import has_unresolved_logs
@@ -44,9 +44,12 @@ from triggers_core.storages.base import (
 )
 from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.sqlite_batch import Batch
 from triggers_core.storages.sqlite_file import SqliteFile, Synchronous, check_synchronous
 from triggers_core.storages.sqlite_place import check_path
 from triggers_core.storages.sqlite_schema import EVENT_BITS, address_key
+
+_T = TypeVar("_T")
 
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
 
@@ -107,6 +110,7 @@ class SqliteStore(Store):
     ) -> None:
         super().__init__(clock)
         self.file = SqliteFile(path, synchronous)
+        self._batch = Batch()
         self._configurations = ConfigurationCache()
 
     @property
@@ -141,10 +145,19 @@ class SqliteStore(Store):
             if plan.empty:
                 return plan, False
             plan.stamp(self.clock())
+            self._batch.half_written = True  # should it be torn away in here
             self._save(connection, uid, plan, found)
+            self._batch.half_written = False
             return plan, True
 
+        if self._batch.connection is not None:
+            return work(self._batch.connection)[0]
         return self.file.write(work)
+
+    def together(self, work: Callable[[], _T]) -> _T:
+        if self._batch.connection is not None:
+            return work()
+        return self._batch.run(self.file, work)
 
     def load(self, uid: str, need: Need) -> Slice:
         def work(connection: sqlite3.Connection) -> Slice:

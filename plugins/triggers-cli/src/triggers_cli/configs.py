@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from triggers_cli.errors import loading
+
 STDIN = "-"
 
 
@@ -59,7 +61,7 @@ def _parse(place: str, text: str) -> Any:
         except tomllib.TOMLDecodeError as error:
             raise click.UsageError(f"{shown}: not TOML: {error}") from None
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
+        return json.loads(text, object_pairs_hook=without_duplicates)
     except json.JSONDecodeError as error:
         raise click.UsageError(
             f"{shown}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
@@ -70,7 +72,11 @@ def _parse(place: str, text: str) -> Any:
         raise click.UsageError(f"{shown}: nested too deeply") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads(object_pairs_hook=…)`.
+
+    :raises ValueError: a key stands in it twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -81,12 +87,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_module(place: str) -> Any:
-    from triggers_core.providers import error_text, load_path
+    from triggers_core.providers import load_path
 
-    try:
+    with loading(f"there is no file {place}, and as module:attribute it cannot be loaded"):
         return load_path(place)
-    except Exception as error:
-        raise click.UsageError(
-            f"there is no file {place}, and as module:attribute it cannot be loaded:"
-            f" {error_text(error)}"
-        ) from error

@@ -7,9 +7,11 @@ import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Final, Literal, Self
 
+from triggers_cli.configs import without_duplicates
 from triggers_core.exceptions import InvalidEvent
 
 Format = Literal["jsonl", "csv"]
@@ -17,7 +19,18 @@ COLUMNS: Final = ("session", "trigger", "ts", "kwargs", "id")
 """The columns that mean something; `session` and `trigger` have to be there."""
 
 _GZIP = b"\x1f\x8b"
-_FIELD = 16_000_000  # characters in one CSV field; the default of the csv module is 131,072
+_LINE: Final = 16_000_000
+"""Characters in one line, or in one row of CSV, whose fields may hold line ends. A file of a few
+kilobytes can unpack to a line that no memory holds."""
+
+_ARCHIVES: Final = {
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    _GZIP: "packed by gzip twice",
+}
+"""How files begin that are not read → what they are."""
 
 
 class EventLog:
@@ -66,7 +79,7 @@ class EventLog:
             yield from _csv(self, text) if self._format == "csv" else _jsonl(self, text)
         except UnicodeDecodeError as error:
             raise self.wrong(f"not UTF-8 text: {error.reason}", self.line + 1) from None
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise self.wrong(f"the gzip file is damaged: {error}", self.line + 1) from None
 
     def wrong(self, reason: str, line: int | None = None) -> InvalidEvent:
@@ -77,9 +90,12 @@ class EventLog:
         stream: io.BufferedReader[Any] = io.BufferedReader(self._raw)
         if stream.peek(2)[:2] == _GZIP:
             stream = io.BufferedReader(gzip.GzipFile(fileobj=stream))
+        begin = stream.peek(8)[:8]
+        for magic, what in _ARCHIVES.items():
+            if begin.startswith(magic):
+                raise self.wrong(f"the file is {what}: unpack it first (plain or gzip)", 1)
         if self._format is None:
-            begin = stream.peek(1)[:1]
-            self._format = "jsonl" if begin in (b"{", b"") else "csv"
+            self._format = "jsonl" if begin[:1] in (b"{", b"") else "csv"
         # newline="": the csv module wants to see line ends; JSON does not mind.
         return io.TextIOWrapper(stream, "utf-8-sig", newline="")
 
@@ -91,14 +107,45 @@ def _by_name(place: str) -> Format | None:
     return "csv" if name.endswith((".csv", ".tsv")) else None
 
 
+class _Lines:
+    """The lines of a text, none of them longer than `_LINE`."""
+
+    def __init__(self, log: EventLog, text: IO[str]) -> None:
+        self.room = _LINE
+        """Characters that may be read until somebody sets this anew."""
+        self._log, self._text = log, text
+        self._number = 0
+        self._rows = False
+
+    def of_rows(self) -> Self:
+        """The same, for a reader whose rows may go over several lines, and which sets `room`."""
+        self._rows = True
+        return self
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(self.room + 1):
+            self._number += 1
+            if len(line) > self.room:
+                raise self._log.wrong(
+                    f"{'a row' if self._rows else 'a line'} of more than {_LINE:,} characters: is"
+                    " this a log of events?",
+                    self._number,
+                )
+            if self._rows:
+                self.room -= len(line)
+            yield line
+
+
 def _jsonl(log: EventLog, text: IO[str]) -> Iterator[dict[str, Any]]:
-    for log.line, line in enumerate(text, 1):
+    for log.line, line in enumerate(_Lines(log, text), 1):
         if not line.strip():
             continue
         try:
-            event = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            event = json.loads(line, object_pairs_hook=without_duplicates)
+        except json.JSONDecodeError as error:
             raise log.wrong(f"not JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise log.wrong(str(error)) from None
         if not isinstance(event, dict):
             raise log.wrong(
                 f"expected an object with session and trigger, got {type(event).__name__}"
@@ -107,13 +154,14 @@ def _jsonl(log: EventLog, text: IO[str]) -> Iterator[dict[str, Any]]:
 
 
 def _csv(log: EventLog, text: IO[str]) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(_FIELD)
+    csv.field_size_limit(_LINE)
     delimiter = "\t" if log.place.lower().removesuffix(".gz").endswith(".tsv") else ","
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    lines = _Lines(log, text).of_rows()
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     head: list[str] | None = None
     try:
         for row in rows:
-            log.line = rows.line_num
+            log.line, lines.room = rows.line_num, _LINE
             if not row:
                 continue
             if head is None:
@@ -134,6 +182,9 @@ def _head(log: EventLog, row: list[str]) -> list[str]:
             f"no column {' and no column '.join(missing)}: the first line has to name the columns,"
             f" such as {','.join(COLUMNS)}"
         )
+    twice = next((name for name in head if name and head.count(name) > 1), None)
+    if twice is not None:  # the last one would win, and the others be lost without a word
+        raise log.wrong(f"two columns are named {twice!r}: rename or remove one")
     return head
 
 
@@ -143,7 +194,9 @@ def _event(log: EventLog, row: dict[str, str]) -> dict[str, Any]:
         event["id"] = row["id"]
     if row.get("kwargs", "").strip():
         try:
-            event["kwargs"] = json.loads(row["kwargs"])
-        except (ValueError, RecursionError) as error:
+            event["kwargs"] = json.loads(row["kwargs"], object_pairs_hook=without_duplicates)
+        except json.JSONDecodeError as error:
             raise log.wrong(f"kwargs are not JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise log.wrong(f"kwargs: {error}") from None
     return event

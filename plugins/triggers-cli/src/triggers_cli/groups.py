@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from triggers_cli.errors import error_in_words
 from triggers_cli.options import GLOBAL, GlobalOption, write_example
 
 if TYPE_CHECKING:
@@ -133,8 +134,6 @@ def load_command(name: str, providers: list[Provider]) -> click.Command:
 
     :raises click.ClickException: it cannot be imported, is no command, or two claim the name.
     """
-    from triggers_core.providers import error_text
-
     if len(providers) > 1:
         owners = " and by ".join(map(str, providers))
         raise click.ClickException(
@@ -144,8 +143,11 @@ def load_command(name: str, providers: list[Provider]) -> click.Command:
     place = f"the command {name!r} ({provider}, {provider.path})"
     try:
         loaded: Any = provider.load()
-    except Exception as error:
-        raise click.ClickException(f"{place} cannot be loaded: {error_text(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        told = error_in_words(error)
+        raise click.ClickException(f"{place} cannot be loaded: {told}") from error
     if not isinstance(loaded, click.Command):
         raise click.ClickException(f"{place} is no click command, but a {type(loaded).__name__}")
     return loaded

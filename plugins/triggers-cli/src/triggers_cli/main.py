@@ -15,6 +15,8 @@ from triggers_cli.options import global_options
 from triggers_cli.output import Output
 from triggers_cli.state import GIVEN_UP, State
 
+COMPLETING = "_TRIGGERS_COMPLETE"
+
 HELP = """Run a task once a combination of events has happened.
 
 Look at sessions and configurations, try them, and repair what failed."""
@@ -56,6 +58,10 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
     :returns: the exit code.
     """
     state = state or State()
+    if COMPLETING in os.environ:
+        from triggers_cli.completing import register
+
+        register()
     if os.path.isdir(os.curdir) and "" not in sys.path:
         # For the application's own modules. Last: a file here must not shadow an installed one.
         sys.path.append(os.getcwd())
@@ -73,6 +79,12 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
         return errors.USAGE
     except Exception as error:
         return _report(error, state, arguments)
+    except BaseException as error:  # a module or a hook that calls sys.exit(0): all is not well
+        if COMPLETING in os.environ:
+            raise  # so click ends when it has told the shell
+        out = state.out if state.json else Output("--json" in arguments, state.no_color)
+        out.error(errors.ended_by(error), type(error).__name__)
+        return errors.BAD
     finally:
         if not state.gives_up:
             state.close()
@@ -91,12 +103,17 @@ def _flushed(code: int) -> int:
 
 def _report(error: Exception, state: State, arguments: Sequence[str]) -> int:
     code = errors.exit_code_of(error)
+    hint = errors.hint_for(error)
+    if code is None and hint:
+        code = errors.USAGE
     if code is None:
         raise error
     # A wrong command line may never have been read as far as --json.
     out = state.out if state.json else Output("--json" in arguments, state.no_color)
     kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
     out.error(errors.message_of(error), kind)
+    if hint and not out.json:
+        out.note(hint)
     if isinstance(error, click.UsageError) and error.ctx is not None and not out.json:
         out.note((f"Help: {error.ctx.command_path} --help", "dim"))
     return code

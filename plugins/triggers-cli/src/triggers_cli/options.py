@@ -111,7 +111,24 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def uid_argument() -> Decorator:
     """The session that a command is about."""
-    return click.argument("uid", shell_complete=_complete_uid)
+    return click.argument("uid", shell_complete=completes("uids"))
+
+
+def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """What a parameter offers to the shell's completion: a function of `triggers_cli.completing`.
+
+    Example::
+
+        click.argument("config", shell_complete=completes("files"))
+    """
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from triggers_cli import completing
+
+        found: list[Any] = getattr(completing, what)(ctx, parameter, incomplete)
+        return found
+
+    return complete
 
 
 def yes_option() -> Decorator:
@@ -174,11 +191,3 @@ def secrets_option() -> Decorator:
         "--secrets", is_flag=True, help="Show passwords, tokens and the like instead of ***."
     )
 
-
-def _complete_uid(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    state = ctx.find_root().ensure_object(State)
-    try:
-        found = state.store().sessions(limit=100, after=incomplete[:-1])
-    except Exception:
-        return []  # completion has no place for an error
-    return [each.uid for each in found if each.uid.startswith(incomplete)]

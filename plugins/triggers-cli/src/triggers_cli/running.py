@@ -61,6 +61,8 @@ class Operator:
         create: bool = False,
     ) -> None:
         self.state, self.uid, self.wait = state, uid, wait
+        if wait:
+            state.import_tasks()  # should that fail, nothing has been created yet
         storage = state.session(uid, create)
         tasks = [*storage.tasks.values(), *more]
         self.runs_here = prepare_runners(state, tasks, wait)

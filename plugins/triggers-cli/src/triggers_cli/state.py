@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from triggers_cli.errors import NothingThere
+from triggers_cli.errors import NothingThere, loading
 from triggers_cli.output import Output
 
 if TYPE_CHECKING:
@@ -79,15 +79,9 @@ class State:
 
         :raises click.UsageError: one of them cannot be imported.
         """
-        from triggers_core.providers import error_text
-
-        try:
+        origin = self.app.settings.origin("TRIGGER_IMPORTS")
+        with loading(f"TRIGGER_IMPORTS ({origin}): a module cannot be imported"):
             self.app.import_tasks()
-        except Exception as error:
-            raise click.UsageError(
-                f"TRIGGER_IMPORTS ({self.app.settings.origin('TRIGGER_IMPORTS')}): a module cannot"
-                f" be imported: {error_text(error)}"
-            ) from error
 
     def close(self) -> None:
         """Let go of the store and the runners."""
@@ -237,14 +231,12 @@ def override(app: Application, **values: Any) -> None:
 
 def _load_application(path: str | None) -> Application:
     from triggers_core.application import Application, default_application
-    from triggers_core.providers import error_text, load_path
+    from triggers_core.providers import load_path
 
     if not path:
         return default_application
-    try:
+    with loading(f"--app {path}: cannot be loaded"):
         found = load_path(path)
-    except Exception as error:
-        raise click.UsageError(f"--app {path}: cannot be loaded: {error_text(error)}") from error
     if ":" not in path:
         # A module need not hold an application: it may have configured the default one.
         found = getattr(found, "app", default_application)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from triggers_core.configuration import Configuration
+from triggers_core.protocol import Need
 from triggers_core.records import Status
 from triggers_core.storages.base import SessionSummary, Store
 
@@ -54,6 +55,18 @@ def count_waits(store: Store, configuration: Configuration) -> Stuck:
                 wait.example = wait.example or session.uid
     stuck.waits = sorted(found.values(), key=lambda w: (-w.instances, w.task, w.trigger))
     return stuck
+
+
+def never_fired(store: Store, triggers: Iterable[str]) -> list[str]:
+    """Those of the triggers that no session has recorded, whoever fired them; sorted."""
+    left = set(triggers)
+    for session in all_sessions(store) if left else ():
+        header = store.load(session.uid, Need()).header
+        if header is not None:
+            left.difference_update(header.latest)
+        if not left:
+            break
+    return sorted(left)
 
 
 def all_sessions(store: Store) -> Iterator[SessionSummary]:

@@ -91,16 +91,15 @@ triggers completion fish > ~/.config/fish/completions/triggers.fish""",
 def completion(state: State, shell: str) -> None:
     """Print the completion script of a shell.
 
-    Commands, options and the uids of sessions are completed.
+    Commands, options, files, and the uids, tasks, instances and triggers of sessions are completed.
+    Names that would have to be quoted in a shell are left out: they are data, and could hold
+    anything.
     """
-    from click.shell_completion import get_completion_class
-
+    from triggers_cli.completing import script
     from triggers_cli.main import cli
 
-    kind = get_completion_class(shell)
-    assert kind is not None
-    script = kind(cli, {}, "triggers", "_TRIGGERS_COMPLETE").source()
+    text = script(cli, shell)
     if state.json:
-        state.out.data({"shell": shell, "script": script})
+        state.out.data({"shell": shell, "script": text})
     else:
-        state.out.line(script)
+        state.out.line(text)

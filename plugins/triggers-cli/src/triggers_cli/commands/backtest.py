@@ -14,7 +14,7 @@ import click
 
 from triggers_cli.configs import read_configuration
 from triggers_cli.errors import BAD, INTERRUPTED, OK
-from triggers_cli.options import command
+from triggers_cli.options import command, completes
 from triggers_cli.state import State, read_storage, sqlite_path
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ _EXAMPLE: Final = "sqlite:backtest.db"
     example="""triggers backtest flow.json events.jsonl.gz
 triggers backtest flow.json events.csv --storage sqlite:backtest.db""",
 )
-@click.argument("config")
-@click.argument("events")
+@click.argument("config", shell_complete=completes("files"))
+@click.argument("events", shell_complete=completes("files"))
 @click.option("--run", is_flag=True, help="Run the tasks' bodies, here, one after the other.")
 @click.option(
     "--format",
@@ -257,7 +257,7 @@ def _report(
     else:
         _tables(state, result, speed, failed)
         example = _stuck(state, parsed, result)
-        _never_fired(state, parsed, fired)
+        _never_fired(state, parsed, result.store, fired)
         if example:
             _how_to_look(state, result.store, example)
     if state.json:
@@ -318,11 +318,13 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
     return stuck.failed_example or (stuck.waits[0].example if stuck.waits else "")
 
 
-def _never_fired(state: State, parsed: Configuration, fired: set[str]) -> None:
-    """Tell which triggers the log does not hold: most likely they are spelled otherwise there."""
+def _never_fired(state: State, parsed: Configuration, store: Store, fired: set[str]) -> None:
+    """Tell which triggers never came: most likely they are spelled otherwise in the log."""
+    from triggers_cli.stuck import never_fired
     from triggers_core.explain import names
 
-    never = sorted(set(parsed.listeners) - fired - set(parsed.tasks))
+    # Plugins and bodies fire, too: what the log does not hold may be in the sessions.
+    never = never_fired(store, set(parsed.listeners) - fired - set(parsed.tasks))
     if never:
         state.out.line()
         state.out.paragraph(names(never), "Not once in this log: ", "yellow")

@@ -9,7 +9,7 @@ import click
 
 from triggers_cli.configs import read_configuration
 from triggers_cli.errors import BAD, OK
-from triggers_cli.options import command
+from triggers_cli.options import command, completes
 from triggers_cli.state import State
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "check",
     example="triggers check flow.json\ntriggers check shop.tasks:CONFIGURATION --strict",
 )
-@click.argument("config")
+@click.argument("config", shell_complete=completes("files"))
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
 @click.pass_obj
 def check(state: State, config: str, strict: bool) -> int:
@@ -138,7 +138,7 @@ def _print(
 
 
 @command("graph", example="triggers graph flow.json > flow.mmd")
-@click.argument("config")
+@click.argument("config", shell_complete=completes("files"))
 @click.pass_obj
 def graph(state: State, config: str) -> None:
     """Draw a configuration, as Mermaid.

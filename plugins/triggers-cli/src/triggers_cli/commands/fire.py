@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from triggers_cli.configs import read_configuration
-from triggers_cli.options import command, json_option, uid_argument, wait_options
+from triggers_cli.options import command, completes, json_option, uid_argument, wait_options
 from triggers_cli.state import State
 
 
@@ -16,7 +16,7 @@ from triggers_cli.state import State
     example="""triggers fire order:42 paid --kwargs '{"amount": 42}' --event-id stripe:evt_1""",
 )
 @uid_argument()
-@click.argument("trigger")
+@click.argument("trigger", shell_complete=completes("triggers"))
 @json_option("--kwargs", "The event's kwargs, or @FILE.")
 @click.option("--event-id", metavar="ID", help="The same id again is a no-op that says so.")
 @click.option("--once", is_flag=True, help="Do nothing if the trigger has fired before.")
@@ -74,7 +74,7 @@ def fire(
 
 @command("configure", example="triggers configure order:42 flow.json")
 @uid_argument()
-@click.argument("config")
+@click.argument("config", shell_complete=completes("files"))
 @wait_options()
 @click.pass_obj
 def configure(state: State, uid: str, config: str, wait: bool, timeout: float | None) -> int:

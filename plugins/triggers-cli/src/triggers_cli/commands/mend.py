@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triggers_cli.errors import BAD, OK, exit_code_of, message_of
-from triggers_cli.options import command, json_option, uid_argument, wait_options, yes_option
+from triggers_cli.options import command, completes, json_option, uid_argument, wait_options, yes_option
 from triggers_cli.state import State
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _each(
 triggers replay order:42 't_ship#0' --kwargs '{"paid": {"amount": 42}}' --wait""",
 )
 @uid_argument()
-@click.argument("instances", nargs=-1)
+@click.argument("instances", nargs=-1, shell_complete=completes("failed_instances"))
 @_every_failed("Replay")
 @json_option("--kwargs", "Trigger → kwargs in place of the recorded ones, or @FILE; {} means none.")
 @wait_options()
@@ -109,7 +109,7 @@ def replay(
 
 @command("skip", example="triggers skip order:42 't_mail#0' --cascade --yes")
 @uid_argument()
-@click.argument("instances", nargs=-1)
+@click.argument("instances", nargs=-1, shell_complete=completes("failed_instances"))
 @_every_failed("Skip")
 @click.option("--cascade", is_flag=True, help="Go on as if it had finished.")
 @json_option("--result", "The kwargs of that cascade, or @FILE.")
@@ -165,7 +165,9 @@ def skip(
 
 @command("fail", example="triggers fail order:42 't_ship#0' --reason 'worker hangs' --yes")
 @uid_argument()
-@click.argument("instances", nargs=-1, required=True)
+@click.argument(
+    "instances", nargs=-1, required=True, shell_complete=completes("stuck_instances")
+)
 @click.option("--reason", default="failed by hand", show_default=True, help="Kept as its error.")
 @yes_option()
 @click.pass_obj
@@ -198,7 +200,7 @@ def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: b
 
 
 @command("recover", example="triggers recover\ntriggers recover --wait")
-@click.argument("uid", required=False)
+@click.argument("uid", required=False, shell_complete=completes("uids"))
 @click.option(
     "--limit",
     type=click.IntRange(min=1),

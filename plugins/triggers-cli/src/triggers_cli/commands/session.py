@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triggers_cli.errors import BAD, OK
-from triggers_cli.options import command, secrets_option, uid_argument
+from triggers_cli.options import command, completes, secrets_option, uid_argument
 from triggers_cli.output import STATUS_STYLES, Cell
 from triggers_cli.state import State
 from triggers_cli.times import iso, moment
@@ -25,7 +25,7 @@ _OPEN_AT_MOST = 20
     example="triggers show order:42\ntriggers show order:42 't_ship#0'",
 )
 @uid_argument()
-@click.argument("instance", required=False)
+@click.argument("instance", required=False, shell_complete=completes("instances"))
 @secrets_option()
 @click.pass_obj
 def show(state: State, uid: str, instance: str | None, secrets: bool) -> int:
@@ -199,7 +199,7 @@ def _print_instance(state: State, instance: TaskInstance, data: dict[str, Any]) 
     example="triggers explain order:42\ntriggers explain order:42 t_ship",
 )
 @uid_argument()
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=completes("tasks"))
 @click.pass_obj
 def explain(state: State, uid: str, task: str | None) -> int:
     """Say what tasks have, wait for, and why they did not run.
@@ -253,7 +253,12 @@ _EXPLAINED = {**STATUS_STYLES, "waits ": "yellow", "held ": "yellow"}
     example="triggers events order:42\ntriggers events order:42 --trigger paid --limit 5",
 )
 @uid_argument()
-@click.option("--trigger", metavar="NAME", help="Only events of this trigger.")
+@click.option(
+    "--trigger",
+    metavar="NAME",
+    help="Only events of this trigger.",
+    shell_complete=completes("fired_triggers"),
+)
 @click.option("--start", type=click.IntRange(min=0), metavar="N", help="Begin at this number.")
 @click.option(
     "--limit",

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import collections
 import enum
+import itertools
 import re
 import sys
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
@@ -1090,3 +1092,154 @@ def test_recording_a_failure_needs_next_to_no_stack() -> None:
     assert {type(decode(data)) for data in results} == {dict}
     assert b"{}" in results
     assert len(set(results)) > 2
+
+
+# -- values whose methods lie ----------------------------------------------------------------------
+
+
+class Endless(Mapping[str, Any]):
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, itertools.count())
+
+    def __getitem__(self, key: str) -> Any:
+        return 1
+
+
+class EndlessKey(Endless):
+    def __iter__(self) -> Iterator[str]:
+        return itertools.repeat("a")
+
+
+class EndlessList(list[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.count()
+
+
+class EndlessTuple(tuple[Any, ...]):
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.count()
+
+
+class Negative(list[Any]):
+    def __len__(self) -> int:
+        return -1
+
+
+class LongText(str):
+    def __len__(self) -> int:
+        return 0
+
+
+LYING = [Endless(), EndlessKey(), EndlessList([1]), EndlessTuple([1])]
+
+
+@pytest.mark.parametrize("value", LYING, ids=lambda value: type(value).__name__)
+def test_what_does_not_end_is_read_as_far_as_its_len(value: Any) -> None:
+    with pytest.raises(InvalidPayload, match=r"^kwargs\['rows'\]: an? Endless\w* that goes on"):
+        encode({"rows": value}, Limits())
+    assert len(encode_leniently({"rows": value}, 1_000)) <= 1_000
+
+
+def test_lengths_that_lie() -> None:
+    with pytest.raises(InvalidPayload, match=r"raises ValueError when it is read"):
+        encode({"rows": Negative()}, Limits())
+    with pytest.raises(LimitExceeded):
+        encode({"text": LongText("x" * 100_000)}, Limits())
+    with pytest.raises(InvalidPayload, match=r"^kwargs: an Endless that goes on"):
+        encode(Endless(), Limits())
+
+
+def test_what_changes_while_it_is_read_is_refused() -> None:
+    rows: list[Any] = []
+
+    class Grows(Mapping[str, Any]):
+        def __len__(self) -> int:
+            rows.append(Grows())
+            return 0
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(())
+
+        def __getitem__(self, key: str) -> Any:
+            raise KeyError(key)
+
+    rows.append(Grows())
+    with pytest.raises(InvalidPayload, match=r"^kwargs\['rows'\]\[0\]: changed while it was read"):
+        encode({"rows": rows}, Limits())
+    table: dict[str, Any] = {}
+
+    class Adds(Grows):
+        def __len__(self) -> int:
+            table["more"] = 1
+            return 0
+
+    table["first"] = Adds()
+    with pytest.raises(InvalidPayload, match=r"^kwargs\['table'\]: changed while it was read"):
+        encode({"table": table}, Limits())
+
+
+class Form(dict[str, Any]):
+    """As Django's QueryDict: it stores lists, and shows the last value."""
+
+    def __getitem__(self, key: str) -> Any:
+        return super().__getitem__(key)[-1]
+
+    def getlist(self, key: str) -> Any:
+        return super().__getitem__(key)
+
+
+class Lazy:
+    """As Django's lazy translations."""
+
+    def __str__(self) -> str:
+        return "x"
+
+    def splitlines(self) -> list[str]:
+        return ["x"]
+
+    def upper(self) -> str:
+        return "X"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("x")
+
+
+class Upload:
+    size = 1
+
+    def read(self) -> bytes:
+        return b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b""])
+
+
+@dataclass
+class Point:
+    x: int
+
+
+HINTS = [
+    (Form(a=["1", "2"]), "several values under one key; pass a plain dict"),
+    (Lazy(), r"pass str\(\) of it"),
+    (Upload(), r"pass its name, or what it holds: read\(\)"),
+    (Point(1), r"pass dataclasses.asdict\(\) of it"),
+    ((each for each in "ab"), "pass a list of its items"),
+]
+
+
+@pytest.mark.parametrize(("value", "hint"), HINTS, ids=lambda each: type(each).__name__)
+def test_hints_say_what_to_pass(value: Any, hint: str) -> None:
+    with pytest.raises(InvalidPayload, match=hint):
+        encode({"a": value}, Limits())
+
+
+def test_an_overridden_item_is_what_a_reader_would_see() -> None:
+    class Shouts(dict[str, str]):
+        def __getitem__(self, key: str) -> str:
+            return super().__getitem__(key).upper()
+
+    assert decode(encode({"a": Shouts(b="c")}, Limits())) == {"a": {"b": "C"}}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
+import threading
 import types
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import wraps
 from textwrap import dedent
 from typing import Any, cast
@@ -253,8 +256,76 @@ def test_observers_are_isolated(hook: str, caplog: pytest.LogCaptureFixture) -> 
     assert record.name == "triggers_core.plugins"
     assert record.levelno == logging.ERROR
     assert f"plugin 'printer': its {hook} failed" in record.getMessage()
-    assert record.exc_info
-    assert str(record.exc_info[1]) == "out of paper"
+    assert "RuntimeError: out of paper" in (record.exc_text or "")
+
+
+class Panic(BaseException):
+    """As pyo3, gevent and pytest raise."""
+
+
+@pytest.mark.parametrize("error", [Panic, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("hook", OBSERVERS)
+def test_observers_survive_whatever_another_one_raises_in_a_worker(
+    hook: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str] = []
+
+    def crash() -> None:
+        raise error("token=CANARY")
+
+    plugins = Plugins(
+        [plugin("a", **{hook: crash}), plugin("b", **{hook: lambda: seen.append("b")})]
+    )
+    worker = threading.Thread(target=getattr(plugins, hook), args=OBSERVERS[hook])
+    worker.start()
+    worker.join()
+    assert seen == ["b"]
+    [record] = caplog.records
+    assert f"plugin 'a': its {hook} failed" in record.getMessage()
+    assert "token=***" in (record.exc_text or "")
+    assert record.exc_info is None, "a handler would format it anew, unmasked"
+
+
+@pytest.mark.parametrize("hook", OBSERVERS)
+def test_an_exit_in_the_main_thread_comes_after_the_other_observers(hook: str) -> None:
+    """A signal handler may have raised it: it ends the process, and hides nothing."""
+    seen: list[str] = []
+    plugins = Plugins(
+        [
+            plugin("a", **{hook: lambda: sys.exit(3)}),
+            plugin("b", **{hook: lambda: seen.append("b")}),
+        ]
+    )
+    with pytest.raises(SystemExit, match="3"):
+        getattr(plugins, hook)(*OBSERVERS[hook])
+    assert seen == ["b"]
+
+
+def test_questions_survive_whatever_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd:
+        @property
+        def __class__(self) -> Any:
+            raise Panic
+
+    def crash() -> None:
+        raise Panic
+
+    for answer in (crash, lambda: Odd()):
+        plugins = Plugins([plugin("a", task_failed=answer)])
+        assert plugins.task_failed(CONTEXT, ValueError()) is None
+    assert len(caplog.records) == 2
+
+
+def test_errors_that_refuse_notes_pass_as_they_are() -> None:
+    @dataclass(frozen=True)
+    class Frozen(Exception):
+        why: str
+
+    def crash() -> None:
+        raise Frozen("x")
+
+    with pytest.raises(Frozen):
+        Plugins([plugin("a", resolve_task=crash)]).resolve_task("ship")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -298,6 +369,23 @@ def test_resolve_task_takes_the_first_answer() -> None:
 def test_resolve_task_has_to_answer_a_class() -> None:
     with pytest.raises(PluginError, match=r"plugin 'acme': resolve_task\('ship'\) answered a str"):
         Plugins([plugin(resolve_task=lambda: "Ship")]).resolve_task("ship")
+
+
+def test_stores_to_sweep_takes_all_answers(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise OSError("no such folder")
+
+    stores = [MemoryStorage.open_store(), MemoryStorage.open_store()]
+    plugins = Plugins(
+        [
+            plugin("a", stores_to_sweep=lambda: stores[:1]),
+            plugin("b", stores_to_sweep=fails),
+            plugin("c", stores_to_sweep=lambda: None),
+            plugin("d", stores_to_sweep=lambda backend: iter(stores[1:])),
+        ]
+    )
+    assert plugins.stores_to_sweep("memory", {}) == [("a", stores[0]), ("d", stores[1])]
+    assert "stores_to_sweep failed" in caplog.text
 
 
 def test_storage_load_takes_the_first_answer() -> None:

@@ -182,6 +182,11 @@ BROKEN = {
         "post_fier is marked with @hookimpl, but there is no hook 'post_fier': did you mean"
         " 'post_fire'?",
     ),
+    "exit": ("import sys; sys.exit('no licence')", "fake_bad", "calls sys.exit('no licence')"),
+    "silent exit": ("raise SystemExit", "fake_bad", "it calls sys.exit(None) while it is imported"),
+    "panic": ("class Panic(BaseException): ...\nraise Panic('p')", "fake_bad", "Panic: p"),
+    "secret": ("raise OSError('redis://a:CANARY@host')", "fake_bad", "OSError: redis://a:***@host"),
+    "recursion": ("def f(): f()\nf()", "fake_bad", "RecursionError"),
     "no path": ("x = 1", "not a path", "ModuleNotFoundError: No module named 'notapath'"),
 }
 
@@ -212,6 +217,40 @@ def test_an_autoloaded_plugin_that_fails_is_left_out(
     [record] = [record for record in caplog.records if "acme-bad" in record.getMessage()]
     assert record.levelno == logging.WARNING
     assert "'no:bad'" in record.getMessage()
+
+
+def test_ctrl_c_while_a_plugin_is_imported_passes(three: FakeDistributions) -> None:
+    three.add("acme-bad", {"bad": "fake_bad"}, {"fake_bad": "raise KeyboardInterrupt"})
+    with pytest.raises(KeyboardInterrupt):
+        Plugins()
+
+
+def test_an_object_that_cannot_be_looked_at_is_named() -> None:
+    class Panic(BaseException):
+        pass
+
+    class Odd:
+        def __dir__(self) -> list[str]:
+            raise Panic("no")
+
+    with pytest.raises(PluginError, match=r"Odd' cannot be looked at: Panic: no"):
+        Plugins([Odd()])
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[triggers.plugins]\nno equals sign\n"])
+def test_metadata_of_others_that_cannot_be_read(
+    three: FakeDistributions, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    three.add("broken-thing", {}, version="2.0")
+    (three.folder / "broken_thing-2.0.dist-info" / "entry_points.txt").write_bytes(content)
+    assert called(Plugins()) == ["alpha", "beta", "gamma"]
+    [record] = [record for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert "the metadata of broken-thing cannot be read" in record.getMessage()
+
+
+def test_words_that_cannot_be_modules() -> None:
+    with pytest.raises(PluginError, match="no installed distribution provides it"):
+        Plugins(["a\0b"])
 
 
 def test_a_blocked_plugin_is_not_even_imported(three: FakeDistributions) -> None:
@@ -285,7 +324,8 @@ def test_impossible_lists_are_refused(three: FakeDistributions, listed: Any, mes
 
 
 def test_plugins_of_the_project_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_core.plugin_loading.KNOWN_PLUGINS", ("not_there",))
+    known = {"not_there": "triggers-not_there"}
+    monkeypatch.setattr("triggers_core.plugin_loading.KNOWN_PLUGINS", known)
     with pytest.raises(PluginError, match="python -m pip install triggers-not_there"):
         Plugins(["not_there"])
 

@@ -11,8 +11,11 @@ import pytest
 from fake_distributions import FakeDistributions, distributions
 
 from triggers_core import registries
-from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
+from triggers_core.application import Application
+from triggers_core.exceptions import DuplicateKey, InvalidSetting, PluginError, UnknownKey
+from triggers_core.option_checks import with_options
 from triggers_core.registries import Registry
+from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStorage
 from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite import SqliteStorage
@@ -259,3 +262,101 @@ def test_refresh_sees_what_has_been_installed_since(files: FakeDistributions) ->
     storages.refresh()
     with pytest.raises(DuplicateKey, match=r"late 1\.0 and by later 1\.0"):
         storages.get_class("fake-late")
+
+
+@pytest.mark.parametrize("source", ["import sys; sys.exit(0)", "raise BaseException('x')"])
+def test_a_provider_that_exits_is_named(files: FakeDistributions, source: str) -> None:
+    files.add("acme-s3", {"s3": "fake_s3:S3"}, {"fake_s3": source}, group=GROUP)
+    with pytest.raises(PluginError, match=r"'s3' \(acme-s3 1.0, fake_s3:S3\) cannot be loaded"):
+        registry().get_class("s3")
+
+
+def test_what_took_the_place_of_the_cache() -> None:
+    with pytest.raises(UnknownKey, match=r"no storage 'cache': .*'sqlite'.*triggers-redis"):
+        registries.storage_backends.get("cache", "u")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
+    """The default application, on a file of its own."""
+    app = Application(
+        "default",
+        Settings.isolated(
+            TRIGGER_STORAGE_OPTIONS={"path": tmp_path / "shop.db"},
+            TRIGGER_PLUGINS=[],
+            TRIGGER_RUNNER_OPTIONS={"sweep": False},
+        ),
+    )
+    monkeypatch.setattr("triggers_core.application.default_application", app)
+    monkeypatch.chdir(tmp_path)
+    return app
+
+
+def test_a_storage_without_options_is_that_of_the_settings(
+    shop: Application, tmp_path: Path
+) -> None:
+    """The recipe of 2017: `storage_backends.get(settings.TRIGGER_STORAGE_TYPE, uid)`."""
+    key = shop.settings.TRIGGER_STORAGE_TYPE
+    storage = registries.storage_backends.get(key, "order:1")
+    manager = registries.trigger_managers.get("default", storage)
+    manager.fire("paid")
+    assert shop.storage("order:1").exists
+    assert storage.store is shop.store
+    assert not (tmp_path / "triggers.db").exists()
+    own = registries.storage_backends.get("sqlite", "order:1", path=tmp_path / "own.db")
+    assert not own.exists
+    assert not registries.storage_backends.get("memory", "order:1").exists, "another key"
+    own.store.close()
+    shop.close()
+
+
+def test_a_second_owner_of_class_registry_is_named(tmp_path: Path) -> None:
+    """What is left after `pip uninstall class-registry`: a folder without its modules."""
+    (tmp_path / "class_registry").mkdir()
+    (tmp_path / "class_registry" / "__init__.py").write_text("")
+    info = tmp_path / "class_registry-2.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: class-registry\nVersion: 2.1\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport triggers_core.registries"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    message = ran.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: the package class_registry of the distribution phx-cl")
+    assert "class-registry 2.1 is installed, too, and has the same import name" in message
+    assert message.endswith("python -m pip install phx-class-registry")
+
+
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"TRIGGER_STORAGE_OPTIONS": {"url": "x"}},
+        r"^TRIGGER_STORAGE_OPTIONS \(configure\(\)\): the storage 'sqlite' has no option 'url'"
+        ": known are clock, path, synchronous|path, synchronous",
+    ),
+    (
+        {"TRIGGER_STORAGE_OPTIONS": {"pth": "x"}},
+        "the storage 'sqlite' has no option 'pth': did you mean 'path'",
+    ),
+    (
+        {"TRIGGER_RUNNER_OPTIONS": {"workers": 3}},
+        r"^TRIGGER_RUNNER_OPTIONS \(configure\(\)\): the runner 'threading' has no option 'worke",
+    ),
+    (
+        {"TRIGGER_RUNNER_OPTIONS": {"max_workers": "many"}},
+        r"^TRIGGER_RUNNER_OPTIONS \(configure\(\)\): the runner 'threading': ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_OPTIONS)
+def test_errors_about_options_name_setting_and_source(values: dict[str, Any], message: str) -> None:
+    app = Application("x", Settings.isolated(TRIGGER_PLUGINS=[], **values))
+    use = app.runner if "TRIGGER_RUNNER_OPTIONS" in values else lambda: app.store
+    with pytest.raises(InvalidSetting, match=message):
+        use()
+    app.close()
+
+
+def test_an_option_that_is_missing_is_named() -> None:
+    def make(uid: str, *, bucket: str) -> None: ...
+
+    with pytest.raises(InvalidSetting, match=r"^X: the storage 's3' wants the option 'bucket'"):
+        with_options(make, "u", options={}, setting="X", what="storage 's3'")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import enum
+import itertools
 import json
 import logging
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -400,3 +406,187 @@ def test_errors_mask_secrets(values: Mapping[str, str]) -> None:
         in_environment(**values).describe()
     assert CANARY not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+# -- nearly right ----------------------------------------------------------------------------------
+
+NEARLY = [
+    ("TRIGGERS_STORAGE_TYPE", "TRIGGER_STORAGE_TYPE"),
+    ("TRIGGERS_RUNNER", "TRIGGER_RUNNER"),
+    ("TRIGGERS_TIMNG", "TRIGGER_TIMING"),
+    ("trigger_storage_type", "TRIGGER_STORAGE_TYPE"),
+    ("Trigger_Plugins", "TRIGGER_PLUGINS"),
+    ("TRIGGER_SETTINGS_MODULE", "TRIGGERS_SETTINGS_MODULE"),
+    ("TRIGGER_APP", "TRIGGERS_APP"),
+    ("TRIGGER_STORAGE_OPTION", "TRIGGER_STORAGE_OPTIONS"),
+]
+
+
+@pytest.mark.parametrize(("name", "meant"), NEARLY)
+def test_names_in_the_environment_that_are_nearly_right(
+    name: str, meant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = in_environment(**{name: "redis", "TRIGGERS_OF_MY_OWN": "1", "TRIGGERING": "1"})
+    assert settings.TRIGGER_STORAGE_TYPE == "sqlite"
+    problem = f"environment variable {name}: there is no such setting: did you mean {meant!r}?"
+    assert [record.getMessage() for record in caplog.records] == [problem]
+    assert settings.problems() == (problem,)
+    settings.reload()
+    assert settings.problems() == (problem,)
+    assert len(caplog.records) == 1, "said once"
+
+
+def test_the_projects_own_variables_are_no_settings(caplog: pytest.LogCaptureFixture) -> None:
+    settings = in_environment(TRIGGERS_APP="shop:app", TRIGGERS_SETTINGS_MODULE="shop.settings")
+    assert settings.problems() == ()
+    assert not caplog.records
+
+
+def test_names_in_a_module_that_are_nearly_right(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_module(folder, "TRIGGERS_STORAGE_TYPE = 'redis'\nTRIGGERS_OTHER_THING = 1")
+    settings = Settings([ModuleSource({"TRIGGERS_SETTINGS_MODULE": "fake_settings"})])
+    [problem] = settings.problems()
+    assert problem == (
+        "settings module fake_settings: TRIGGERS_STORAGE_TYPE: there is no such setting: did you"
+        " mean 'TRIGGER_STORAGE_TYPE'?"
+    )
+    assert caplog.messages == [problem]
+
+
+@pytest.mark.parametrize("table", ["tool.trigger", "tool.triggers-core", "triggers"])
+def test_tables_that_are_nearly_right(folder: Path, table: str) -> None:
+    write_pyproject(folder, f"[{table}]\nstorage_type = 'redis'\n")
+    [problem] = Settings([PyprojectSource(folder)]).problems()
+    assert f"pyproject.toml [{table}] in {folder}" in problem
+    assert problem.endswith("did you mean [tool.triggers]?")
+    write_pyproject(folder, f"[{table}]\nelse = 'redis'\n")
+    assert Settings([PyprojectSource(folder)]).problems() == (), "somebody else's"
+
+
+def test_a_prefix_that_is_nearly_right_in_pyproject(folder: Path) -> None:
+    write_pyproject(folder, "[tool.triggers]\nTRIGGERS_STORAGE_TYPE = 'redis'\n")
+    with pytest.raises(InvalidSetting, match="did you mean 'TRIGGER_STORAGE_TYPE'"):
+        Settings([PyprojectSource(folder)]).problems()
+
+
+DJANGO = """
+import logging, os, sys
+logging.basicConfig()
+os.environ["DJANGO_SETTINGS_MODULE"] = "fake_django_settings"
+from triggers_core.application import default_application as app
+if "late" not in sys.argv:
+    from django.conf import settings
+    assert settings.DEBUG is False
+if "configure" in sys.argv:
+    app.configure(**{name: getattr(settings, name) for name in dir(settings) if "TRIGGER_" in name})
+print(app.settings.TRIGGER_STORAGE_TYPE, app.settings.problems())
+"""
+
+
+@pytest.mark.parametrize("way", ["ignored", "late", "configure", "module"])
+def test_settings_of_django_that_nobody_reads(folder: Path, way: str) -> None:
+    (folder / "fake_django_settings.py").write_text(
+        "SECRET_KEY = 'x'\nTRIGGER_STORAGE_TYPE = 'redis'\nTRIGGER_IMPORTS = ['shop.tasks']\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    if way == "module":
+        environ["TRIGGERS_SETTINGS_MODULE"] = "fake_django_settings"
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", DJANGO, way],
+        capture_output=True,
+        text=True,
+        env=environ,
+        cwd=folder,
+    )
+    problem = (
+        "TRIGGER_IMPORTS, TRIGGER_STORAGE_TYPE in Django's settings: nobody reads them there: set"
+        " the environment variable TRIGGERS_SETTINGS_MODULE=fake_django_settings, or hand them to"
+        " triggers_core.configure()"
+    )
+    if way == "ignored":
+        assert ran.stdout == f"sqlite {(problem,)!r}\n"
+        assert ran.stderr.count(problem) == 1
+    else:
+        assert ran.stdout == ("sqlite ()\n" if way == "late" else "redis ()\n")
+        assert problem not in ran.stderr, "Django's are not loaded for this, and are read here"
+
+
+# -- modules and values that misbehave -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import sys\nsys.exit(0)", r"it calls sys.exit\(0\) while it is imported"),
+        ("class P(BaseException): ...\nraise P('x')", "P: x"),
+        ("raise OSError('redis://a:CANARY@h')", r"OSError: redis://a:\*\*\*@h"),
+    ],
+)
+def test_modules_that_exit(folder: Path, source: str, told: str) -> None:
+    write_module(folder, source)
+    settings = Settings([ModuleSource({"TRIGGERS_SETTINGS_MODULE": "fake_settings"})])
+    with pytest.raises(InvalidSetting, match=f"cannot be imported: {told}"):
+        _ = settings.TRIGGER_RUNNER
+
+
+def test_ctrl_c_while_a_module_is_imported_passes(folder: Path) -> None:
+    write_module(folder, "raise KeyboardInterrupt")
+    settings = Settings([ModuleSource({"TRIGGERS_SETTINGS_MODULE": "fake_settings"})])
+    with pytest.raises(KeyboardInterrupt):
+        _ = settings.TRIGGER_RUNNER
+
+
+BOUNDS: list[tuple[str, Any, str]] = [
+    ("TRIGGER_TIMING", {"sweep": 1e10}, "expected sweep to be between 0.001 seconds and ten years"),
+    ("TRIGGER_TIMING", {"lease": 1e300}, "expected lease to be between"),
+    ("TRIGGER_TIMING", {"heartbeat": 1e-9}, "expected heartbeat to be between"),
+    ("TRIGGER_TIMING", {"lease": None}, "expected `float`, got `null`"),
+    ("TRIGGER_TIMING", {"attempts": 10**12}, "expected attempts to be at most 1,000,000"),
+    ("TRIGGER_TIMING", {"time_limit": -1.0}, "expected time_limit to be positive"),
+    ("TRIGGER_TIMING", {"time_limit": float("inf")}, "expected time_limit to be positive"),
+    ("TRIGGER_TIMING", Timing(lease="60"), "expected `float`, got `str`, at `lease`"),  # type: ignore[arg-type]
+    ("TRIGGER_LIMITS", {"kwargs_depth": 10_000}, "expected kwargs_depth to be at most 500"),
+    ("TRIGGER_LIMITS", {"instances": 2**31}, "expected instances to be at most 2,147,483,647"),
+    ("TRIGGER_LIMITS", Limits(tasks="7"), "expected `int`, got `str`, at `tasks`"),  # type: ignore[arg-type]
+    ("TRIGGER_PLUGINS", itertools.repeat("x"), "expected a list of less than 10,000 plugins"),
+    ("TRIGGER_IMPORTS", itertools.repeat("x"), "expected a list of less than 10,000 modules"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BOUNDS)
+def test_bounds(name: str, value: Any, message: str) -> None:
+    with pytest.raises(InvalidSetting, match=rf"^{name} \(configure\(\)\): {message}"):
+        Settings.isolated(**{name: value})
+
+
+def test_texts_that_are_nested_too_deeply() -> None:
+    settings = in_environment(TRIGGER_STORAGE_OPTIONS="[" * 200_000)
+    with pytest.raises(InvalidSetting, match=r"expected JSON, .*: nested too deeply$"):
+        _ = settings.TRIGGER_STORAGE_OPTIONS
+
+
+def test_options_are_shown_as_what_they_say() -> None:
+    class Mode(enum.Enum):
+        FULL = "full"
+
+    shown = Settings.isolated(
+        TRIGGER_STORAGE_OPTIONS={
+            "path": Path("/srv/shop.db"),
+            "after": timedelta(seconds=5),
+            "mode": Mode.FULL,
+            "several": ("a", Path("b")),
+            "class": Path,
+            "clock": time.time,
+        }
+    ).describe()
+    values = {info.name: info.value for info in shown}["TRIGGER_STORAGE_OPTIONS"]
+    assert values == {
+        "path": "/srv/shop.db",
+        "after": "0:00:05",
+        "mode": "full",
+        "several": ["a", "b"],
+        "class": "pathlib:Path",
+        "clock": "time:time",
+    }

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import sys
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+from weakref import WeakSet
 
 from triggers_core import tasks as task_module
 from triggers_core.attempts import Recovered
 from triggers_core.configuration import Configuration, did_you_mean, parse_configuration
-from triggers_core.exceptions import TaskNotFound
+from triggers_core.exceptions import ImportExited, InvalidInput, TaskNotFound, WrongState
 from triggers_core.hookspecs import hookimpl
 from triggers_core.logs import stdlib_logger_context
 from triggers_core.messages import Message
+from triggers_core.option_checks import with_options
+from triggers_core.outages import describe
 from triggers_core.plugins import Plugins
 from triggers_core.protocol import Rules
 from triggers_core.registries import storage_backends, task_runners, trigger_managers
@@ -24,13 +31,55 @@ from triggers_core.runners.base import TaskRunner
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
-from triggers_core.sweep import recover
+from triggers_core.sweep import sweep
 from triggers_core.tasks import TaskContext, TriggerTask
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_CLOSE_ROUNDS: Final = 10
+_MOST_STORES: Final = 10_000  # of managers, that are remembered for the sweep
+_ASK_AGAIN: Final = 30.0  # seconds until `stores_to_sweep` is asked again
+
+_applications: WeakSet[Application] = WeakSet()
+
+
+class _built(Generic[T]):  # noqa: N801 - a decorator, like cached_property
+    """A part of an application, made on first use, by one thread; kept until `reset`."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    @overload
+    def __get__(self, app: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, app: Application, owner: type) -> T: ...
+    def __get__(self, app: Application | None, owner: type) -> T | Self:
+        if app is None:
+            return self
+        with app.building():
+            parts = app.__dict__
+            if self._name in parts:
+                found: T = parts[self._name]
+                return found
+            under_way = f"_making_{self._name}"
+            if parts.get(under_way) == threading.get_ident():
+                raise WrongState(
+                    f"{app!r} is being set up, and its {self._name} cannot be used before that is"
+                    " done: a module or plugin that it loads uses it while it is imported"
+                )
+            parts[under_way] = threading.get_ident()
+            try:
+                made = self._make(app)
+            finally:
+                parts.pop(under_way, None)
+            found = parts.setdefault(self._name, made)
+            return found
+
 
 
 class Application:
@@ -50,8 +99,17 @@ class Application:
     def __init__(self, name: str = "default", settings: Settings | None = None) -> None:
         self.name = name
         self.settings = settings or Settings()
-        self._lock = threading.RLock()
         self._runners: dict[str, TaskRunner] = {}
+        self._seen: OrderedDict[int, TriggerManager] = OrderedDict()
+        self._named: tuple[float, list[SessionStorage | Store]] | None = None
+        self._turn = 0
+        self._renew_locks()
+        _applications.add(self)
+
+    def _renew_locks(self) -> None:
+        self._lock = threading.RLock()
+        self._builder: int | None = None
+        self._importing = threading.local()
 
     def __repr__(self) -> str:
         return f"<Triggers application {self.name!r}>"
@@ -60,44 +118,129 @@ class Application:
         """Set settings in code; they win over every other source.
 
         :raises InvalidSetting: an unknown name or an impossible value.
+        :raises WrongState: called by a body, in a thread of the runner.
         """
+        self._refuse_here("configure")
         self.settings.configure(**values)
         self.reset()
 
     def reset(self) -> None:
-        """Let go of everything built from the settings; the next use builds it again."""
+        """Let go of everything built from the settings; the next use builds it again.
+
+        :raises WrongState: called by a body, in a thread of the runner.
+        """
+        self.close()
         with self._lock:
-            self.close()
             for built in ("plugins", "store", "storage_class", "_rules", "_imported"):
                 self.__dict__.pop(built, None)
+            self._named = None
 
     def close(self) -> None:
-        """Finish what runs in this process, then close the store."""
+        """Finish what runs in this process, then close the store.
+
+        :raises WrongState: called by a body, in a thread of the runner: it would wait for itself.
+        """
+        self._refuse_here("close")
+        for _ in range(_CLOSE_ROUNDS):  # who fires meanwhile makes another runner
+            with self._lock:
+                runners = list(self._runners.items())
+            if not runners:
+                break
+            for key, runner in runners:
+                # Outside of the lock, and still in its place: cascades have to be dispatched.
+                try:
+                    runner.stop()
+                finally:
+                    with self._lock:
+                        if self._runners.get(key) is runner:
+                            del self._runners[key]
         with self._lock:
-            runners, self._runners = list(self._runners.values()), {}
-        for runner in runners:
-            runner.shutdown()
-        store = self.__dict__.pop("store", None)
+            store, seen = self.__dict__.pop("store", None), list(self._seen.values())
+            self._seen.clear()
+        stores = {id(each): each for each in (manager.storage.store for manager in seen)}
         if store is not None:
-            store.close()
+            stores[id(store)] = store
+        for each in stores.values():
+            each.close()
+
+    def _refuse_here(self, what: str) -> None:
+        if any(runner.is_own_thread() for runner in list(self._runners.values())):
+            raise WrongState(
+                f"{what} was called in a thread of the runner, by a body or a hook: it would wait"
+                " for itself for ever. Call it where the program begins or ends"
+            )
+
+    def start(self) -> Self:
+        """Import the tasks and begin to look after what earlier processes left behind.
+
+        Without it that begins with the first manager. A server calls it when it starts, and `stop`
+        when it ends; again is no error.
+
+        :returns: the application, so that it can be used by ``with``.
+
+        Example::
+
+            with app:
+                serve()
+        """
+        self.import_tasks()
+        self.runner().start()
+        return self
+
+    def stop(self) -> None:
+        """Finish what runs in this process, end the sweep and close the store, as `close` does.
+
+        The application may be used, and started, again.
+        """
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
 
     # -- parts ------------------------------------------------------------------------------------
 
-    @cached_property
+    @_built
     def plugins(self) -> Plugins:
         """The plugins, loaded as `TRIGGER_PLUGINS` says."""
         return Plugins(self.settings.TRIGGER_PLUGINS, autoload=self.settings.TRIGGER_AUTOLOAD)
 
-    @cached_property
+    @_built
     def storage_class(self) -> type[SessionStorage]:
         """The class that `TRIGGER_STORAGE_TYPE` names."""
         found: type[SessionStorage] = storage_backends.get_class(self.settings.TRIGGER_STORAGE_TYPE)
         return found
 
-    @cached_property
+    @_built
     def store(self) -> Store:
         """The store of all its sessions."""
-        return self.storage_class.open_store(**self.settings.TRIGGER_STORAGE_OPTIONS)
+        settings = self.settings
+        return with_options(
+            self.storage_class.open_store,
+            options=settings.TRIGGER_STORAGE_OPTIONS,
+            setting=f"TRIGGER_STORAGE_OPTIONS ({settings.origin('TRIGGER_STORAGE_OPTIONS')})",
+            what=f"storage {settings.TRIGGER_STORAGE_TYPE!r}",
+        )
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """One thread at a time sets the application up; others wait.
+
+        But for one that is in the middle of an import while another one builds: that one may wait
+        for the very module.
+        """
+        builder = self._builder
+        if builder not in (None, threading.get_ident()) and _is_importing():
+            yield
+            return
+        with self._lock:
+            before, self._builder = self._builder, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._builder = before
 
     def storage(self, uid: str) -> SessionStorage:
         """The storage of one session; a `storage_load` hook may answer with another."""
@@ -111,7 +254,10 @@ class Application:
     def runner(self, key: str | None = None) -> TaskRunner:
         """The runner of a key, one per application; `TRIGGER_RUNNER` when no key is given."""
         key = key or self.settings.TRIGGER_RUNNER
-        with self._lock:
+        runner = self._runners.get(key)
+        if runner is not None:
+            return runner
+        with self.building():
             runner = self._runners.get(key)
             if runner is None:
                 options = (
@@ -119,7 +265,15 @@ class Application:
                     if key == self.settings.TRIGGER_RUNNER
                     else {}
                 )
-                runner = self._runners[key] = task_runners.get(key, self, **options)
+                origin = self.settings.origin("TRIGGER_RUNNER_OPTIONS")
+                made: TaskRunner = with_options(
+                    task_runners.get_class(key),
+                    self,
+                    options=options,
+                    setting=f"TRIGGER_RUNNER_OPTIONS ({origin})",
+                    what=f"runner {key!r}",
+                )
+                runner = self._runners.setdefault(key, made)
             return runner
 
     def use_runner(self, runner: TaskRunner, key: str | None = None) -> None:
@@ -130,8 +284,11 @@ class Application:
     def manager(self, uid: str) -> TriggerManager:
         """The manager of one session, of the class that `TRIGGER_MANAGER_TYPE` names."""
         self.import_tasks()
+        return self._manager_on(self.storage(uid))
+
+    def _manager_on(self, storage: SessionStorage) -> TriggerManager:
         manager_class = trigger_managers.get_class(self.settings.TRIGGER_MANAGER_TYPE)
-        manager: TriggerManager = manager_class(self.storage(uid), self)
+        manager: TriggerManager = manager_class(storage, self)
         return manager
 
     def manager_for(self, message: Message) -> TriggerManager:
@@ -172,12 +329,25 @@ class Application:
     # -- tasks ------------------------------------------------------------------------------------
 
     def import_tasks(self) -> None:
-        """Import the modules of `TRIGGER_IMPORTS`, once."""
-        if self.__dict__.get("_imported"):
-            return
-        self.__dict__["_imported"] = True
-        for module in self.settings.TRIGGER_IMPORTS:
-            importlib.import_module(module)
+        """Import the modules of `TRIGGER_IMPORTS`, once.
+
+        Threads that come meanwhile wait, as Python's imports do. A module that failed is imported
+        again by the next call.
+
+        :raises Exception: what a module raised, with a note that names it.
+        :raises ImportExited: a module called `sys.exit`.
+        """
+        if self.__dict__.get("_imported") or getattr(self._importing, "now", False):
+            return  # a module that is being imported uses the application
+        self._importing.now = True
+        try:
+            # No lock of ours: a thread that imports one of them itself, and makes a manager then,
+            # would wait for us, and we for it. Python's own locks notice that.
+            modules = [_imported(module) for module in self.settings.TRIGGER_IMPORTS]
+        finally:
+            self._importing.now = False
+        if not any(getattr(module.__spec__, "_initializing", False) for module in modules):
+            self.__dict__["_imported"] = True
 
     def resolve_task(self, run: str, using: str | None = None) -> type[TriggerTask]:
         """The task class for a configuration's `run`.
@@ -210,17 +380,171 @@ class Application:
 
     # -- the fleet --------------------------------------------------------------------------------
 
+    def saw(self, manager: TriggerManager) -> None:
+        """Told about every manager: its store is looked after from now on."""
+        store = manager.storage.store
+        if id(store) in self._seen:
+            return
+        with self._lock:
+            self._seen[id(store)] = manager
+            while len(self._seen) > _MOST_STORES:
+                self._seen.popitem(last=False)
+
+    def stores(self) -> list[Store]:
+        """All stores that sweeps look after, each once.
+
+        Its own, those that its managers use, and those that the hook `stores_to_sweep` names.
+        """
+        return [place.store for place in self.places().values()]
+
+    def places(self, unused: bool = True) -> dict[object, Place]:
+        """Those stores, with what makes a manager of a session in each; for sweeps.
+
+        :param unused: its own store too, if nobody has used it yet: that makes its file.
+        """
+        found: dict[object, Place] = {}
+        with self._lock:
+            seen = list(self._seen.values())
+        for manager in seen:
+            found.setdefault(_place_of(manager.storage.store), Place(self, manager.storage, manager))
+        if unused or "store" in self.__dict__:
+            own = self.storage_class.on(self.store, "~")
+            found.setdefault(_place_of(own.store), Place(self, own, None))
+        for named in self._named_stores():
+            storage = named if isinstance(named, SessionStorage) else SessionStorage.on(named, "~")
+            found.setdefault(_place_of(storage.store), Place(self, storage, None))
+        return found
+
+    def _named_stores(self) -> list[SessionStorage | Store]:
+        known, now = self._named, time.monotonic()
+        if known is not None and now < known[0]:
+            return known[1]
+        settings, stores = self.settings, []
+        for plugin, each in self.plugins.stores_to_sweep(
+            settings.TRIGGER_STORAGE_TYPE, settings.TRIGGER_STORAGE_OPTIONS
+        ):
+            if isinstance(each, SessionStorage | Store):
+                stores.append(each)
+            else:
+                logger.error(
+                    "plugin %r: stores_to_sweep named a %s, which is left out: it has to name"
+                    " stores, or sessions of them",
+                    *(plugin, type(each).__name__),
+                )
+        self._named = (now + _ASK_AGAIN, stores)
+        return stores
+
     def recover(self, limit: int = 1_000) -> list[Recovered]:
-        """Sweep the store: dispatch, retry or fail what is overdue, in every session."""
-        return recover(self.store, self.manager, limit)
+        """Sweep all stores: dispatch, retry or fail what is overdue, in every session.
+
+        A store that fails is logged and does not keep the others from being looked after; its
+        error is raised when there is no other.
+
+        :param limit: instances to look after at most.
+        """
+        self.import_tasks()
+        recovered: list[Recovered] = []
+        timing, left = self.rules.timing, limit
+
+        def look_after(place: Place) -> None:
+            nonlocal left
+            if left > 0:
+                swept = sweep(place.store, place.manager, left, timing)
+                left -= swept.instances
+                recovered.extend(swept.recovered)
+
+        self._in_each("sweep", look_after)
+        return recovered
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        """Erase sessions without a change for `older_than` seconds; see `Store.prune`."""
-        return self.store.prune(older_than, resolved_only)
+        """Erase sessions without a change for `older_than` seconds, in all stores.
+
+        See `Store.prune`. A store that fails is logged and does not keep the others from being
+        pruned; its error is raised when there is no other.
+        """
+        erased = 0
+
+        def prune_one(place: Place) -> None:
+            nonlocal erased
+            erased += place.store.prune(older_than, resolved_only)
+
+        self._in_each("prune", prune_one)
+        return erased
+
+    def _in_each(self, what: str, work: Callable[[Place], None]) -> None:
+        places = list(self.places().values())
+        self._turn = (self._turn + 1) % len(places)  # every store is the first one in turn
+        for place in (*places[self._turn :], *places[: self._turn]):
+            try:
+                work(place)
+            except InvalidInput:
+                raise
+            except Exception as error:
+                if len(places) == 1:
+                    raise
+                logger.error("%s: the %s failed: %s", place.store.place, what, describe(error))
+
+
+class Place:
+    """A store that sweeps look after, and what makes the manager of a session in it."""
+
+    __slots__ = ("_app", "_seen", "_storage", "store")
+
+    def __init__(
+        self, app: Application, storage: SessionStorage, seen: TriggerManager | None
+    ) -> None:
+        self._app, self._storage, self._seen = app, storage, seen
+        self.store = storage.store
+
+    def manager(self, uid: str) -> TriggerManager:
+        """The manager of one of its sessions; of the kind that has been seen on this store."""
+        if self._seen is not None:
+            return self._seen.sibling(uid)
+        self._app.import_tasks()
+        return self._app._manager_on(type(self._storage).on(self.store, uid))
+
+
+def _place_of(store: Store) -> object:
+    """What is the same for two stores of the same sessions."""
+    if store.key == "memory" or type(store).place is Store.place:
+        return id(store)
+    return (type(store), store.place)
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except SystemExit as error:
+        raise ImportExited(
+            f"TRIGGER_IMPORTS: importing {module!r} called sys.exit({error.code!r}): a module that"
+            " defines tasks must not end the program when it is imported; keep what does so under"
+            " `if __name__ == '__main__':`"
+        ) from error
+    except Exception as error:
+        error.add_note(f"raised when {module!r} of TRIGGER_IMPORTS was imported")
+        raise
+
+
+def _is_importing() -> bool:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 default_application = Application()
 """The application of whoever does not make one: configured by `configure` and the environment."""
+
+
+def _renew_locks_in_child() -> None:
+    for app in list(_applications):
+        app._renew_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks_in_child)
 
 
 def configure(**values: Any) -> None:

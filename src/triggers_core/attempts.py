@@ -180,6 +180,11 @@ class Finish(msgspec.Struct, kw_only=True):
 
     def _apply(self, draft: Draft, slice: Slice, instance: Instance) -> None:
         draft.set_status(instance, Status.FINISHED)
+        if len(self.fires) > draft.rules.limits.body_fires:
+            raise LimitExceeded(
+                f"{instance.name} fired {len(self.fires):,} triggers, the limit for one body is"
+                f" {draft.rules.limits.body_fires:,} (Limits.body_fires)"
+            )
         known = dict(slice.known)
         for fire in self.fires:
             if fire.trigger in draft.configuration.tasks and not fire.force:

@@ -10,7 +10,7 @@ import msgspec
 from triggers_core.configuration import DIRECTIVES, Directive
 from triggers_core.exceptions import PluginError
 from triggers_core.names import short_repr
-from triggers_core.providers import error_text
+from triggers_core.providers import error_text, loads_badly
 
 
 def collect_directives(
@@ -26,7 +26,9 @@ def collect_directives(
     for plugin, declare in declarations:
         try:
             declared = declare()
-        except Exception as error:
+        except BaseException as error:
+            if not loads_badly(error):
+                raise
             raise PluginError(
                 f"plugin {plugin!r}: declare_directives failed: {error_text(error)}"
             ) from error

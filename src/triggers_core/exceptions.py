@@ -192,6 +192,10 @@ class PluginMissing(PluginError):
     """The session's configuration requires a plugin that this process does not have."""
 
 
+class ImportExited(TriggersError, ImportError):
+    """A module that was to be imported called `sys.exit`; the message names it."""
+
+
 class DuplicateKey(PluginError, ValueError):
     """Two providers claim one key of a registry; the message names both."""
 

@@ -21,10 +21,6 @@ from triggers_core.limits import Limits
 from triggers_core.records import NOTHING, Instance
 from triggers_core.redaction import mask, mask_url
 
-_ENDS = 2  # a text that is too long keeps its two ends: where it began and where it broke
-_MARGIN: Final = 2_048
-"""Characters beside a cut that are masked too: a key at the cut tells what its value is."""
-
 MESSAGE_SIZE: Final = 16_384
 """Characters of a message that are shown at most, as many as `Limits.record_bytes` by default."""
 
@@ -181,15 +177,4 @@ def _traceback(error: BaseException) -> list[str]:
 
 def _masked(text: str, size: int) -> str:
     """The two ends of a text, secrets masked. Cut first: masking takes time."""
-    if len(text) <= size + 2 * _MARGIN:
-        return _cut(mask_url(text), size)
-    end = size // _ENDS
-    first, last = mask_url(text[: end + _MARGIN]), mask_url(text[-end - _MARGIN :])
-    return f"{first[:end]}\n… {len(text) - 2 * end:,} characters left out …\n{last[-end:]}"
-
-
-def _cut(text: str, size: int) -> str:
-    if len(text) <= size:
-        return text
-    end = size // _ENDS
-    return f"{text[:end]}\n… {len(text) - 2 * end:,} characters left out …\n{text[-end:]}"
+    return mask_url(text, size=size)

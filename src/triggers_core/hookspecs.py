@@ -12,7 +12,7 @@ Every implementation is called by itself, so that an error of one never stops an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from triggers_core.pending_event import PendingEvent
     from triggers_core.protocol import Plan
     from triggers_core.records import Event, Instance
+    from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
     from triggers_core.tasks import TaskContext, TriggerTask
 
@@ -263,6 +264,39 @@ class TriggersSpec:
                     return None
                 tenant = uid.partition(":")[0]
                 return storage_backends.get("sqlite", uid, path=f"{tenant}.db")
+        """
+
+    @hookspec
+    def stores_to_sweep(
+        self, backend: str, options: Mapping[str, Any]
+    ) -> Iterable[SessionStorage | Store] | None:
+        """Name the stores that `storage_load` answers with, so that all of them are swept.
+
+        Called now and then by the background sweep, and by an application's `recover` and `prune`.
+        Stores that a manager of the process uses are known without it; those that a crashed process
+        left behind, or that only web processes use, are not.
+
+        An error is logged with the plugin's name; the other stores are swept.
+
+        :param backend: the setting `TRIGGER_STORAGE_TYPE`.
+        :param options: the setting `TRIGGER_STORAGE_OPTIONS`, read-only.
+        :returns: stores, or any session of each; None for none.
+
+        **Example**::
+
+            from pathlib import Path
+
+            from triggers_core import hookimpl
+            from triggers_core.storages import storage_backends
+
+            @hookimpl
+            def stores_to_sweep(backend, options):
+                if backend != "sqlite":
+                    return None
+                return [
+                    storage_backends.get("sqlite", "any", path=str(path))
+                    for path in Path().glob("*.db")
+                ]
         """
 
     @hookspec(firstresult=True)

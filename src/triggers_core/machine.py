@@ -123,7 +123,7 @@ class Draft:
         """Record an event and apply it. Its trigger's instances must have been loaded.
 
         :raises CascadeTooDeep: the chain of cascades behind it is too long.
-        :raises LimitExceeded: a task would get too many instances.
+        :raises LimitExceeded: a task would get too many instances, the session too many names.
         """
         if event.depth > self.rules.limits.cascade_depth:
             raise CascadeTooDeep(
@@ -131,6 +131,9 @@ class Draft:
                 f" event, the limit is {self.rules.limits.cascade_depth} (Limits.cascade_depth):"
                 " look for a cycle in the configuration"
             )
+        latest = self.header.latest
+        if event.trigger not in latest and len(latest) >= self.rules.limits.trigger_names:
+            self._check_new_name(event.trigger)
         event.number = self.header.events
         if not event.id:
             event.id = generated_id(event.number)
@@ -138,6 +141,15 @@ class Draft:
         self.events.append(event)
         self.apply(event)
         return event
+
+    def _check_new_name(self, trigger: str) -> None:
+        if trigger in self.configuration.listeners or trigger in self.configuration.tasks:
+            return  # there are no more of those than the configuration holds
+        raise LimitExceeded(
+            f"{trigger!r} would be trigger name {len(self.header.latest) + 1:,} of this session,"
+            f" the limit is {self.rules.limits.trigger_names:,} (Limits.trigger_names): every fire"
+            " reads them all. Put what varies, such as an id, into the kwargs"
+        )
 
     def apply(self, event: Event) -> None:
         """Apply an event that is recorded already (the first configuration applies past ones)."""

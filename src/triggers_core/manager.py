@@ -26,9 +26,16 @@ from triggers_core.commands import (
     new_id,
 )
 from triggers_core.configuration import Configuration, Task
-from triggers_core.exceptions import InvalidConfiguration, TaskNotFound, TriggersError
+from triggers_core.exceptions import (
+    InvalidConfiguration,
+    InvalidInput,
+    TaskNotFound,
+    TriggersError,
+)
+from triggers_core.limits import Limits
 from triggers_core.messages import Message
 from triggers_core.names import check_name
+from triggers_core.nesting import after_commit_of, refuse_endless_answers, refuse_within_hooks
 from triggers_core.protocol import Plan
 from triggers_core.records import UNRESOLVED, Event, Instance
 from triggers_core.registries import trigger_managers
@@ -59,6 +66,10 @@ class FireResult(msgspec.Struct, frozen=True, kw_only=True):
     """The id under which it can be fired again without effect."""
     number: int
     """The event's number in its session."""
+    waited_for: bool = True
+    """False when no task of the session's configuration names the trigger, in `unless` neither: a
+    slip of the pen, maybe. True for a session without a configuration: its first one will look at
+    what was fired before it. (Plugins that look at every event in `before_commit` name none.)"""
 
 
 class TriggerManager:
@@ -78,6 +89,7 @@ class TriggerManager:
 
         self.storage = storage
         self.app: Application = app or default_application
+        self.app.saw(self)
         self.app.runner().watch(self)
 
     def __repr__(self) -> str:
@@ -113,7 +125,8 @@ class TriggerManager:
         :param force: allow the name of a task, which normally fires by itself.
         :raises InvalidName, InvalidPayload, LimitExceeded: about the arguments.
         :raises TaskNameFired: `trigger_name` is a task of the session.
-        :raises EventIdConflict: the id was used for another trigger or payload.
+        :raises EventIdConflict: the id was used for another trigger or payload. What counts is the
+            payload as given here, whatever `pre_fire` hooks make of it.
         :raises SessionClosed: the session accepts no more events.
         :raises FireVetoed: a plugin refused it.
 
@@ -122,18 +135,24 @@ class TriggerManager:
         given = event_id is not None
         trigger = check_name(trigger_name, "trigger")
         identity = check_event_id(event_id, generated=True) if event_id is not None else new_id()
-        plugins = self.app.plugins
+        plugins, limits = self.app.plugins, self.app.rules.limits
+        refuse_endless_answers(limits.additions)
+        as_given: bytes | None = None
         if plugins.has_pre_fire:
+            refuse_within_hooks("fire into", self.uid)
+            if given:
+                as_given = _encoded(trigger_kwargs, limits)
             trigger_kwargs = plugins.pre_fire(
                 self, trigger, trigger_kwargs, identity, once=once, force=force
             )
-        payload = payloads.encode(trigger_kwargs, self.app.rules.limits)
+        payload = payloads.encode(trigger_kwargs, limits)
         plan = self.commit(
             Fire(
                 trigger=trigger,
                 payload=payload,
                 event_id=identity,
                 given_id=given,
+                as_given=as_given,
                 once=once,
                 force=force,
             )
@@ -144,6 +163,7 @@ class TriggerManager:
             scheduled=tuple(recorded.scheduled),
             event_id=recorded.event_id,
             number=recorded.number,
+            waited_for=recorded.waited_for,
         )
 
     def update_configuration(self, configuration: Mapping[str, Any] | Configuration) -> Configured:
@@ -288,10 +308,12 @@ class TriggerManager:
 
     def delete_session(self) -> bool:
         """Erase the session; whether there was one. Messages about it are stale from then on."""
+        refuse_within_hooks("delete", self.uid)
         return self.storage.store.delete(self.uid)
 
     def recover(self) -> Recovered:
         """Dispatch, retry or fail what is overdue in this session."""
+        refuse_within_hooks("recover", self.uid)
         overdue = tuple(
             instance.name
             for instance in self.storage.store.instances(self.uid, statuses=UNRESOLVED)
@@ -304,6 +326,7 @@ class TriggerManager:
 
         :param timeout: seconds; None waits for ever.
         :returns: whether it got there in time.
+        :raises WrongState: called by a body or a hook in a thread of the runner.
         """
         return self.app.runner().join_all(timeout)
 
@@ -325,6 +348,7 @@ class TriggerManager:
 
         For runners and plugins; applications use the methods above.
         """
+        refuse_within_hooks("change", self.uid)
         plan = self.storage.store.commit(self.uid, command, self.app.rules)
         if not plan.empty:
             self.after_commit(plan)
@@ -333,11 +357,13 @@ class TriggerManager:
     def after_commit(self, plan: Plan) -> None:
         """What follows a commit once it is durable: hooks in causal order, then dispatch."""
         plugins = self.app.plugins
-        if plugins.has_post_commit:
-            plugins.post_commit(self, plan)
         overridden = type(self)._post_fire is not TriggerManager._post_fire
-        if plan.events and (overridden or plugins.has_post_fire):
-            self._tell(plan, overridden)
+        told = bool(plan.events) and (overridden or plugins.has_post_fire)
+        if told or plugins.has_post_commit:
+            with after_commit_of():
+                plugins.post_commit(self, plan)
+                if told:
+                    self._tell(plan, overridden)
         if plan.scheduled:
             assert plan.header is not None
             attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
@@ -393,6 +419,14 @@ class TriggerManager:
 
     def _instance(self, record: Instance) -> TaskInstance:
         return TaskInstance(self.storage.store, self.uid, record)
+
+
+def _encoded(kwargs: Kwargs | None, limits: Limits) -> bytes | None:
+    """Kwargs as the application gave them; None when only a `pre_fire` hook makes data of them."""
+    try:
+        return payloads.encode(kwargs, limits)
+    except InvalidInput:
+        return None
 
 
 def _name(instance: InstanceOrName) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import threading
 
 from triggers_core.exceptions import InvalidName
 
@@ -110,12 +111,28 @@ def short_repr(value: object, width: int = 60) -> str:
         else:
             text = _REPR.repr(value)
         text = str.encode(text, "utf-8", "backslashreplace").decode()
-    except Exception:  # a broken __repr__, __len__, __lt__ or __class__: its type must do
+    except BaseException as error:  # a broken __repr__, __len__, __class__…: its type must do
+        if from_outside(error):
+            raise
         text = object.__repr__(value)
     if len(text) <= width:
         return text
     head = (width - 1) // 2
     return f"{text[:head]}…{text[head + 1 - width :]}"
+
+
+def from_outside(error: BaseException) -> bool:
+    """Whether an exception interrupts the program, rather than coming from the object at hand.
+
+    Code that shows foreign objects survives whatever their methods raise, `SystemExit` and the
+    time-outs of other libraries included. Only Ctrl-C passes, and that reaches the main thread.
+    """
+    return isinstance(error, KeyboardInterrupt) and in_main_thread()
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread in which signal handlers run."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _invalid(what: str, got: str, fix: str) -> InvalidName:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from triggers_core.names import short_repr
+from triggers_core.names import from_outside, short_repr
 from triggers_core.payload_refusals import a_kind
 from triggers_core.payload_walk import escaped, walk
 
@@ -20,9 +20,9 @@ _MORE = "…"
 def encode_leniently(value: object, max_bytes: int) -> bytes:
     """Return anything as bytes for `decode`; what cannot be stored becomes a short text.
 
-    For the contexts of errors and logs: recording a failure must not fail. It never raises an
-    `Exception`, whatever it is given: broken `__repr__`, cycles, NaN, keys that are no str. Long
-    texts are cut in their middle, long collections at their end (where `…` says how much is
+    For the contexts of errors and logs: recording a failure must not fail. It raises nothing,
+    whatever it is given: broken `__repr__`, cycles, NaN, keys that are no str, endless iterables.
+    Long texts are cut in their middle, long collections at their end (where `…` says how much is
     missing), and what is nested more than 8 levels deep is abridged, until the whole fits.
 
     :param value: a mapping is kept as one, None is empty, anything else is put under `value`.
@@ -41,8 +41,9 @@ def encode_leniently(value: object, max_bytes: int) -> bytes:
                 data = _to_json(lenient.keep_top(value, levels))
                 if lenient.left >= 0 and len(data) <= max_bytes:
                     return data
-            except Exception:  # no stack or memory left: less may do
-                pass
+            except BaseException as error:  # no stack or memory left: less may do
+                if from_outside(error):
+                    raise
             longest, most = max(longest // 2, 16), most // 2
     return b"{}"
 
@@ -58,7 +59,9 @@ class _Lenient:
     def keep_top(self, value: object, levels: int) -> dict[str, Any]:
         try:
             is_mapping = isinstance(value, Mapping)
-        except Exception:  # a property __class__ that fails
+        except BaseException as error:  # a property __class__ that fails
+            if from_outside(error):
+                raise
             is_mapping = False
         kept = self.keep(value, levels)
         return kept if is_mapping and type(kept) is dict else {"value": kept}
@@ -77,7 +80,9 @@ class _Lenient:
             if isinstance(value, Mapping):
                 return self.mapping(value, levels - 1)
             return self.items(value, levels - 1)
-        except Exception:  # it is refused, or its class is broken
+        except BaseException as error:  # it is refused, or its class is broken
+            if from_outside(error):
+                raise
             return self.text(short_repr(value, 200))
 
     def mapping(self, source: Mapping[Any, Any], levels: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -101,13 +102,64 @@ _KINDS: tuple[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]], ...]
 TAGS = {kind: (tag, store) for kind, tag, store, _ in _KINDS}
 LOADERS = {tag: load for _, tag, _, load in _KINDS}
 
-_BASES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (str, str.__str__),
-    (int, int.__int__),
-    (float, float.__float__),
-    (list, list),
-    (tuple, list),
-    (Mapping, dict),
+
+def _plain_text(value: str, room: int) -> str:
+    # The text itself, whatever a subclass shows or says of its length.
+    if (size := str.__len__(value)) > room:
+        raise TooLarge(room - size)
+    return str.__str__(value)
+
+
+def _plain_list(value: Iterable[Any], room: int) -> list[Any]:
+    size = _size(value, room)
+    result = list(islice(iter(value), size + 1))
+    if len(result) > size:
+        raise _longer(value, size)
+    return result
+
+
+def _plain_dict(value: Mapping[Any, Any], room: int) -> dict[Any, Any]:
+    size = _size(value, room)
+    kind: Any = type(value)
+    if isinstance(value, dict) and (kind.__iter__, kind.__getitem__) == _OF_DICT:
+        return dict(value)  # what a subclass holds, at one go
+    if any(hasattr(kind, each) for each in _SEVERAL):
+        raise Refused(
+            f"{a_kind(value)} holds several values under one key; pass a plain dict: its items()"
+            " have one value of each key, and its getlist(key) or getall(key) all of them"
+        )
+    keys = list(islice(iter(value), size + 1))
+    if len(keys) > size:
+        raise _longer(value, size)
+    return {key: value[key] for key in keys}
+
+
+def _size(value: Any, room: int) -> int:
+    size = len(value)
+    if size > room:
+        raise TooLarge(room - size)
+    return size
+
+
+def _longer(value: object, size: int) -> Refused:
+    return Refused(
+        f"{a_kind(value)} that goes on after the {size:,} items that its len() gives, or that"
+        " changes while it is read; pass a copy of what is needed"
+    )
+
+
+_OF_DICT = (dict.__iter__, dict.__getitem__)
+_SEVERAL = ("getlist", "getall")
+"""Methods of mappings that have several values under a key: forms and queries of web frameworks,
+which show one of them by ``[key]``, and store all."""
+
+_BASES: tuple[tuple[Any, Callable[[Any, int], Any]], ...] = (
+    (str, _plain_text),
+    (int, lambda value, room: int.__int__(value)),
+    (float, lambda value, room: float.__float__(value)),
+    (list, _plain_list),
+    (tuple, _plain_list),
+    (Mapping, _plain_dict),
 )
 _BUFFERS = (bytes, bytearray, memoryview)
 
@@ -117,9 +169,7 @@ def plain_value(value: Any, room: int) -> Any:
     try:
         for base, convert in _BASES:
             if isinstance(value, base):
-                if base not in (int, float) and len(value) > room:
-                    raise TooLarge(room - len(value))
-                return convert(value)
+                return convert(value, room)
         if isinstance(value, _BUFFERS):
             with memoryview(value) as view:
                 if view.nbytes > room:
@@ -154,12 +204,32 @@ def _without_zone(value: Any) -> Any:
 
 
 def _fix(value: object) -> str:
+    kind = type(value)
     if isinstance(value, Set):
         return "a sorted list"
     if isinstance(value, Enum):
         return "its .value"
     if callable(value):
         return "a name by which the task can look it up"
+    for attributes, fix in _FIXES:
+        if all(hasattr(kind, each) for each in attributes):
+            return fix
     if isinstance(value, Iterable):
         return "a list of its items"
     return f"one of {_ALLOWED}"
+
+
+# By what a type has: the libraries themselves are never imported.
+_FIXES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("splitlines", "upper"), "str() of it: it stands for a text that is translated later"),
+    (("read", "seek"), "its name, or what it holds: read() gives bytes"),
+    (("read", "size"), "its name, or what it holds: read() gives bytes"),
+    (("chunks", "size"), "its name, or what it holds: read() gives bytes"),
+    (("_meta", "pk"), "its .pk, by which the task can look it up"),
+    (("model", "values_list"), "a list of primary keys: list(….values_list('pk', flat=True))"),
+    (("model_dump",), "its model_dump()"),
+    (("__dataclass_fields__",), "dataclasses.asdict() of it"),
+    (("__attrs_attrs__",), "attrs.asdict() of it"),
+    (("__struct_fields__",), "msgspec.to_builtins() of it"),
+    (("tolist",), "its tolist()"),
+)

@@ -12,6 +12,9 @@ from triggers_core.payload_values import TAGS, fails, plain_value
 ESCAPE = "$dict"
 """The tag of a real dict that would be read as a tag."""
 
+CHANGED = "changed while it was read; pass a copy"
+"""Why a payload is refused that another thread, or a value's own method, is still changing."""
+
 _MAX_PLAIN_INT = 0xFFFF_FFFF_FFFF_FFFF  # beyond 64 bits, JSON parsers start to differ
 _MIN_PLAIN_INT = -0x8000_0000_0000_0000
 
@@ -53,6 +56,10 @@ def walk_dict(source: dict[Any, Any], levels: int, room: int) -> tuple[dict[str,
     except Refused as refused:
         refused.passes(source, key)
         raise
+    except RuntimeError as error:
+        if isinstance(error, RecursionError):
+            raise
+        raise Refused(CHANGED) from error
     if type(key) is not str:
         return walk_dict(_with_plain_keys(source), levels, at_entry)
     return (escaped(result) if len(source) == 1 else result), room
@@ -65,7 +72,7 @@ def _walk_list(source: list[Any] | tuple[Any, ...], levels: int, room: int) -> t
     if levels < 1:
         raise TooDeep(source)
     result: Any = source
-    index = 0
+    index, size = 0, len(source)
     try:
         for index, value in enumerate(source):
             kind = type(value)
@@ -77,6 +84,8 @@ def _walk_list(source: list[Any] | tuple[Any, ...], levels: int, room: int) -> t
                 or (kind is int and _MIN_PLAIN_INT <= value <= _MAX_PLAIN_INT)
             ):
                 new, room = walk(value, levels - 1, room)
+                if len(source) != size:
+                    raise Refused(CHANGED)
                 if new is not value:
                     if result is source:
                         result = list(source)

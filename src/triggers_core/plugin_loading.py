@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import PluginError
-from triggers_core.providers import Provider, error_text, find_providers, load_path
+from triggers_core.providers import (
+    KNOWN_DISTRIBUTIONS,
+    Provider,
+    error_text,
+    find_providers,
+    load_path,
+    loads_badly,
+)
 
 GROUP: Final = "triggers.plugins"
 """The entry-point group of plugins."""
@@ -21,8 +28,8 @@ GROUP: Final = "triggers.plugins"
 REST: Final = "*"
 BLOCK: Final = "no:"
 
-KNOWN_PLUGINS: Final = ("finalize", "retry", "structlog")
-"""Plugins of the project: ``pip install triggers-<name>``."""
+KNOWN_PLUGINS: Final = KNOWN_DISTRIBUTIONS[GROUP]
+"""Plugins of the project, and the distributions to install."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +68,9 @@ class Candidate:
             )
         try:
             return load_path(self.path)
-        except Exception as error:
+        except BaseException as error:
+            if not loads_badly(error):
+                raise
             if isinstance(error, ModuleNotFoundError) and not self.providers:
                 self._explain_missing(error)
             raise PluginError(f"{self.label}: cannot be loaded: {error_text(error)}") from error
@@ -209,7 +218,7 @@ def missing_plugin(name: str, installed: Installed) -> PluginError:
         )
     if name in KNOWN_PLUGINS:
         return PluginError(
-            f"plugin {name!r} is not installed: python -m pip install triggers-{name}"
+            f"plugin {name!r} is not installed: python -m pip install {KNOWN_PLUGINS[name]}"
         )
     hint = did_you_mean(name, {*installed.by_name, *KNOWN_PLUGINS})
     return PluginError(
@@ -247,9 +256,16 @@ def _candidate(entry: object, installed: Installed, named: dict[str, Candidate])
     if providers:
         return Candidate(name, providers[0].path, providers=providers)
     word = ":" not in name and "." not in name
-    if word and name not in sys.modules and find_spec(name) is None:
+    if word and name not in sys.modules and not _exists(name):
         raise missing_plugin(name, installed)
     return Candidate(name, name)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # no name of a module at all
+        return False
 
 
 def _imported(path: str) -> object:

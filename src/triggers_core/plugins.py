@@ -5,29 +5,34 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from triggers_core.attempts import Retry
 from triggers_core.configuration import Configuration, Directive, did_you_mean
 from triggers_core.directives import collect_directives
 from triggers_core.exceptions import PluginError
-from triggers_core.failures import traceback_of
+from triggers_core.failures import log_exception
+from triggers_core.names import from_outside, in_main_thread
 from triggers_core.pending_event import PendingEvent
 from triggers_core.plugin_checks import HOOKS, find_implementations
 from triggers_core.plugin_infos import PluginInfo, infos_of, not_loaded
 from triggers_core.plugin_loading import Installed, Wanted, label, read_list
 from triggers_core.plugin_order import Call, Loaded, ordered_calls
 from triggers_core.protocol import BeforeCommit, Plan
-from triggers_core.providers import Provider
+from triggers_core.providers import Provider, error_text
 from triggers_core.records import Event, Instance
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
+    from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
     from triggers_core.tasks import TaskContext, TriggerTask
 
 logger = logging.getLogger(__name__)
+
+_STORES: Final = 100_000  # that one plugin may name for the sweep
 
 
 class Plugins:
@@ -139,7 +144,14 @@ class Plugins:
                     f"{shown}: another plugin is registered under this name; unregister that first,"
                     " or give this one another name"
                 )
-        found = find_implementations(plugin, shown)
+        try:
+            found = find_implementations(plugin, shown)
+        except PluginError:
+            raise
+        except BaseException as error:  # of an object with methods of its own
+            if from_outside(error):
+                raise
+            raise PluginError(f"{shown} cannot be looked at: {error_text(error)}") from error
         self._loaded.append(Loaded(name, plugin, path, provider, found))
 
     def _rebuild(self) -> None:
@@ -210,15 +222,24 @@ class Plugins:
             self._tell("post_commit", manager, changes)
 
     def _tell(self, hook: str, *arguments: Any) -> None:
+        leaving: SystemExit | None = None
         for plugin, call in self._calls[hook]:
             try:
                 call(*arguments)
-            except Exception:
-                logger.exception(
+            except BaseException as error:
+                if from_outside(error):
+                    raise
+                if isinstance(error, SystemExit) and in_main_thread():
+                    leaving = error  # as a signal handler raises it: once the others know
+                log_exception(
+                    logger,
                     "plugin %r: its %s failed; what it was told about has happened and stays",
+                    error,
                     plugin,
                     hook,
                 )
+        if leaving is not None:
+            raise leaving
 
     def resolve_task(self, run: str, using: str | None = None) -> type[TriggerTask] | None:
         """Ask for the task class of a `run` name.
@@ -252,6 +273,26 @@ class Plugins:
                 return found
         return None
 
+    def stores_to_sweep(
+        self, backend: str, options: Mapping[str, Any]
+    ) -> list[tuple[str, SessionStorage | Store]]:
+        """Ask for the stores that `storage_load` answers with. Errors are logged.
+
+        :returns: (plugin, store or one of its sessions), in order.
+        """
+        found: list[tuple[str, SessionStorage | Store]] = []
+        for plugin, call in self._calls["stores_to_sweep"]:
+            try:
+                found += [(plugin, each) for each in islice(call(backend, options) or (), _STORES)]
+            except Exception as error:
+                log_exception(
+                    logger,
+                    "plugin %r: its stores_to_sweep failed; what it has named is swept",
+                    error,
+                    plugin,
+                )
+        return found
+
     def task_failed(self, context: TaskContext, error: BaseException) -> Retry | None:
         """Ask whether a failed attempt is made again. Errors are logged, and no answer."""
         answer = self._ask("task_failed", Retry, context, error)
@@ -271,14 +312,14 @@ class Plugins:
         for plugin, call in self._calls[hook]:
             try:
                 answer = call(*arguments)
-            except Exception as error:
-                # Masked, for it may show the error of a body as what it came from.
-                problem = traceback_of(error)
-                logger.error(
-                    "plugin %r: its %s failed; counts as no answer\n%s", plugin, hook, problem
-                )
+                fits = isinstance(answer, expected)
+            except BaseException as error:
+                if from_outside(error):
+                    raise
+                problem = "plugin %r: its %s failed; counts as no answer"
+                log_exception(logger, problem, error, plugin, hook)
                 continue
-            if isinstance(answer, expected):
+            if fits:
                 return answer
             if answer is not None:
                 logger.error(
@@ -318,6 +359,7 @@ def _noted(plugin: str, hook: str, call: Call, *arguments: Any) -> Any:
     """Call an implementation; an error of it passes, with a note that names the plugin."""
     try:
         return call(*arguments)
-    except Exception as error:
-        error.add_note(f"raised by {hook} of the plugin {plugin!r}")
+    except BaseException as error:
+        with suppress(Exception):  # frozen data classes take no note
+            error.add_note(f"raised by {hook} of the plugin {plugin!r}")
         raise

@@ -6,14 +6,38 @@ import logging
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import (
+    EntryPoint,
+    PackageNotFoundError,
+    distributions,
+    entry_points,
+    version,
+)
 from typing import Any, Final
+
+from triggers_core.redaction import mask_url
 
 logger = logging.getLogger(__name__)
 
 FORMER: Final = "triggers"
 """The distribution of the framework of 2017. It used the same entry-point groups, with classes that
 do not fit here; an environment that has both keeps working."""
+
+KNOWN_DISTRIBUTIONS: Final = {
+    "triggers.plugins": {
+        "finalize": "triggers-finalize",
+        "retry": "triggers-retry",
+        "structlog": "triggers-structlog",
+    },
+    "triggers.storages": {"redis": "triggers-redis"},
+    "triggers.runners": {"celery": "triggers-celery"},
+    "directives": {"retry": "triggers-retry", "optional": "triggers-finalize"},
+}
+"""Group → name → distribution to install, for what the plugins of the project bring: entry points,
+and directives."""
+
+_REGISTRY: Final = "phx-class-registry"
+_SAME_IMPORT_NAME: Final = "class-registry"
 
 
 @dataclass(frozen=True, order=True)
@@ -44,7 +68,7 @@ def find_providers(group: str) -> tuple[list[Provider], list[Provider]]:
 
         found, ignored = find_providers("triggers.storages")
     """
-    providers = sorted({_provider(point) for point in entry_points(group=group)})
+    providers = sorted({_provider(point) for point in _entry_points(group)})
     ignored = [each for each in providers if _normal(each.distribution) == FORMER]
     for each in ignored:
         logger.warning(
@@ -68,8 +92,65 @@ def load_path(path: str) -> Any:
 
 
 def error_text(error: BaseException) -> str:
-    """An error in one line, for messages: its type and text."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """An error in short, for messages: its type and text, secrets masked."""
+    name = type(error).__name__
+    try:
+        if isinstance(error, SystemExit):
+            return (
+                f"it calls sys.exit({error.code!r}) while it is imported: put what it does as a"
+                " program under `if __name__ == '__main__':`"
+            )
+        return mask_url(f"{name}: {error}".rstrip(": "), size=2_000)
+    except BaseException:  # its text cannot be shown
+        return name
+
+
+def loads_badly(error: BaseException) -> bool:
+    """Whether an exception says that foreign code cannot be imported or asked.
+
+    Everything does but Ctrl-C: `sys.exit()` of a script that was taken for a module, and what other
+    libraries derive from `BaseException`.
+    """
+    return not isinstance(error, KeyboardInterrupt)
+
+
+def class_registry_error(error: ImportError) -> ImportError:
+    """What to raise when class-registry cannot be imported: two distributions own its name."""
+    try:
+        other = f"{_SAME_IMPORT_NAME} {version(_SAME_IMPORT_NAME)} is installed, too, and has"
+    except PackageNotFoundError:
+        other = f"the distribution {_SAME_IMPORT_NAME}, if it was installed or removed here, has"
+    return ImportError(
+        f"the package class_registry of the distribution {_REGISTRY} cannot be used ({error})."
+        f" {other} the same import name, and each overwrites the other's files: python -m pip"
+        f" uninstall -y {_SAME_IMPORT_NAME} {_REGISTRY} && python -m pip install {_REGISTRY}",
+        name=error.name,
+        path=error.path,
+    )
+
+
+def _entry_points(group: str) -> list[EntryPoint]:
+    try:
+        return list(entry_points(group=group))
+    except Exception:  # in the metadata of any distribution: the others must not suffer from it
+        pass
+    found: list[EntryPoint] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        name = "an unnamed distribution"
+        try:
+            name = distribution.metadata["Name"] or name
+            if name not in seen:
+                found += [each for each in distribution.entry_points if each.group == group]
+            seen.add(name)
+        except Exception as error:
+            logger.warning(
+                "the metadata of %s cannot be read, so that what it offers is left out: %s."
+                " Install it again, or remove it",
+                name,
+                error_text(error),
+            )
+    return found
 
 
 def _provider(point: EntryPoint) -> Provider:

@@ -1,7 +1,9 @@
 """Masking of secrets, by key and in texts, for everything that people read: settings, logs, errors.
 
 It is the last line of defence. Values under telling keys and passwords in URLs are masked; a secret
-under an innocent key is not recognised.
+under an innocent key is not recognised. Whatever it is given, masking ends soon and raises nothing:
+long texts are cut before they are looked at, and of large, circular or endless data only so much is
+kept.
 """
 
 from __future__ import annotations
@@ -9,13 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
-MASK: Final = "***"
+from triggers_core.names import from_outside
+from triggers_core.redaction_texts import MASK, MAX_TEXT, mask_text
+
+__all__ = ["MASK", "SECRET_KEY", "SECRET_KEYS", "key_pattern", "mask", "mask_objects", "mask_url"]
 
 SECRET_KEYS: Final = (
     "passw(or)?d",
     "passphrase",
+    "(?<![a-z])pwd",
     "secret",
     "token",
     "authorization",
@@ -26,7 +33,17 @@ SECRET_KEYS: Final = (
 """Regular expressions, searched in keys, whatever their case: the names under which secrets are
 kept in settings, HTTP headers and connection strings (after what log collectors redact)."""
 
-_MAX_DEPTH: Final = 32  # as deep as kwargs may be (`Limits.kwargs_depth`); also ends cycles
+_MAX_DEPTH: Final = 32  # as deep as kwargs may be (`Limits.kwargs_depth`)
+_MAX_KEY: Final = 1_000  # characters of a key that are looked at
+_MORE: Final = "…"
+
+MAX_NODES: Final = 200_000
+"""Values that `mask` keeps: more than the largest session's explanation has."""
+
+MAX_LOGGED: Final = 10_000
+"""Values that `mask_objects` keeps: what it returns goes into log lines."""
+
+_MAX_CHARACTERS: Final = 16 * MAX_TEXT  # in all texts together
 
 
 def key_pattern(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -41,111 +58,159 @@ def key_pattern(patterns: Iterable[str]) -> re.Pattern[str]:
 
 SECRET_KEY: Final = key_pattern(SECRET_KEYS)
 
-# user:password@ of a URL. The authority of a URL ends at the first / ? or #, and its last @ ends
-# the password.
-_USERINFO = re.compile(r"(?<=://)([^:@/?#\s\[]*):([^/?#\s]*)@")
-# A password with an unescaped / ? or # in it is no valid URL, and must not be shown all the same.
-# A port looks alike: digits, then the path. Bounded, so that no text makes it slow.
-_BROKEN_USERINFO = re.compile(r"(?<=://)([^:@/?#\s\[]*):(?!\*\*\*@|\d{1,5}[/?#])(\S{0,300})@")
-# An HTTP header, up to the end of its line or of the text in quotes that it is part of.
-_HEADER = re.compile(
-    r"\b((?:proxy-)?authorization|(?:set-)?cookie)(\s?:\s?)([^\s\"'][^\r\n\"']*)", re.IGNORECASE
-)
-# The credentials of one, wherever they are. As short as this, they could be an ordinary word.
-_SCHEME = re.compile(r"\b(bearer|basic)(\s+)([\w.~+/-]{16,}=*)", re.IGNORECASE)
 
-# A text in quotes as Python and JSON write it (perhaps cut), what brackets hold, or a word.
-_VALUE: Final = (
-    r"""[bru]{0,2}(?:"(?:\\.|[^"\\\n])*(?:"|$)|'(?:\\.|[^'\\\n])*(?:'|$))"""
-    r"|\[[^\]\n]*\]|\{[^}\n]*\}|\([^)\n]*\)|[^&;,\s]*[^&;,\s\"')\]}]"
-)
+def mask_url(text: str, secret: re.Pattern[str] = SECRET_KEY, size: int = MAX_TEXT) -> str:
+    """Mask passwords in URLs, connection strings, headers, printed data and prose, in any text.
 
-
-@lru_cache(maxsize=64)
-def _pair(secret: re.Pattern[str]) -> re.Pattern[str]:
-    """Matches a telling key and its value in a text.
-
-    ``key=value``: the query of a URL, a connection string such as libpq's, the `repr` of an object.
-    ``"key": value``: JSON, and the `repr` of a mapping.
-    """
-    return re.compile(
-        rf"((?:{secret.pattern})[\w.-]{{0,40}}(?:\s?=(?!=)\s?|\\?[\"']\s?:\s?))(?:{_VALUE})",
-        re.IGNORECASE | re.MULTILINE,
-    )
-
-
-def mask_url(text: str, secret: re.Pattern[str] = SECRET_KEY) -> str:
-    """Mask passwords in URLs, connection strings, headers and printed data, anywhere in a text.
+    In prose (``password: hunter2``), what follows the key is masked if it is in quotes, ends the
+    clause, or looks like no word; so ``token: expected a text`` stays readable.
 
     :param secret: the keys whose values are masked, as in `mask`.
+    :param size: characters to keep at most. A longer text is cut before it is looked at: its two
+        ends are kept. The default bounds the time that one text takes.
 
     Example::
 
         mask_url("redis://user:s3cret@host/0")  # 'redis://user:***@host/0'
     """
-    if "://" in text:
-        text = _USERINFO.sub(rf"\1:{MASK}@", text)
-        text = _BROKEN_USERINFO.sub(rf"\1:{MASK}@", text)
-    if secret.search(text):
-        text = _pair(secret).sub(lambda match: match[1] + MASK, text)
-        text = _HEADER.sub(rf"\1\2{MASK}", text)
-    return _SCHEME.sub(rf"\1\2{MASK}", text)
+    return mask_text(text, secret, size)
 
 
-def mask(value: Any, secret: re.Pattern[str] = SECRET_KEY) -> Any:
-    """A copy of plain data with its secrets masked.
+def mask(value: Any, secret: re.Pattern[str] = SECRET_KEY, most: int = MAX_NODES) -> Any:
+    """A copy of plain data with its secrets masked; raises nothing.
 
     :param value: mappings, lists and tuples are walked, texts go through `mask_url`, and anything
         else is returned as it is.
     :param secret: the keys whose values are masked, found with `search`; None stays None.
+    :param most: values to keep at most; ``…`` stands for the rest, for what is nested more than 32
+        levels deep, and for what holds itself.
 
     Example::
 
         mask({"url": "redis://:pw@host", "api_key": "k"})
         # {'url': 'redis://:***@host', 'api_key': '***'}
     """
-    return _mask(value, secret, 0, False)
+    return _Walk(secret, False, most).value(value, 0)
 
 
-def mask_objects(value: Any, secret: re.Pattern[str] = SECRET_KEY) -> Any:
+def mask_objects(value: Any, secret: re.Pattern[str] = SECRET_KEY, most: int = MAX_LOGGED) -> Any:
     """As `mask`, for what is about to be shown: objects whose text has secrets become that text.
 
     Example::
 
         mask_objects({"login": Login(password="pw")})  # {'login': "Login(password=***)"}
     """
-    return _mask(value, secret, 0, True)
+    return _Walk(secret, True, most).value(value, 0)
 
 
-def _mask(value: Any, secret: re.Pattern[str], depth: int, objects: bool) -> Any:
-    if isinstance(value, str):
-        return mask_url(value, secret)
-    if not isinstance(value, Mapping | list | tuple):
-        return _object(value, secret) if objects else value
-    if depth == _MAX_DEPTH:
-        return "…"
-    if isinstance(value, Mapping):
-        return {
-            key: MASK
-            if each is not None and _is_secret(key, secret)
-            else _mask(each, secret, depth + 1, objects)
-            for key, each in value.items()
-        }
-    return [_mask(each, secret, depth + 1, objects) for each in value]
+class _Walk:
+    """One walk over a value, and what it may still use up.
+
+    Shared references are walked each time they are met, as whoever shows the result will do: so
+    it is the number of values that is bounded, not only their depth.
+    """
+
+    def __init__(self, secret: re.Pattern[str], objects: bool, most: int) -> None:
+        self._secret, self._objects = secret, objects
+        self._left = most
+        self._characters = _MAX_CHARACTERS
+        self._above: set[int] = set()
+        """Ids of the containers on the way to the current value."""
+
+    def value(self, value: Any, depth: int, in_list: bool = False) -> Any:
+        self._left -= 1
+        kind = type(value)
+        if kind is str:
+            return self._text(value)
+        if value is None or kind is bool or kind is int or kind is float:
+            return value
+        try:
+            if isinstance(value, str):
+                return self._text(str.__str__(value))
+            is_mapping = isinstance(value, Mapping)
+            if not is_mapping and not isinstance(value, list | tuple):
+                return self._object(value) if self._objects else value
+        except BaseException as error:  # a property __class__ that fails
+            if from_outside(error):
+                raise
+            return object.__repr__(value)
+        if depth == _MAX_DEPTH or id(value) in self._above:
+            return _MORE
+        self._above.add(id(value))
+        try:
+            if is_mapping:
+                return self._mapping(value, depth + 1)
+            return self._items(value, depth + 1, in_list)
+        finally:
+            self._above.discard(id(value))
+
+    def _mapping(self, source: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        seen = 0
+        try:
+            # Keys and values one by one: `items()` of some mappings reads everything first.
+            for key in islice(iter(source), max(self._left, 0) + 1):
+                if self._left <= 0:
+                    result[_MORE] = _MORE
+                    break
+                seen += 1
+                each = source[key]
+                if each is not None and _is_secret(key, self._secret):
+                    self._left -= 1
+                    result[key] = MASK
+                else:
+                    result[key] = self.value(each, depth)
+        except BaseException as error:  # of the mapping's or the key's own methods
+            if from_outside(error):
+                raise
+            result[_MORE] = f"{_MORE} ({type(error).__name__} after {seen:,})"
+        return result
+
+    def _items(self, source: Any, depth: int, in_list: bool) -> list[Any]:
+        result: list[Any] = []
+        try:
+            for each in islice(iter(source), max(self._left, 0) + 1):
+                if self._left <= 0:
+                    result.append(_MORE)
+                    break
+                result.append(self.value(each, depth, True))
+            # A header as many clients keep it: a pair in a list, or a tuple.
+            if len(result) == 2 and (in_list or isinstance(source, tuple)):
+                name = result[0]
+                if result[1] is not None and _is_secret(name, self._secret):
+                    result[1] = MASK
+        except BaseException as error:  # of the list's own methods
+            if from_outside(error):
+                raise
+            result.append(f"{_MORE} ({type(error).__name__} after {len(result):,})")
+        return result
+
+    def _text(self, text: str) -> str:
+        if self._characters <= 0:
+            return _MORE
+        self._characters -= min(len(text), MAX_TEXT)
+        return mask_text(text, self._secret)
+
+    def _object(self, value: Any) -> Any:
+        """The object itself, unless one of its texts holds a secret or is too long."""
+        try:
+            if isinstance(value, (bytes, bytearray)) and len(value) > MAX_TEXT:
+                value = bytes(value[:MAX_TEXT])
+            text, other = repr(value), str(value)
+            masked = self._text(text)
+            return value if masked == text and self._text(other) == other else masked
+        except BaseException as error:  # whoever shows it will fail: its type must do
+            if from_outside(error):
+                raise
+            return object.__repr__(value)
 
 
 def _is_secret(key: object, secret: re.Pattern[str]) -> bool:
     if isinstance(key, bytes):  # the headers of ASGI and of some clients
-        key = key.decode("latin-1")
-    return isinstance(key, str) and secret.search(key) is not None
+        key = key[:_MAX_KEY].decode("latin-1")
+    return isinstance(key, str) and _tells(str.__str__(key)[:_MAX_KEY], secret)
 
 
-def _object(value: Any, secret: re.Pattern[str]) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    try:
-        text, other = repr(value), str(value)
-    except Exception:  # whoever shows it will fail: its type must do
-        return object.__repr__(value)
-    masked = mask_url(text, secret)
-    return value if masked == text and mask_url(other, secret) == other else masked
+@lru_cache(maxsize=1_024)
+def _tells(key: str, secret: re.Pattern[str]) -> bool:
+    return secret.search(key) is not None

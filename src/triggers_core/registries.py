@@ -7,14 +7,26 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import msgspec
-from class_registry import ClassRegistry, RegistryKeyError
-from class_registry.base import BaseRegistry
 
 from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
 from triggers_core.names import short_repr
-from triggers_core.providers import Provider, error_text, find_providers, load_path
+from triggers_core.providers import (
+    KNOWN_DISTRIBUTIONS,
+    Provider,
+    class_registry_error,
+    error_text,
+    find_providers,
+    load_path,
+    loads_badly,
+)
 from triggers_core.redaction import mask
+
+try:
+    from class_registry import ClassRegistry, RegistryKeyError
+    from class_registry.base import BaseRegistry
+except ImportError as error:
+    raise class_registry_error(error) from error
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
@@ -26,11 +38,13 @@ C = TypeVar("C", bound=type)
 
 CORE: Final = "triggers-core"
 
-KNOWN_DISTRIBUTIONS: Final = {
-    "triggers.storages": {"redis": "triggers-redis"},
-    "triggers.runners": {"celery": "triggers-celery"},
+_SUCCESSORS: Final = {
+    ("triggers.storages", "cache"): (
+        "that was a storage of the framework of 2017. Take 'sqlite', which is built in, 'redis'"
+        " (python -m pip install triggers-redis), or 'memory' in tests"
+    ),
 }
-"""Group → key → distribution to install, for the plugins of the project."""
+"""(Group, key) of what there was in 2017 → what to take in its place."""
 
 
 class RegistryItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +213,9 @@ class Registry(BaseRegistry[T], Generic[T]):
         place = f"{self.kind} {key!r} ({provider}, {provider.path})"
         try:
             loaded = provider.load()
-        except Exception as error:
+        except BaseException as error:
+            if not loads_badly(error):
+                raise
             raise PluginError(f"{place} cannot be loaded: {error_text(error)}") from error
         base: Any = load_path(self._base) if self._base else object
         if not isinstance(loaded, type):
@@ -210,6 +226,9 @@ class Registry(BaseRegistry[T], Generic[T]):
         return fitting
 
     def _unknown(self, key: object) -> UnknownKey:
+        successor = _SUCCESSORS.get((self.group, str(key)))
+        if successor:
+            return UnknownKey(f"there is no {self.kind} {key!r}: {successor}")
         distribution = KNOWN_DISTRIBUTIONS.get(self.group, {}).get(str(key))
         if distribution:
             return UnknownKey(
@@ -228,6 +247,29 @@ def _path(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+class StorageRegistry(Registry["SessionStorage"]):
+    """Storages by key. One without options is made with those of the settings.
+
+    ``storage_backends.get(key, uid)`` opens what the default application opens, if `key` is its
+    `TRIGGER_STORAGE_TYPE`: two ways to one session must not lead to two stores.
+    """
+
+    def get(self, key: Hashable, *arguments: Any, **options: Any) -> SessionStorage:
+        """A session's storage.
+
+        :param arguments: the uid; whatever else the class takes.
+        :param options: the storage's options. When there are none, and `key` is the setting
+            `TRIGGER_STORAGE_TYPE` of the default application, its `TRIGGER_STORAGE_OPTIONS`.
+        """
+        if len(arguments) == 1 and not options:
+            from triggers_core.application import default_application as app
+
+            if key == app.settings.TRIGGER_STORAGE_TYPE:
+                return self.get_class(key).on(app.store, arguments[0])
+        storage: SessionStorage = super().get(key, *arguments, **options)
+        return storage
+
+
 trigger_managers: Registry[TriggerManager] = Registry(
     "triggers.managers",
     {"default": "triggers_core.manager:TriggerManager"},
@@ -235,7 +277,7 @@ trigger_managers: Registry[TriggerManager] = Registry(
 )
 """Classes of managers; the setting `TRIGGER_MANAGER_TYPE` is a key of it."""
 
-storage_backends: Registry[SessionStorage] = Registry(
+storage_backends: StorageRegistry = StorageRegistry(
     "triggers.storages",
     {
         "memory": "triggers_core.storages.memory:MemoryStorage",

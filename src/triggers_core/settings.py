@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any, Final, Generic, Self, TypeVar, overload
+from uuid import UUID
 
 import msgspec
 
@@ -15,8 +21,10 @@ from triggers_core.exceptions import InvalidSetting
 from triggers_core.limits import Limits
 from triggers_core.names import short_repr
 from triggers_core.protocol import Timing
-from triggers_core.redaction import mask
+from triggers_core.redaction import mask, mask_url
 from triggers_core.settings_sources import Found, Source, standard_sources, unknown_setting
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -139,6 +147,7 @@ class Settings:
         self._code: dict[str, Found] = {}
         self._read: dict[str, Found] | None = None
         self._values: dict[str, Any] = {}
+        self._problems: tuple[str, ...] = ()
         self._lock = threading.RLock()
 
     @classmethod
@@ -199,6 +208,16 @@ class Settings:
             for name in self.names()
         ]
 
+    def problems(self) -> tuple[str, ...]:
+        """What stands in a source and is read by nobody, though it looks like a setting.
+
+        Each has been logged as a warning, once.
+
+        :raises InvalidSetting: a source cannot be read.
+        """
+        self._all_read()
+        return self._problems
+
     @property
     def limits(self) -> Limits:
         """`TRIGGER_LIMITS`, for short."""
@@ -221,13 +240,27 @@ class Settings:
     def _found(self, setting: Setting[Any]) -> Found:
         if setting.name in self._code:
             return self._code[setting.name]
+        return self._all_read().get(setting.name, setting.default)
+
+    def _all_read(self) -> dict[str, Found]:
         with self._lock:
             if self._read is None:
                 read: dict[str, Found] = {}
                 for source in reversed(self._sources):
                     read.update(source.read(self.names()))
                 self._read = read
-            return self._read.get(setting.name, setting.default)
+                self._look_for_problems(read.keys() | self._code.keys())
+            return self._read
+
+    def _look_for_problems(self, taken: set[str]) -> None:
+        found: dict[str, None] = {}
+        for source in self._sources:
+            look = getattr(source, "problems", None)
+            found.update(dict.fromkeys(look(self.names(), taken) if look else ()))
+        for problem in found:
+            if problem not in self._problems:  # else it was logged before a `reload`
+                logger.warning("%s", problem)
+        self._problems = tuple(found)
 
 
 def _shown(value: object) -> str:
@@ -247,10 +280,19 @@ def _plain(value: object) -> Any:
 def _named(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _named(each) for key, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple | set | frozenset):
         return [_named(each) for each in value]
+    if isinstance(value, Enum):
+        return _named(value.value)
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, _AS_TEXT):
+        return mask_url(str(value))
     if isinstance(value, ModuleType):
         return value.__name__
-    return f"{type(value).__module__}:{type(value).__qualname__}"
+    kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+_AS_TEXT: Final = (PurePath, date, timedelta, Decimal, UUID)
+"""What options hold besides plain data, and what shows best as a text."""

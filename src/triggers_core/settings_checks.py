@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -24,6 +25,17 @@ _BOOLEANS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
+
+_MANY: Final = 10_000
+"""More entries than any list or mapping among the settings has; ends those that have no end."""
+
+_TEN_YEARS: Final = 10 * 366 * 86_400.0
+_LEAST: Final = 0.001
+"""Seconds: what is checked more often than that takes a whole processor."""
+
+_MOST: Final = {"kwargs_depth": 500, "attempts": 1_000_000}
+"""The largest values of fields that count, where the next is not enough: Python's stack ends."""
+_MOST_OF_ALL: Final = 2**31 - 1
 
 _NO_PLUGIN: Final = (bool, int, float, bytes, list, tuple, Mapping)
 
@@ -52,6 +64,8 @@ def json_text(text: str) -> Any:
         raise ValueError(
             f'expected JSON, such as {{"key": "value"}}: {error.msg} at character {error.pos}'
         ) from None
+    except RecursionError:
+        raise ValueError('expected JSON, such as {"key": "value"}: nested too deeply') from None
 
 
 def list_text(text: str) -> Any:
@@ -80,9 +94,11 @@ def boolean(value: object) -> bool:
 
 def options(value: object) -> Mapping[str, Any]:
     """A mapping with str keys; read-only, because everybody gets the same one."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise ValueError("expected a mapping of option to value")
-    return MappingProxyType(dict(value))
+    if isinstance(value, Mapping):
+        names = list(islice(iter(value), _MANY))
+        if all(isinstance(name, str) for name in names) and len(names) < _MANY:
+            return MappingProxyType({name: value[name] for name in names})
+    raise ValueError("expected a mapping of option to value")
 
 
 def options_by_plugin(value: object) -> Mapping[str, Mapping[str, Any]]:
@@ -103,7 +119,9 @@ def plugins(value: object) -> tuple[object, ...] | None:
     if value is None:
         return None
     if not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable):
-        found = tuple(value)
+        found = tuple(islice(iter(value), _MANY))
+        if len(found) == _MANY:
+            raise ValueError(f"expected a list of less than {_MANY:,} plugins")
         if not any(each is None or isinstance(each, _NO_PLUGIN) for each in found):
             return found
     raise ValueError("expected a list of plugins (names, paths, objects), such as ['retry', '*']")
@@ -112,7 +130,9 @@ def plugins(value: object) -> tuple[object, ...] | None:
 def modules(value: object) -> tuple[str, ...]:
     """Dotted paths of modules."""
     if not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable):
-        found = tuple(value)
+        found = tuple(islice(iter(value), _MANY))
+        if len(found) == _MANY:
+            raise ValueError(f"expected a list of less than {_MANY:,} modules")
         if all(isinstance(each, str) and each.strip() for each in found):
             return tuple(each.strip() for each in found)
     raise ValueError("expected a list of modules, such as ['shop.tasks']")
@@ -129,8 +149,11 @@ def limits(value: object) -> Limits:
     """`Limits`, or a mapping of some of its fields."""
     found = _struct(Limits)(value)
     for name in found.__struct_fields__:
-        if getattr(found, name) < 1:
+        number, most = getattr(found, name), _MOST.get(name, _MOST_OF_ALL)
+        if number < 1:
             raise ValueError(f"expected {name} to be at least 1")
+        if number > most:
+            raise ValueError(f"expected {name} to be at most {most:,}")
     return found
 
 
@@ -139,10 +162,18 @@ def timing(value: object) -> Timing:
     found = _struct(Timing)(value)
     for name in found.__struct_fields__:
         number = getattr(found, name)
-        if number is None and name in ("time_limit", "soft_time_limit"):
+        if (
+            number is None
+            and Timing.__struct_defaults__[Timing.__struct_fields__.index(name)] is None
+        ):
             continue
         if not (number > 0 and math.isfinite(number)):
             raise ValueError(f"expected {name} to be positive")
+        if isinstance(number, int):
+            if number > (most := _MOST.get(name, _MOST_OF_ALL)):
+                raise ValueError(f"expected {name} to be at most {most:,}")
+        elif not _LEAST <= number <= _TEN_YEARS:
+            raise ValueError(f"expected {name} to be between 0.001 seconds and ten years")
     if found.heartbeat >= found.lease:
         raise ValueError(
             f"expected heartbeat ({found.heartbeat:g} s) to be shorter than lease"
@@ -164,16 +195,16 @@ def timing(value: object) -> Timing:
 def _struct(kind: type[S]) -> Callable[[object], S]:
     def check(value: object) -> S:
         if isinstance(value, kind):
-            return value
+            value = msgspec.structs.asdict(value)  # its fields have not been checked
         if not isinstance(value, Mapping):
             raise ValueError(f"expected a mapping of some of {', '.join(kind.__struct_fields__)}")
-        for name in value:
+        for name in islice(iter(value), _MANY):
             if name not in kind.__struct_fields__:
                 raise ValueError(
                     f"there is no {name!r} in it{did_you_mean(name, kind.__struct_fields__)}"
                 )
         try:
-            return msgspec.convert(dict(value), kind)
+            return msgspec.convert({name: value[name] for name in value}, kind)
         except msgspec.ValidationError as error:
             message = str(error).replace("`$.", "`").replace(" - at", ", at")
             raise ValueError(message[:1].lower() + message[1:]) from None

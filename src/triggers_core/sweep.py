@@ -234,7 +234,11 @@ def _look_ahead(turn: _Turn, memory: _Memory, timing: Timing) -> None:
     if memory.scanned is None:
         return
     begin = memory.scanned
-    far = turn.store.due_ahead(shortest_reach(timing), begin + _PAGE)[begin:]
+    try:
+        far = turn.store.due_ahead(shortest_reach(timing), begin + _PAGE)[begin:]
+    except NotImplementedError:  # a storage of before
+        memory.scanned = None
+        return
     misdated = _misdated(turn, far, timing)
     turn.look_after(misdated)
     memory.scanned = begin + len(far) - len(misdated)  # those have moved: here begins the next page

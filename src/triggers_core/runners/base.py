@@ -35,6 +35,23 @@ class TaskRunner:
         """
         raise NotImplementedError
 
+    def start(self) -> None:
+        """Begin what goes on in the background: a runner that sweeps in this process begins to.
+
+        Called by `Application.start`; again is no error. By default there is nothing to begin.
+        """
+
+    def stop(self) -> None:
+        """End it, and finish what has begun; `shutdown` by default. Again is no error."""
+        self.shutdown()
+
+    def is_own_thread(self) -> bool:
+        """Whether the caller is in a thread of this runner, in a body, say.
+
+        `Application.close` refuses to wait there, for itself. False by default.
+        """
+        return False
+
     def watch(self, manager: TriggerManager) -> None:
         """Told about every manager: a runner that sweeps in this process notes the store."""
 
@@ -46,6 +63,7 @@ class TaskRunner:
 
         :param timeout: seconds; None waits for ever.
         :returns: whether it got there in time.
+        :raises WrongState: called by a body that it would have to wait for.
         """
         return True
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
+import socket
 import threading
-from typing import TYPE_CHECKING, ClassVar
-from weakref import WeakSet
+import time
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from triggers_core.commands import new_id
-from triggers_core.exceptions import InvalidSetting
+from triggers_core.exceptions import InvalidSetting, WrongState
+from triggers_core.failures import log_exception
 from triggers_core.heartbeats import Heartbeats
 from triggers_core.messages import Message
+from triggers_core.outages import Outages
 from triggers_core.runners.base import TaskRunner
-from triggers_core.sweep import LEASE, recover
-from triggers_core.worker import run_message
+from triggers_core.runners.exits import finish_at_exit, forget, remember
+from triggers_core.runners.rounds import Rounds
+from triggers_core.worker import claim, run_claimed
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.configuration import Task
     from triggers_core.manager import TriggerManager
-    from triggers_core.storages.base import Store
 
 logger = logging.getLogger(__name__)
 
-_SHORTEST_NAP = 0.02  # seconds between two sweeps, however soon the next instance is due
+Job = tuple["TriggerManager", Message]
+
+_HIRE_AGAIN: Final = 0.1  # seconds between two tries to start a thread for work that waits
+_STOP_WAIT: Final = 10.0  # seconds that idle threads get to end; they may hang in a storage
 
 
 class ThreadingTaskRunner(TaskRunner):
@@ -35,7 +40,9 @@ class ThreadingTaskRunner(TaskRunner):
     :param sweep: look after what crashed processes left behind, in the background.
 
     When the program ends, what was dispatched is finished first, cascades included. What a killed
-    process left behind is picked up by the next one that makes a manager on the same store.
+    process left behind is picked up by the next one that starts the application, or makes a
+    manager, on the same store. A body that hangs beyond its task's `time_limit` gives its place to
+    a new thread; nothing can end the old one but the process, which does not wait for it.
     """
 
     key: ClassVar[str] = "threading"
@@ -48,25 +55,33 @@ class ThreadingTaskRunner(TaskRunner):
             raise InvalidSetting(f"threading: max_workers must be at least 1, got {max_workers}")
         self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self.sweeps = sweep
-        self._owner = new_id()
         self._begin()
-        _live.add(self)
+        remember(self)
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._queue: queue.SimpleQueue[tuple[TriggerManager, Message] | None] = queue.SimpleQueue()
-        self._changed = threading.Condition()
-        self._pending = 0
-        self._threads: list[threading.Thread] = []
-        self._stores: dict[int, TriggerManager] = {}
+        self._holder = f"{socket.gethostname()}:{self._pid}"
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)  # for those who wait until there is no work
+        self._work_waits = threading.Condition(lock)  # for the workers
+        self._jobs: deque[Job] = deque()
+        self._workers: dict[_Worker, None] = {}
+        self._abandoned: dict[_Worker, None] = {}
+        """Workers that hang beyond a time limit: they neither count nor are waited for."""
         self._nap = threading.Event()
         self._stopping = False
         self._sweeper: threading.Thread | None = None
-        self.heartbeats = Heartbeats(self.app.rules.timing.heartbeat)
+        self.outages = Outages(logger)
+        self.heartbeats = Heartbeats(self.app.rules.timing.heartbeat, self.outages)
+        self._rounds = Rounds(self.app, self.outages)
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
             self._begin()  # threads do not survive a fork: begin again in the child
+
+    @property
+    def _threads(self) -> list[threading.Thread]:
+        return [worker.thread for worker in self._workers]
 
     # -- dispatch ---------------------------------------------------------------------------------
 
@@ -78,153 +93,249 @@ class ThreadingTaskRunner(TaskRunner):
         with self._changed:
             if self._stopping:
                 return  # the sweep of another process, or of the next start, takes it
-            self._pending += 1
-            self._queue.put((manager, message))
-            if self._pending > len(self._threads) and len(self._threads) < self.max_workers:
-                self._start_worker()
-        _finish_at_exit()
+            self._jobs.append((manager, message))
+            self._hire()
+        finish_at_exit()
 
-    def _start_worker(self) -> None:
-        name = f"triggers-worker-{len(self._threads)}"
-        thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _hire(self) -> bool:
+        """See to it that somebody takes the work that waits; whether anybody may. Holds the lock.
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            manager, message = job
+        A thread that cannot be started counts for nothing; it is tried again later.
+        """
+        for worker in [each for each in self._workers if each.dead]:
+            self._workers.pop(worker, None)
+        idle = sum(worker.job is None for worker in self._workers)
+        if len(self._jobs) > idle and len(self._workers) < self.max_workers:
+            worker = _Worker(self)
+            self._workers[worker] = None
             try:
-                run_message(manager, message, self.heartbeats)
-            except Exception:
-                logger.exception(
-                    "%s %s: the attempt could not be made; the sweep will try again",
-                    message.uid,
-                    message.instance,
-                )
-            finally:
-                del job, manager
-                with self._changed:
-                    self._pending -= 1
-                    if not self._pending:
-                        self._changed.notify_all()
+                worker.thread.start()
+            except BaseException as error:
+                self._workers.pop(worker, None)
+                if not isinstance(error, Exception):
+                    raise
+                self.outages.failed("thread", f"{self._holder}: starting a thread", error)
+            else:
+                self.outages.works("thread", f"{self._holder}: starting a thread")
+        self._work_waits.notify()
+        return bool(self._workers)
+
+    def _next_job(self, worker: _Worker) -> Job | None:
+        with self._changed:
+            worker.job = None
+            if not self._busy():
+                self._changed.notify_all()
+            while worker in self._workers:
+                if self._jobs:
+                    worker.job = self._jobs.popleft()
+                    return worker.job
+                if self._stopping:
+                    break
+                self._work_waits.wait()
+            return None
+
+    def _leave(self, worker: _Worker) -> None:
+        """A worker's thread ends, whatever of: its place is free, its job no longer waited for."""
+        with self._changed:
+            worker.job = None
+            self._workers.pop(worker, None)
+            self._abandoned.pop(worker, None)
+            if self._jobs:
+                self._hire()
+            self._changed.notify_all()
+
+    def _abandon(self, worker: _Worker) -> None:
+        """A body hangs beyond its time limit: its place in the pool goes to a new thread."""
+        with self._changed:
+            if worker not in self._workers:
+                return
+            self._workers.pop(worker, None)
+            self._abandoned[worker] = None
+            count = len(self._abandoned)
+            if self._jobs:
+                self._hire()
+            self._changed.notify_all()
+        logger.warning(
+            "a body hangs beyond its time limit: its thread is given up and replaced; %s so far"
+            " in this process (%s)",
+            *("one" if count == 1 else count, self._holder),
+        )
+
+    def _busy(self) -> bool:
+        return bool(self._jobs) or any(worker.job is not None for worker in self._workers)
+
+    def run(self, job: Job, worker: _Worker | None = None) -> None:
+        """Carry out one job, whatever comes of it."""
+        manager, message = job
+        abandon = None if worker is None else lambda: self._abandon(worker)
+        try:
+            claimed = claim(manager, message, self._holder)
+            if claimed is not None:
+                run_claimed(manager, claimed, self.heartbeats, on_abandoned=abandon)
+        except BaseException as error:
+            # In a thread of ours, nothing that is raised has anybody else to go to.
+            if worker is None and not isinstance(error, Exception):
+                raise
+            log_exception(
+                logger,
+                "%s %s: the attempt could not be made; the sweep will try again",
+                error,
+                *(message.uid, message.instance),
+            )
 
     def join_all(self, timeout: float | None = None) -> bool:
         """Wait until nothing dispatched here is left, cascades and immediate retries included.
 
-        Instances that wait out a cooldown are not waited for.
+        Instances that wait out a cooldown are not waited for, nor are bodies that hang beyond their
+        time limit. If no thread can be had for what waits, it is done in this one.
+
+        :raises WrongState: called in a thread of this runner, a body's or a hook's: it would wait
+            for itself.
         """
         self._check_fork()
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._pending, timeout)
+        self.refuse_here("join")
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._changed:
+                if not self._busy():
+                    return True
+                hired = self._hire() or not self._jobs
+                if until is not None and until - time.monotonic() <= 0:
+                    return False
+                job = None
+                if hired or until is not None:
+                    left = 1.0 if until is None else max(0.0, until - time.monotonic())
+                    self._changed.wait(min(left, 1.0 if hired else _HIRE_AGAIN))
+                elif self._jobs:
+                    job = self._jobs.popleft()
+            if job is not None:
+                self.run(job)
+
+    def is_own_thread(self) -> bool:
+        current = threading.current_thread()
+        if self._pid != os.getpid():
+            return False
+        workers = (*list(self._workers), *list(self._abandoned))
+        return current is self._sweeper or any(each.thread is current for each in workers)
+
+    def refuse_here(self, what: str) -> None:
+        """Raise if the caller is a body, or a hook, in a thread of this runner.
+
+        :raises WrongState: it is.
+        """
+        if self.is_own_thread():
+            raise WrongState(
+                f"{what} was called in a thread of the runner, by a body or a hook: it would wait"
+                " for itself for ever. Let tasks follow one another with `after`, and call"
+                f" {what} where the program ends"
+            )
 
     # -- the background sweep ---------------------------------------------------------------------
 
+    def start(self) -> None:
+        self._check_fork()
+        if self.sweeps:
+            self._rounds.unused = True
+            self._start_sweeper()
+            self.wake()
+
     def watch(self, manager: TriggerManager) -> None:
         self._check_fork()
-        if not self.sweeps or id(manager.storage.store) in self._stores:
-            return
-        with self._changed:
-            self._stores[id(manager.storage.store)] = manager
-            if self._sweeper is None and not self._stopping:
-                self._sweeper = threading.Thread(
-                    target=self._sweep_forever, name="triggers-sweep", daemon=True
-                )
-                self._sweeper.start()
-        self._nap.set()
+        if self.sweeps and (self._sweeper is None or not self._sweeper.is_alive()):
+            self._start_sweeper()
 
     def wake(self) -> None:
+        self._rounds.look_everywhere()
         self._nap.set()
+
+    def _start_sweeper(self) -> None:
+        with self._changed:
+            if self._stopping or (self._sweeper is not None and self._sweeper.is_alive()):
+                return
+            sweeper = threading.Thread(
+                target=self._sweep_forever, name="triggers-sweep", daemon=True
+            )
+            try:
+                sweeper.start()
+            except Exception as error:  # no thread to be had: the next manager tries again
+                self.outages.failed("sweeper", f"{self._holder}: starting the sweep", error)
+                return
+            self._sweeper = sweeper
+        self.outages.works("sweeper", f"{self._holder}: starting the sweep")
 
     def _sweep_forever(self) -> None:
         while not self._stopping:
-            self._nap.wait(self._pause())
-            self._nap.clear()
-            if not self._stopping:
-                self.sweep()
+            try:
+                pause = self.sweep()
+                self._nap.wait(pause)
+                self._nap.clear()
+                self.outages.works("loop", "the sweep")
+            except BaseException as error:
+                if type(error).__name__ == "GreenletExit":
+                    raise
+                self.outages.failed("loop", "the sweep", error)
+                time.sleep(1.0)
 
-    def sweep(self) -> None:
-        """Look after what is overdue, once.
+    def sweep(self) -> float:
+        """Look after what is overdue, once; returns after how many seconds to look again.
 
         Our own leases are renewed first: this process may have been suspended meanwhile.
         """
         self.heartbeats.beat()
-        for manager in list(self._stores.values()):
-            store = manager.storage.store
-            try:
-                if self._may_sweep(store):
-                    recover(store, manager.sibling)
-            except Exception:
-                logger.exception("the sweep of %r failed; it will be tried again", store)
-
-    def _may_sweep(self, store: Store) -> bool:
-        due = store.next_due()
-        if due is None or due > 0:
-            return False  # nothing to do: no need to write a lease
-        return store.acquire_lease(LEASE, self._owner, 3 * self.app.rules.timing.sweep)
-
-    def _pause(self) -> float:
-        longest = self.app.rules.timing.sweep
-        try:
-            waits = [manager.storage.store.next_due() for manager in self._stores.values()]
-        except Exception:
-            logger.exception("the sweep could not look ahead")
-            return longest
-        soonest = min((wait for wait in waits if wait is not None), default=longest)
-        # Overdue and still here: another process has the sweep's lease, or it was just tried.
-        return longest if soonest <= 0 else max(_SHORTEST_NAP, min(longest, soonest))
+        self.heartbeats.revive()
+        with self._changed:
+            if self._jobs:
+                self._hire()  # a thread could not be had, or a call was interrupted
+        return self._rounds.turn()
 
     # -- the end ----------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """Finish everything dispatched, then end all threads."""
+        """Finish everything dispatched, then end all threads.
+
+        :raises WrongState: called in a thread of this runner.
+        """
         if self._pid != os.getpid():
             return
-        self.join_all()
+        self.refuse_here("shutdown")
+        while not self._stopping:
+            self.join_all()
+            with self._changed:
+                self._stopping = not self._busy()
         with self._changed:
-            if self._stopping:
-                return
-            self._stopping = True
-            threads, self._threads = self._threads, []
+            workers = list(self._workers)
+            self._work_waits.notify_all()
         self._nap.set()
-        for _ in threads:
-            self._queue.put(None)
-        for thread in (*threads, *([self._sweeper] if self._sweeper else [])):
-            if thread is not threading.current_thread():
-                thread.join()
+        for thread in (*(worker.thread for worker in workers), self._sweeper):
+            if thread is not None and thread.ident is not None:
+                thread.join(_STOP_WAIT)
         self.heartbeats.stop()
-        for manager in self._stores.values():
-            _release(manager.storage.store, self._owner)
-        _live.discard(self)
+        self._rounds.release()
+        forget(self)
 
 
-def _release(store: Store, owner: str) -> None:
-    try:
-        store.release_lease(LEASE, owner)
-    except Exception:
-        logger.debug("the sweep's lease could not be given back", exc_info=True)
+class _Worker:
+    """A thread of the pool, and what it does."""
 
+    def __init__(self, runner: ThreadingTaskRunner) -> None:
+        self.job: Job | None = None
+        self.began = False
+        self._runner = runner
+        number = len(runner._workers)
+        self.thread = threading.Thread(
+            target=self._live, name=f"triggers-worker-{number}", daemon=True
+        )
 
-_live: WeakSet[ThreadingTaskRunner] = WeakSet()
-_closer_pid = 0
-_closer_lock = threading.Lock()
+    @property
+    def dead(self) -> bool:
+        """Whether its thread ended, whatever of."""
+        return self.began and not self.thread.is_alive()
 
-
-def _finish_at_exit() -> None:
-    """Keep the interpreter alive until what was dispatched has ended.
-
-    A thread that waits for the main one does this: `atexit` runs only after the threads are gone,
-    and by then no body could be finished.
-    """
-    global _closer_pid
-    if _closer_pid == os.getpid():
-        return
-    with _closer_lock:
-        if _closer_pid != os.getpid():
-            threading.Thread(target=_wait_and_close, name="triggers-exit").start()
-            _closer_pid = os.getpid()
-
-
-def _wait_and_close() -> None:
-    threading.main_thread().join()
-    for runner in list(_live):
-        runner.shutdown()
+    def _live(self) -> None:
+        self.began = True
+        try:
+            while (job := self._runner._next_job(self)) is not None:
+                self._runner.run(job, self)
+                del job
+        finally:
+            self._runner._leave(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import itertools
 import json
 import logging
@@ -511,6 +512,16 @@ def test_settings_of_django_that_nobody_reads(folder: Path, way: str) -> None:
     else:
         assert ran.stdout == ("sqlite ()\n" if way == "late" else "redis ()\n")
         assert problem not in ran.stderr, "Django's are not loaded for this, and are read here"
+
+
+def test_a_settings_module_of_django_that_is_being_imported(folder: Path) -> None:
+    write_module(folder, "TRIGGERS_RUNNER = 'celery'")
+    environ = {"DJANGO_SETTINGS_MODULE": "fake_settings"}
+    assert Settings([ModuleSource(environ)]).problems() == ()
+    assert "fake_settings" not in sys.modules, "not imported for this"
+    importlib.import_module("fake_settings")
+    [problem] = Settings([ModuleSource(environ)]).problems()
+    assert problem.startswith("TRIGGERS_RUNNER in Django's settings: nobody reads")
 
 
 # -- modules and values that misbehave -------------------------------------------------------------

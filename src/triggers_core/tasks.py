@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import msgspec
 
@@ -288,11 +288,6 @@ class TriggerTask:
             _declare(cls)
         else:
             without_body[cls.name] = cls
-
-    def __new__(cls, context: TaskContext, *args: Any, **kwargs: Any) -> Self:
-        task = super().__new__(cls)
-        task.context = context  # also for an __init__ of its own that does not pass it on
-        return task
 
     def __init__(self, context: TaskContext) -> None:
         self.context = context

@@ -143,12 +143,13 @@ def run_claimed(
         manager.uid,
         attempt.name,
         attempt.token,
-        manager.app.rules,
+        attempt.rules,
         context.lost,
     )
     with heartbeats.holding(lease):
         outcome = attempt.run()
         if outcome is None:
+            assert attempt.stored is not None
             attempt.stored.wait()
             logger.info("%s %s: ended after its time limit", manager.uid, attempt.name)
             return None
@@ -170,12 +171,13 @@ class _Attempt:
         enforces_limits: bool,
     ) -> None:
         self.manager, self.claimed, self.around_body = manager, claimed, around_body
+        self.rules = manager.app.rules
         self.name, self.token = claimed.instance.name, claimed.instance.token
         instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
         self.context = TaskContext(manager, instance, claimed.task, {})
         self.interrupted: BaseException | None = None
-        self.stored = threading.Event()
-        """Set when the failure of a time limit has been stored."""
+        self.stored: threading.Event | None = None
+        """Of an attempt with a time limit: set when its failure has been stored."""
         self.limits: tuple[float | None, float | None] | None = None
         self.passes_on = True
         self._on_abandoned, self._enforces_limits = on_abandoned, enforces_limits
@@ -203,7 +205,7 @@ class _Attempt:
                 return outcomes.pass_on(manager, self.name, error)
             limits = self.limits
             if limits is None:
-                limits = time_limits(context.task_class, manager.app.rules.timing)
+                limits = time_limits(context.task_class, self.rules.timing)
             returned = (
                 self._run_body()
                 if limits == (None, None) or self._enforces_limits
@@ -231,7 +233,9 @@ class _Attempt:
             context.validate(context.task_class.kwargs_model)
         with self.around_body():
             try:
-                return self._call(context.task_class(context))
+                task = context.task_class(context)
+                task.context = context  # also where an __init__ of its own does not pass it on
+                return self._call(task)
             finally:
                 if self._strikes is not None:
                     self._strikes.leave()
@@ -255,6 +259,7 @@ class _Attempt:
 
     def _run_limited(self, hard: float | None, soft: float | None) -> Any:
         strikes = self._strikes = Strikes()
+        self.stored = threading.Event()
         thread = threading.get_ident()
         told = f"{self.name} runs longer than its soft_time_limit of {soft:g} s" if soft else ""
         set_alarms = []
@@ -289,8 +294,9 @@ class _Attempt:
                 if self._on_abandoned is not None:
                     self._on_abandoned()
             finally:
-                self.stored.set()
+                assert self.stored is not None
                 assert self._strikes is not None
+                self.stored.set()
                 self._strikes.raise_in_body(TimeLimitExceeded)
 
     # -- the outcome ------------------------------------------------------------------------------
@@ -299,9 +305,8 @@ class _Attempt:
         """Store an outcome; during an outage it is tried again for as long as a lease lasts."""
         outcome.token = self.token
         outcome.log_level = max(_level(self.context), outcome.log_level)
-        manager, lease = self.manager, self.manager.app.rules.timing.lease
-        began: float | None = None
-        pause = min(_FIRST_PAUSE, lease / 20)
+        manager = self.manager
+        until = pause = 0.0
         while True:
             try:
                 ended: Ended = manager.commit(outcome).outcome
@@ -315,8 +320,10 @@ class _Attempt:
             except BaseException as error:
                 if issubclass(type(error), _ENDINGS) and _in_main_thread():
                     raise
-                began = time.monotonic() if began is None else began
-                left = began + lease - time.monotonic()
+                lease, first = self.rules.timing.lease, not until
+                if first:
+                    until, pause = time.monotonic() + lease, min(_FIRST_PAUSE, lease / 20)
+                left = until - time.monotonic()
                 if left <= 0:
                     log_exception(
                         logger,
@@ -326,7 +333,7 @@ class _Attempt:
                         *(manager.uid, self.name),
                     )
                     return None
-                if pause == min(_FIRST_PAUSE, lease / 20):
+                if first:
                     logger.warning(
                         "%s %s: its outcome could not be stored; tried for another %.0f s: %s",
                         *(manager.uid, self.name, left, message_of(error)),

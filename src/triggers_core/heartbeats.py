@@ -46,7 +46,8 @@ class Lease:
             beat = Heartbeat(instance=self.instance, token=self.token)
             self.store.commit(self.uid, beat, self.rules)
         except (LeaseLost, NotFound):
-            if self.released:  # the attempt ended while this heartbeat was on its way
+            # The attempt ended, or another thread was told so, while this heartbeat was on its way.
+            if self.released or self.lost.is_set():
                 return
             self.lost.set()
             logger.warning("%s %s: lost its lease while running", self.uid, self.instance)

@@ -343,6 +343,16 @@ def test_masking_raises_nothing(make: Any) -> None:
                 assert masked[1] == {"token": "***"}
 
 
+def test_masking_at_the_end_of_the_stack() -> None:
+    def go_on() -> Any:
+        try:
+            return go_on()
+        except RecursionError:
+            return mask({"token": "t", "deep": [{"er": [1]}]})
+
+    assert go_on() is not None
+
+
 def test_ctrl_c_passes() -> None:
     class Interrupted:
         def __repr__(self) -> str:

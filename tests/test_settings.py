@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import itertools
 import json
 import logging
@@ -513,6 +514,16 @@ def test_settings_of_django_that_nobody_reads(folder: Path, way: str) -> None:
         assert problem not in ran.stderr, "Django's are not loaded for this, and are read here"
 
 
+def test_a_settings_module_of_django_that_is_being_imported(folder: Path) -> None:
+    write_module(folder, "TRIGGERS_RUNNER = 'celery'")
+    environ = {"DJANGO_SETTINGS_MODULE": "fake_settings"}
+    assert Settings([ModuleSource(environ)]).problems() == ()
+    assert "fake_settings" not in sys.modules, "not imported for this"
+    importlib.import_module("fake_settings")
+    [problem] = Settings([ModuleSource(environ)]).problems()
+    assert problem.startswith("TRIGGERS_RUNNER in Django's settings: nobody reads")
+
+
 # -- modules and values that misbehave -------------------------------------------------------------
 
 
@@ -550,6 +561,11 @@ BOUNDS: list[tuple[str, Any, str]] = [
     ("TRIGGER_LIMITS", {"kwargs_depth": 10_000}, "expected kwargs_depth to be at most 500"),
     ("TRIGGER_LIMITS", {"instances": 2**31}, "expected instances to be at most 2,147,483,647"),
     ("TRIGGER_LIMITS", Limits(tasks="7"), "expected `int`, got `str`, at `tasks`"),  # type: ignore[arg-type]
+    (
+        "TRIGGER_CONFIGURATION",
+        "flow.json",
+        r"expected a mapping .*; of a file, what it holds: json",
+    ),
     ("TRIGGER_PLUGINS", itertools.repeat("x"), "expected a list of less than 10,000 plugins"),
     ("TRIGGER_IMPORTS", itertools.repeat("x"), "expected a list of less than 10,000 modules"),
 ]

@@ -50,7 +50,8 @@ class TriggersSpec:
 
         Called for fires of the application only (never for cascades, fires of bodies or additions
         of plugins), before the kwargs are validated and before anything is read or stored. A fire
-        that turns out to be a duplicate has passed here as well.
+        that turns out to be a duplicate has passed here as well: a repeated `event_id` is
+        recognised by what the caller gave, whatever is added here.
 
         An error refuses the fire: it reaches the caller of `fire` unchanged, with a note that names
         the plugin; later implementations are not called, and nothing is stored. Raise `FireVetoed`
@@ -114,8 +115,9 @@ class TriggersSpec:
         causal order. Not called for duplicates. After a crash between commit and call it is not
         made up for: what must not be lost belongs into `before_commit` or a task.
 
-        An error is logged with the plugin's name. It neither undoes nor hides the fire, and stops
-        no other implementation.
+        An error is logged with the plugin's name, secrets masked. It neither undoes nor hides the
+        fire, and stops no other implementation, whatever it is. (A `SystemExit` in the main thread,
+        where signal handlers raise it, goes on once all have been called.)
 
         :param manager: the manager that made the commit.
         :param event: the event as recorded. Read it, do not change it.

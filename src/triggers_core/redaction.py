@@ -90,7 +90,7 @@ def mask(value: Any, secret: re.Pattern[str] = SECRET_KEY, most: int = MAX_NODES
         mask({"url": "redis://:pw@host", "api_key": "k"})
         # {'url': 'redis://:***@host', 'api_key': '***'}
     """
-    return _Walk(secret, False, most).value(value, 0)
+    return _walked(_Walk(secret, False, most), value)
 
 
 def mask_objects(value: Any, secret: re.Pattern[str] = SECRET_KEY, most: int = MAX_LOGGED) -> Any:
@@ -100,7 +100,7 @@ def mask_objects(value: Any, secret: re.Pattern[str] = SECRET_KEY, most: int = M
 
         mask_objects({"login": Login(password="pw")})  # {'login': "Login(password=***)"}
     """
-    return _Walk(secret, True, most).value(value, 0)
+    return _walked(_Walk(secret, True, most), value)
 
 
 class _Walk:
@@ -196,13 +196,20 @@ class _Walk:
         try:
             if isinstance(value, (bytes, bytearray)) and len(value) > MAX_TEXT:
                 value = bytes(value[:MAX_TEXT])
-            text, other = repr(value), str(value)
+            text, other = str.__str__(repr(value)), str.__str__(str(value))
             masked = self._text(text)
             return value if masked == text and self._text(other) == other else masked
         except BaseException as error:  # whoever shows it will fail: its type must do
             if from_outside(error):
                 raise
             return object.__repr__(value)
+
+
+def _walked(walk: _Walk, value: Any) -> Any:
+    try:
+        return walk.value(value, 0)
+    except RecursionError:  # deep within other calls
+        return _MORE
 
 
 def _is_secret(key: object, secret: re.Pattern[str]) -> bool:

@@ -227,17 +227,19 @@ def _unread_in_django(
 ) -> list[str]:
     """Settings among Django's, which nobody reads. Looks only at what has been loaded already."""
     conf = sys.modules.get("django.conf")
+    module = environ.get("DJANGO_SETTINGS_MODULE", "").strip()
     try:
-        settings: Any = conf.settings if conf and conf.settings.configured else None
+        settings: Any = sys.modules.get(module)
+        if conf and conf.settings.configured:
+            settings = conf.settings
         names = [name for name in dir(settings) if _nearly(name, known) or name in known]
         unread = [name for name in names if name not in taken]
     except Exception:  # of whoever's settings they are
         return []
     if settings is None or not unread:
         return []
-    module = environ.get("DJANGO_SETTINGS_MODULE", "") or "the module that has them"
     return [
         f"{', '.join(sorted(unread))} in Django's settings: nobody reads them there: set the"
-        f" environment variable {MODULE_VARIABLE}={module}, or hand them to"
+        f" environment variable {MODULE_VARIABLE}={module or 'the module'}, or hand them to"
         " triggers_core.configure()"
     ]

@@ -65,8 +65,10 @@ class Turn:
     def leave(self) -> None:
         """Let the next thread go on."""
         line = self._line
-        if line is None:
-            return
+        if line is None:  # interrupted before it knew its line, which it may have made
+            line = self._lines.get(self._name)
+            if line is None:
+                return
         _remove(line, self)
         following = _first(line)
         if following is None:

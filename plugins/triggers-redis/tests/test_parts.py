@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -77,37 +81,100 @@ def test_a_connection_that_breaks(ends: tuple[Wire, socket.socket], reply: bytes
         wire.ask(b"x")
 
 
-def test_turns_come_in_order_and_hand_on_what_is_left() -> None:
-    turns: Turns[int] = Turns()
-    got: list[tuple[int, int | None]] = []
-    assert turns.enter("a") is None
-    assert turns.enter("b") is None, "names do not wait for each other"
+def test_turns_come_in_order() -> None:
+    turns, got = Turns(), list[int]()
+    mine = turns.turn("a")
+    mine.enter()
+    other = turns.turn("b")
+    other.enter()  # names do not wait for each other
     workers = []
     for number in range(5):
 
         def work(number: int = number) -> None:
-            got.append((number, turns.enter("a")))
-            turns.leave("a", number)
+            turn = turns.turn("a")
+            turn.enter()
+            got.append(number)
+            turn.leave()
 
         workers.append(threading.Thread(target=work))
         workers[-1].start()
-        while len(turns._turns["a"].waiters) <= number:
+        while len(turns._turns["a"]) <= number + 1:
             pass
-    assert turns.wanted("a")
-    assert not turns.wanted("b")
-    turns.leave("a", 100)
+    assert mine.wanted
+    assert not other.wanted
+    assert got == []
+    mine.leave()
     for worker in workers:
         worker.join()
-    assert got == [(0, 100), (1, 0), (2, 1), (3, 2), (4, 3)]
-    turns.leave("b", None)
+    assert got == [0, 1, 2, 3, 4]
+    other.leave()
+    other.leave()
     assert turns._turns == {}
 
 
 def test_a_thread_that_has_the_turn_goes_on() -> None:
-    turns: Turns[int] = Turns()
-    turns.enter("a")
-    assert turns.enter("a") is None
-    turns.leave("a", 1)
-    assert "a" in turns._turns
-    turns.leave("a", 2)
+    turns = Turns()
+    one, two = turns.turn("a"), turns.turn("a")
+    one.enter()
+    two.enter()
+    two.leave()
+    one.leave()
     assert turns._turns == {}
+
+
+def test_a_turn_that_was_lost_is_gone_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggers_redis.turns.LONGEST", 0.05)
+    turns = Turns()
+    gone = threading.Thread(target=lambda: turns.turn("a").enter())
+    gone.start()
+    gone.join()
+    for _ in range(3):
+        turn = turns.turn("a")
+        turn.enter()
+        turn.leave()
+    assert turns._turns == {}
+
+
+@pytest.mark.parametrize("steps", range(40))
+def test_a_turn_that_is_interrupted_at_any_step_is_lost_to_nobody(steps: int) -> None:
+    turns = Turns()
+
+    def change() -> None:
+        turn = turns.turn("a")
+        try:
+            turn.enter()
+        finally:
+            try:
+                turn.leave()
+            finally:
+                turn.leave()
+
+    with suppress(Interrupted):
+        interrupted_after(steps, change)
+    turn = turns.turn("a")
+    turn.enter()
+    turn.leave()
+    assert turns._turns == {}
+
+
+class Interrupted(BaseException):
+    """What a signal handler may raise."""
+
+
+def interrupted_after(steps: int, work: Callable[[], None]) -> None:
+    """Run something; raise an `Interrupted` at that one of its lines and returns."""
+    left = steps
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)

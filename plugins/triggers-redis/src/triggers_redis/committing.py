@@ -19,7 +19,7 @@ from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.link import Answer
 from triggers_redis.recent import Recent
 from triggers_redis.scripts import CLAIM, COMMIT, HEARTBEAT, Script
-from triggers_redis.turns import Turns
+from triggers_redis.turns import Turn, Turns
 from triggers_redis.view import Ask, FindConfiguration, View
 from triggers_redis.writing import Write, prepare
 
@@ -54,7 +54,7 @@ class Committer:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._owner = new_id().encode()
-        self._turns: Turns[View] = Turns()
+        self._turns = Turns()
         self._held: OrderedDict[str, View] = OrderedDict()
         self._recent = Recent()
 
@@ -69,20 +69,23 @@ class Committer:
         """
         if self._pid != os.getpid():
             self._forget()
-        fresh = view is not None
-        left = self._turns.enter(uid)
+        turn = self._turns.turn(uid)
         try:
-            view = view or left or self._held.pop(getattr(command, "token", ""), None)
-            view = view or self._recent.view(uid)
-            left = None
-            plan, left = self._commit(uid, command, rules, view, fresh)
-            return plan
+            turn.enter()
+            return self._commit(uid, command, rules, view, turn)
         finally:
-            self._turns.leave(uid, left)
+            try:
+                turn.leave()
+            finally:
+                turn.leave()  # the first one may be interrupted as well
 
     def _commit(
-        self, uid: str, command: Decides, rules: Rules, view: View | None, fresh: bool
-    ) -> tuple[Plan, View | None]:
+        self, uid: str, command: Decides, rules: Rules, view: View | None, turn: Turn
+    ) -> Plan:
+        fresh = view is not None
+        # A view is altered by the change that has it, so nobody else may: both are taken out.
+        left, held = self._recent.take(uid), self._held.pop(getattr(command, "token", ""), None)
+        view = view or held or left
         keys, since, conflicts = self.store.names.session(uid), time.monotonic(), 0
         while True:
             known = view
@@ -101,7 +104,7 @@ class Committer:
                 if fresh:
                     if view.facts is None and isinstance(command, Recover):
                         self._forget_due(keys, command)
-                    return plan, None
+                    return plan
                 view = None
                 continue
             plan.stamp(now)
@@ -110,12 +113,17 @@ class Committer:
             )
             ticket = self._owner if conflicts >= TICKET_AFTER else b""
             reply, resent = self._send(keys, view, write, ask, ticket, None if fresh else now)
+            if reply == b"M":  # the namespace has been erased
+                self.store.settle_again(keys.shard)
+                view = None
+                continue
             if reply == b"+":
-                return plan, self._written(uid, view, write, plan)
+                self._written(uid, view, write, plan, turn)
+                return plan
             conflicts += fresh  # a wrong guess is not a race that was lost
             view, fresh = View(reply[1:], ask, time.monotonic()), True
             if resent and self._is_written(keys, view, write):
-                return plan, None
+                return plan
             if time.monotonic() - since > _GIVE_UP_AFTER:
                 raise Contended(
                     f"{uid}: lost {conflicts} races in {_GIVE_UP_AFTER:g} s against other changes"
@@ -159,6 +167,8 @@ class Committer:
 
     def _forget_due(self, keys: SessionKeys, command: Recover) -> None:
         """The session has expired, which took nothing out of the due index."""
+        if not command.instances:
+            return
         members = [f"{name}\t{keys.uid}".encode() for name in command.instances]
         self.store.link.ask(b"ZREM", keys.names[DUE - 1], *members)
 
@@ -185,18 +195,15 @@ class Committer:
             resent = resent or again
         return reply, resent
 
-    def _written(self, uid: str, view: View, write: Write, plan: Plan) -> View | None:
-        """Remember what a commit left; returned if a thread waits for its turn to change that."""
+    def _written(self, uid: str, view: View, write: Write, plan: Plan, turn: Turn) -> None:
+        """Remember what a commit left, if that is likely to be of use."""
         first = write.form + write.first
-        wanted = self._turns.wanted(uid)
-        alone = self._recent.is_left(uid, view.first)
+        expected = turn.wanted or self._recent.is_left(uid, view.first)
         if plan.configuration is not None:
             self.store.learn(plan.configuration)
-        elif (wanted or alone) and view.change(first, write, plan.changes):
-            self._recent.keep(uid, view)
-            return view if wanted else None
-        self._recent.keep(uid, first)
-        return None
+            expected = False
+        keeps = expected and view.change(first, write, plan.changes)
+        self._recent.keep(uid, first, view if keeps else None)
 
     def _is_written(self, keys: SessionKeys, view: View, write: Write) -> bool:
         """Whether a change whose reply was lost is in the session, whatever came after it.

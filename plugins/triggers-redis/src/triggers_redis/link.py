@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 import redis
 from redis import exceptions
@@ -57,27 +56,6 @@ class Refused(StorageError):
     """The server was reached, and would not do it."""
 
 
-class _Held:
-    """A thread's connection. Redis-py closes it when the thread is gone."""
-
-    __slots__ = ("__weakref__", "connection", "wire")
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.wire: Wire | None = None
-
-    def connect(self) -> Wire:
-        """Connect, log in, choose the database."""
-        self.connection.connect()
-        self.wire = Wire(self.connection._sock)  # as redis-py's own parsers get it
-        return self.wire
-
-    def disconnect(self) -> None:
-        """Close it; the next request connects again."""
-        self.wire = None
-        self.connection.disconnect()
-
-
 class Link:
     """The way to one server.
 
@@ -87,30 +65,34 @@ class Link:
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.url = masked(url)
+        try:
+            self.url = masked(url)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StorageError(f"redis: url must be a URL as text: {error}") from None
         try:
             pool = redis.ConnectionPool.from_url(url, **{**_DEFAULTS, **options})
             if int(pool.connection_kwargs["protocol"]) != 2:
                 raise ValueError("only protocol 2 is spoken here, which every server knows")
+            _check_timeouts(pool.connection_kwargs)
             if issubclass(pool.connection_class, redis.SSLConnection):
                 _check_tls(pool.connection_kwargs)
             self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
             self._make()  # does not connect yet
         except (ValueError, TypeError, exceptions.RedisError) as error:
-            raise StorageError(f"redis: cannot use {self.url} and its options: {error}") from error
+            raise StorageError(f"redis: cannot use {self.url} and its options: {error}") from None
         self._forget()
 
     def _forget(self) -> None:
-        self._pid = os.getpid()
         self._local = threading.local()
-        self._open: WeakSet[_Held] = WeakSet()
+        self._pid = os.getpid()
 
     def close(self) -> None:
-        """Close the connections of all threads; the next request opens new ones."""
-        held = list(self._open) if self._pid == os.getpid() else []
+        """Close the connections of all threads; the next request opens new ones.
+
+        A request of another thread that is under way is answered first: its thread alone has its
+        connection from now on, and the last one to let go of a connection closes it.
+        """
         self._forget()
-        for each in held:
-            each.disconnect()
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -121,8 +103,7 @@ class Link:
         :raises StorageError: the server refused, or cannot be reached.
         """
         data = script.command(count, keys, arguments)
-        held = self._held()
-        wire, lost = held.wire, False
+        wire, lost = self._wire(), False
         if wire is not None:  # the usual way, in few steps
             try:
                 return wire.ask(data), False
@@ -130,13 +111,9 @@ class Link:
                 if error.code == "NOSCRIPT":  # a new server, or SCRIPT FLUSH
                     data = script.full_command(count, keys, arguments)
                 elif error.code not in _PASSING:
-                    raise self._refused(error) from error
+                    raise self._refused(error) from None
             except OSError:
-                held.disconnect()
                 lost = True
-            except BaseException:
-                held.disconnect()  # its reply must not be taken for the next one
-                raise
 
         def ask(wire: Wire) -> Any:
             try:
@@ -177,33 +154,32 @@ class Link:
         """Make a request, again and again while the server cannot be reached."""
         pause, since = 0.0, 0.0
         while True:
-            held = self._held()
-            wire = held.wire
             try:
-                wire = wire or held.connect()
+                wire = self._wire() or self._connect()
             except _HOPELESS as error:
-                raise self._refused(error) from error
+                raise self._refused(error) from None
             except (*_UNREACHABLE, exceptions.RedisError) as error:
                 reason = getattr(error.__context__, "verify_message", "")  # ssl's
                 if reason:
-                    raise self._untrusted(reason) from error
-                problem: Exception = error
+                    raise self._untrusted(reason) from None
+                problem: Exception = _bare(error)
+            except (TypeError, ValueError, OverflowError) as error:  # socket_timeout="5"
+                raise StorageError(
+                    f"redis: cannot connect to {self.url} with these options: {error}"
+                ) from None
             else:
                 try:
                     return request(wire), resent
                 except OSError as error:
-                    problem, resent = error, True
+                    problem, resent = _bare(error), True
                 except ServerError as error:
                     if error.code not in _PASSING:
-                        raise self._refused(error) from error
-                    problem = error
-                except BaseException:
-                    held.disconnect()
-                    raise
-            held.disconnect()
+                        raise self._refused(error) from None
+                    problem = _bare(error)
+                    wire.close()
             since = since or time.monotonic()
             if time.monotonic() - since + pause > PATIENCE:
-                raise self._exhausted(problem) from problem
+                raise self._exhausted(problem) from None
             if pause:
                 time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2 or _PAUSE, _LONGEST_PAUSE)
@@ -230,17 +206,53 @@ class Link:
             )
         return StorageError(f"redis: {self.url} was not ready for {PATIENCE:g} s: {problem}")
 
-    def _held(self) -> _Held:
+    def _wire(self) -> Wire | None:
+        """This thread's connection, if it has one that can be used."""
         if self._pid != os.getpid():
-            # A fork copied this object. Redis-py closes a connection of the parent without telling
+            # A fork copied this object. A connection of the parent is closed without a word to
             # the server, so dropping it here does not disturb the parent.
             self._forget()
         try:
-            held: _Held = self._local.held
+            wire: Wire = self._local.wire
         except AttributeError:
-            held = self._local.held = _Held(self._make())
-            self._open.add(held)
-        return held
+            return None
+        if wire.dirty:  # broken, or interrupted between a request and the end of its reply
+            self._local.__dict__.pop("wire", None)
+            wire.close()
+            return None
+        return wire
+
+    def _connect(self) -> Wire:
+        """Connect, log in, choose the database; it is this thread's when all that is done.
+
+        Wherever this is interrupted, nobody has the connection, and so it is closed.
+        """
+        connection = self._make()
+        try:
+            connection.connect()
+            wire = Wire(connection._sock)  # as redis-py's own parsers get it
+        except BaseException:
+            connection.disconnect()  # at once: a traceback may keep it for long
+            raise
+        connection._sock = None  # which would close it, being no longer needed
+        self._local.wire = wire
+        return wire
+
+
+def _bare(error: Exception) -> Exception:
+    """An error without its history, which knows the frames and so the connection."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
+def _check_timeouts(options: dict[str, Any]) -> None:
+    """:raises ValueError: a time limit is no number of seconds."""
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        value = options.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+            raise ValueError(f"{name} must be a number of seconds above 0, got {value!r}")
 
 
 def _check_tls(options: dict[str, Any]) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from triggers_redis.view import View
+
+T = TypeVar("T")
 
 SESSIONS: Final = 256
 """Sessions remembered; each takes some kilobytes."""
@@ -23,29 +26,41 @@ and of the server drift apart by less than a millisecond or two."""
 
 
 class Recent:
-    """What this process left of sessions; entries of one session are only used in its turn."""
+    """What this process left of sessions.
+
+    A view belongs to one change at a time, which alters it: it is taken out, and put back when the
+    change is through. Of a change that was interrupted it does not come back.
+    """
 
     def __init__(self) -> None:
-        self._left: OrderedDict[str, View | bytes] = OrderedDict()
+        self._firsts: OrderedDict[str, bytes] = OrderedDict()
+        self._views: OrderedDict[str, View] = OrderedDict()
 
-    def view(self, uid: str) -> View | None:
-        """The session, if this process made its last two changes."""
-        left = self._left.get(uid)
-        if isinstance(left, View) and time.monotonic() - left.read_at < LASTS:
-            return left
+    def take(self, uid: str) -> View | None:
+        """The session, if this process made its last two changes; the caller's alone from now."""
+        view = self._views.pop(uid, None)
+        if view is not None and time.monotonic() - view.read_at < LASTS:
+            return view
         return None
 
     def is_left(self, uid: str, first: bytes) -> bool:
         """Whether a session with that first line is as this process left it."""
-        left = self._left.get(uid)
-        return first == (left.first if isinstance(left, View) else left)
+        return self._firsts.get(uid) == first
 
-    def keep(self, uid: str, left: View | bytes) -> None:
+    def keep(self, uid: str, first: bytes, view: View | None) -> None:
         """Remember a session, or only its first line."""
-        self._left[uid] = left
-        if len(self._left) > SESSIONS:
-            self._left.popitem(last=False)
+        _keep(self._firsts, uid, first)
+        if view is not None:
+            _keep(self._views, uid, view)
 
     def forget(self, uid: str) -> None:
         """Somebody else changes it."""
-        self._left.pop(uid, None)
+        self._firsts.pop(uid, None)
+        self._views.pop(uid, None)
+
+
+def _keep(kept: OrderedDict[str, T], uid: str, value: T) -> None:
+    kept[uid] = value
+    if len(kept) > SESSIONS:
+        with suppress(KeyError):  # other threads were quicker
+            kept.popitem(last=False)

@@ -6,8 +6,10 @@ long as the server takes to answer.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 _SIZE: Final = 65_536  # bytes to receive at once
@@ -33,15 +35,21 @@ class ServerError(Exception):
 
 
 class Wire:
-    """Requests and replies on one connection.
+    """Requests and replies on one connection, which it owns.
+
+    It is `dirty` from before the first byte of a request until the whole reply has been read. An
+    exception may come out of a signal handler at any moment; what it left dirty must not be used
+    again, for the next request would read the reply to the last one.
 
     :param sock: connected, logged in, with nothing left to read; timeouts are as it has them.
     """
 
-    __slots__ = ("_at", "_data", "_sock")
+    __slots__ = ("_at", "_data", "_pid", "_sock", "dirty")
 
     def __init__(self, sock: socket.socket) -> None:
+        self.dirty = False
         self._sock, self._data, self._at = sock, b"", 0
+        self._pid = os.getpid()
 
     def ask(self, request: bytes) -> Any:
         """Send one command and return its reply.
@@ -49,34 +57,62 @@ class Wire:
         :raises ServerError: the server refused.
         :raises OSError: the connection broke or timed out; it must not be used again.
         """
+        self.dirty = True
         self._sock.sendall(request)
         data = self._sock.recv(_SIZE)
         if data[:1] == b"$" and data[-2:] == b"\r\n":  # a text that came in one piece
             end = data.index(b"\r\n")
             if int(data[1:end]) == len(data) - end - 4:
+                self.dirty = False
                 return data[end + 2 : -2]
         if not data:
             raise ConnectionError("the server closed the connection")
         self._data, self._at = data, 0
-        return self._reply()
+        reply = self._reply()
+        self._check()
+        if type(reply) is not ServerError:
+            return reply
+        try:
+            raise reply
+        finally:
+            del reply  # it knows this frame, and this frame the connection
 
     def ask_all(self, requests: bytes, count: int) -> list[Any]:
         """Send several commands and return their replies; all are read before any error is raised.
 
         :raises ServerError, OSError: as `ask`.
         """
+        self.dirty = True
         self._sock.sendall(requests)
         self._data, self._at = b"", 0
-        replies: list[Any] = []
-        problem: ServerError | None = None
-        for _ in range(count):
-            try:
-                replies.append(self._reply())
-            except ServerError as error:
-                problem = problem or error
-        if problem is not None:
-            raise problem
+        replies = [self._reply() for _ in range(count)]
+        self._check()
+        for reply in replies:
+            if type(reply) is ServerError:
+                try:
+                    raise reply
+                finally:
+                    del reply, replies
         return replies
+
+    def close(self) -> None:
+        """Close the connection; a request that is under way on it fails with an OSError."""
+        self.dirty = True
+        if self._pid == os.getpid():  # else a fork copied it, and the parent goes on using it
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+    def __del__(self) -> None:
+        # A thread has ended, or its store has let go of it.
+        if self._sock.fileno() >= 0:
+            self.close()
+
+    def _check(self) -> None:
+        """Nothing must be left when the last reply has been read."""
+        if self._at != len(self._data):
+            raise ConnectionError("the server answered more than it was asked")
+        self.dirty = False
 
     def _reply(self) -> Any:
         line = self._line()
@@ -90,7 +126,7 @@ class Wire:
         if kind == b"+":
             return rest
         if kind == b"-":
-            raise ServerError(rest.decode("utf-8", "replace"))
+            return ServerError(rest.decode("utf-8", "replace"))
         raise ConnectionError(f"the server answered {line[:40]!r}, which is not RESP2")
 
     def _line(self) -> bytes:

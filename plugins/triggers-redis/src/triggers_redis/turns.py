@@ -1,98 +1,126 @@
 """Turns: the threads of a process change one session one after the other, first come, first served.
 
 Threads that raced on the server would lose against each other; here they wait for nothing but the
-one before them, and get what it left the session like.
+one before them. That is all that turns are for: what is written is right without them, for the
+server compares. So a turn that was lost, because its thread was interrupted or has died, costs one
+other thread a moment, and nothing ever waits for ever.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from typing import Generic, TypeVar
+from contextlib import suppress
+from threading import get_ident
+from typing import Final
 
-T = TypeVar("T")
-
-
-class _Waiter(Generic[T]):
-    __slots__ = ("left", "ready", "thread")
-
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-        self.ready = threading.Lock()
-        self.ready.acquire()
-        self.left: T | None = None
+LONGEST: Final = 1.0
+"""Seconds for which a thread waits for one other; a change takes a few milliseconds. Then the other
+has lost its turn, or its server is out of reach, which the next may as well see for itself."""
 
 
-class _Turn(Generic[T]):
-    __slots__ = ("depth", "thread", "waiters")
+class Turn:
+    """A thread's place in the line; `leave` it any number of times."""
 
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-        self.depth = 0
-        self.waiters: deque[_Waiter[T]] = deque()
+    __slots__ = ("_gone", "_line", "_lines", "_name", "_ready", "_thread")
+
+    def __init__(self, lines: dict[str, deque[Turn]], name: str) -> None:
+        self._lines, self._name = lines, name
+        self._line: deque[Turn] | None = None
+        self._ready: threading.Lock | None = None
+        self._gone = False
+        self._thread = get_ident()
+
+    # An exception may come out of a signal handler between any two steps. Each step here is one
+    # operation of a built-in type, and what lies between two of them is a state that waits, at
+    # worst, until `LONGEST` has passed.
+
+    def enter(self) -> None:
+        """Wait for this thread's turn; a thread that has it already goes on."""
+        self._line = line = self._lines.setdefault(self._name, deque())
+        line.append(self)
+        while (first := _first(line)) is not self and first is not None:
+            if first._thread != self._thread and self._waits_for(first, line):
+                continue
+            _remove(line, first)  # it is lost, or this very thread's
+            following = _first(line)
+            if following is not None:
+                following._wake()
+
+    def _waits_for(self, first: Turn, line: deque[Turn]) -> bool:
+        """Wait until another is first; False when that takes too long."""
+        ready = threading.Lock()
+        ready.acquire()
+        self._ready = ready  # and only then look again: who leaves now wakes this one
+        until = time.monotonic() + LONGEST
+        while _first(line) is first:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            ready.acquire(timeout=left)
+        return True
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another thread waits."""
+        return self._line is not None and len(self._line) > 1
+
+    def leave(self) -> None:
+        """Let the next thread go on."""
+        if self._gone:
+            return
+        line = self._line
+        if line is None:  # interrupted before it knew its line, which it may have made
+            line = self._lines.get(self._name)
+            if line is None:
+                return
+        _remove(line, self)
+        if not line and self._lines.get(self._name) is line:
+            # Somebody may just be entering this very line, and then be alone in it: no harm.
+            self._lines.pop(self._name, None)
+        following = _first(line)
+        if following is not None:
+            following._wake()
+        self._gone = True
+
+    def _wake(self) -> None:
+        ready = self._ready
+        if ready is not None and ready.locked():
+            with suppress(RuntimeError):  # somebody else has just done it
+                ready.release()
 
 
-class Turns(Generic[T]):
-    """A queue for each name. What a thread leaves behind goes to the next one in the queue.
+class Turns:
+    """A line for each name.
 
     Example::
 
-        left = turns.enter("order:1")
+        turn = turns.turn("order:1")
         try:
-            left = change(left)
+            turn.enter()
+            change()
         finally:
-            turns.leave("order:1", left)
+            turn.leave()
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._turns: dict[str, _Turn[T]] = {}
+        self._turns: dict[str, deque[Turn]] = {}
 
-    def enter(self, name: str) -> T | None:
-        """Wait for this thread's turn; a thread that has it already goes on.
+    def turn(self, name: str) -> Turn:
+        """A place in a line, not yet taken."""
+        return Turn(self._turns, name)
 
-        :returns: what the thread before left, if this one had to wait.
-        """
-        with self._lock:
-            turn = self._turns.get(name)
-            if turn is None:
-                self._turns[name] = _Turn()
-                return None
-            if turn.thread == threading.get_ident():
-                turn.depth += 1
-                return None
-            waiter: _Waiter[T] = _Waiter()
-            turn.waiters.append(waiter)
-        try:
-            waiter.ready.acquire()
-        except BaseException:  # interrupted: nobody must wait for this thread
-            with self._lock:
-                still_waits = waiter in turn.waiters
-                if still_waits:
-                    turn.waiters.remove(waiter)
-            if not still_waits:
-                self.leave(name, waiter.left)
-            raise
-        return waiter.left
 
-    def wanted(self, name: str) -> bool:
-        """Whether a thread waits for the turn that this thread has."""
-        return bool(self._turns[name].waiters)
+def _first(line: deque[Turn]) -> Turn | None:
+    try:
+        return line[0]
+    except IndexError:
+        return None
 
-    def leave(self, name: str, left: T | None) -> None:
-        """Give the turn to the next thread.
 
-        :param left: what it gets.
-        """
-        with self._lock:
-            turn = self._turns[name]
-            if turn.depth:
-                turn.depth -= 1
-                return
-            if not turn.waiters:
-                del self._turns[name]
-                return
-            waiter = turn.waiters.popleft()
-            turn.thread = waiter.thread
-        waiter.left = left
-        waiter.ready.release()
+def _remove(line: deque[Turn], turn: Turn) -> None:
+    try:  # noqa: SIM105 -- on every change
+        line.remove(turn)
+    except ValueError:
+        pass  # out of it already

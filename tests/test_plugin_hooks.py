@@ -388,6 +388,22 @@ def test_stores_to_sweep_takes_all_answers(caplog: pytest.LogCaptureFixture) -> 
     assert "stores_to_sweep failed" in caplog.text
 
 
+def test_explain_trigger_takes_the_first_answer(caplog: pytest.LogCaptureFixture) -> None:
+    session: Any = object()
+    plugins = Plugins(
+        [
+            plugin("a", explain_trigger=lambda trigger: None),
+            plugin("b", explain_trigger=lambda trigger: 5),
+            plugin("c", explain_trigger=lambda trigger: 1 / 0),
+            plugin("d", explain_trigger=lambda session, trigger: f"comes after {trigger}"),
+        ]
+    )
+    assert plugins.explain_trigger(session, "a") == "comes after a"
+    assert "its explain_trigger answered a int" in caplog.text
+    assert "its explain_trigger failed; counts as no answer" in caplog.text
+    assert Plugins([]).explain_trigger(session, "a") is None
+
+
 def test_storage_load_takes_the_first_answer() -> None:
     storage = MemoryStorage("s")
 

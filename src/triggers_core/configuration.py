@@ -369,10 +369,16 @@ def did_you_mean(wrong: object, known: Iterable[str]) -> str:
 def nearest(wrong: object, known: Iterable[str]) -> str | None:
     """The known name that was most likely meant; None when none is near."""
     names = sorted(known)
-    near = get_close_matches(str(wrong), names, n=1, cutoff=0.6)
+    near = get_close_matches(str(wrong), names, n=5, cutoff=0.6)
+    # Vowels are what people mistake: "payed" is "paid" rather than "packed".
+    near.sort(key=lambda name: _consonants(name) != _consonants(str(wrong)))
     if not near:
         near = [name for name in names if name.lower() == str(wrong).lower().replace("_", "")]
     return near[0] if near else None
+
+
+def _consonants(name: str) -> str:
+    return "".join(each for each in name.lower() if each not in "aeiouy")
 
 
 def _error(place: str, message: str) -> InvalidConfiguration:

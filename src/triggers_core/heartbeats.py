@@ -46,7 +46,8 @@ class Lease:
             beat = Heartbeat(instance=self.instance, token=self.token)
             self.store.commit(self.uid, beat, self.rules)
         except (LeaseLost, NotFound):
-            if self.released:  # the attempt ended while this heartbeat was on its way
+            # The attempt ended, or another thread was told so, while this heartbeat was on its way.
+            if self.released or self.lost.is_set():
                 return
             self.lost.set()
             logger.warning("%s %s: lost its lease while running", self.uid, self.instance)
@@ -112,7 +113,7 @@ class Heartbeats:
             try:
                 thread.start()
             except Exception as error:  # no thread to be had, for now
-                self._outages.failed("thread", "starting the thread of the heartbeats", error)
+                self._outages.failed("thread", "starting the thread of the heartbeats", error, True)
                 return
             self._thread = thread
         self._outages.works("thread", "starting the thread of the heartbeats")

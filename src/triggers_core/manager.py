@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
@@ -84,13 +85,17 @@ class TriggerManager:
         manager.fire("firstPageReceived", {"responses": {...}})
     """
 
+    default_task_runner_name: ClassVar[str | None] = None
+    """The key of the runner for tasks without `using`, in place of `TRIGGER_RUNNER`. Sweeps follow
+    it when the class is that of `TRIGGER_MANAGER_TYPE`."""
+
     def __init__(self, storage: SessionStorage, app: Application | None = None) -> None:
         from triggers_core.application import default_application
 
         self.storage = storage
         self.app: Application = app or default_application
         self.app.saw(self)
-        self.app.runner().watch(self)
+        self.app.runner(self.default_task_runner_name).watch(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.uid!r}>"
@@ -193,7 +198,7 @@ class TriggerManager:
 
     def _check_task(self, task: Task) -> None:
         try:
-            runner = self.app.runner(task.using)
+            runner = self.app.runner(task.using or self.default_task_runner_name)
         except TriggersError as error:
             raise InvalidConfiguration(
                 f"{task.name}.using: {error}", f"{task.name}.using"
@@ -227,7 +232,7 @@ class TriggerManager:
         assert moved.replay is not None
         replay = self._instance(moved.replay)
         self.app.plugins.post_replay(self, moved.instance, moved.replay)
-        self._post_replay(self._instance(moved.instance), replay)
+        self._call("_post_replay", self._instance(moved.instance), replay)
         return replay
 
     def skip_failed_instance(
@@ -247,7 +252,7 @@ class TriggerManager:
         moved: Moved = plan.outcome
         skipped = self._instance(moved.instance)
         self.app.plugins.post_skip(self, moved.instance, cascade)
-        self._post_skip(skipped, cascade)
+        self._call("_post_skip", skipped, cascade)
         return skipped
 
     def fail_instance(self, task_instance: InstanceOrName, reason: str) -> TaskInstance:
@@ -298,7 +303,7 @@ class TriggerManager:
         """
         from triggers_core.explain import explain
 
-        return explain(self.storage, task_name)
+        return explain(self.storage, task_name, self.app.rules, self.app.plugins.explain_trigger)
 
     # -- the session ------------------------------------------------------------------------------
 
@@ -328,7 +333,7 @@ class TriggerManager:
         :returns: whether it got there in time.
         :raises WrongState: called by a body or a hook in a thread of the runner.
         """
-        return self.app.runner().join_all(timeout)
+        return self.app.runner(self.default_task_runner_name).join_all(timeout)
 
     # -- for subclasses ---------------------------------------------------------------------------
 
@@ -336,7 +341,7 @@ class TriggerManager:
         """Called after every recorded event, cascades included. Override at will."""
 
     def _post_replay(self, failed_instance: TaskInstance, replay: TaskInstance) -> None:
-        """Called after a replay by hand. Override at will."""
+        """Called after a replay by hand. Override at will, with the first parameter alone too."""
 
     def _post_skip(self, skipped_instance: TaskInstance, cascade: bool) -> None:
         """Called after a skip by hand. Override at will."""
@@ -370,7 +375,7 @@ class TriggerManager:
             ready = [(name, attempts[name]) for name in plan.scheduled]
             self.dispatch(plan.header.generation, ready, plan.tasks)
         if any(change.hold_for is not None for change in plan.changes):
-            self.app.runner().wake()
+            self.app.runner(self.default_task_runner_name).wake()
 
     def _tell(self, plan: Plan, overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}
@@ -395,6 +400,20 @@ class TriggerManager:
                 event.trigger,
             )
 
+    def _call(self, method: str, *arguments: Any) -> None:
+        """Call an override of a subclass; the change it is told of has happened and stays."""
+        override = getattr(type(self), method)
+        if override is getattr(TriggerManager, method):
+            return
+        bound = getattr(self, method)
+        try:
+            bound(*arguments[: _accepted(bound, len(arguments))])
+        except Exception:
+            logger.exception(
+                "%s: %s.%s failed; what it was told about has happened and stays",
+                *(self.uid, type(self).__name__, method),
+            )
+
     def dispatch(
         self, generation: str, instances: Iterable[tuple[str, int]], tasks: Mapping[str, Task]
     ) -> None:
@@ -406,7 +425,8 @@ class TriggerManager:
             task = tasks.get(name.rpartition("#")[0])
             message = Message(self.app.name, self.uid, generation, name, attempt)
             try:
-                self.app.runner(task.using if task else None).dispatch(self, message, task)
+                using = (task.using if task else None) or self.default_task_runner_name
+                self.app.runner(using).dispatch(self, message, task)
             except TriggersError as error:  # a broker that is down, say: no bug to be traced
                 logger.error(
                     "%s: %s could not be dispatched; the sweep will try again: %s",
@@ -419,6 +439,18 @@ class TriggerManager:
 
     def _instance(self, record: Instance) -> TaskInstance:
         return TaskInstance(self.storage.store, self.uid, record)
+
+
+def _accepted(function: Callable[..., Any], given: int) -> int:
+    """How many of the given arguments a function takes by position."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return given
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return given
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(given, sum(each.kind in positional for each in parameters))
 
 
 def _encoded(kwargs: Kwargs | None, limits: Limits) -> bytes | None:

@@ -13,7 +13,10 @@ from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, writing
 from triggers_redis.testing import RedisServer
 
-COMMANDS = ("GET SET ZADD ZREM HGET HSET HKEYS HGETALL RPUSH LRANGE EXISTS UNLINK").split()
+COMMANDS = (
+    *("GET", "SET", "ZADD", "ZREM", "HGET", "HSET", "HKEYS"),
+    *("HGETALL", "RPUSH", "LRANGE", "EXISTS", "UNLINK", "PERSIST", "PEXPIRE"),
+)
 CONFIGURATION = {
     "t_ship": {"after": ["paid", "packed"]},
     "t_mail": {"andEvery": "t_ship"},
@@ -98,22 +101,21 @@ def dump(client: redis.Redis, store: RedisStore) -> dict[bytes, Any]:
 def test_a_command_that_the_user_may_no_longer_use(
     store: RedisStore, own_client: redis.Redis, command: str
 ) -> None:
-    session, changes = prepared(store)
     refused = 0
-    for number in range(len(changes)):
+    for number in range(12):
         own_client.flushall()
-        session, changes = prepared(store)
+        _, changes = prepared(store)
         before = dump(own_client, store)
-        own_client.acl_setuser("shop", commands=[f"-{command.lower()}"])
+        own_client.execute_command("ACL", "SETUSER", "shop", f"-{command.lower()}")
         try:
             changes[number]()
         except StorageError:
             refused += 1
             assert dump(own_client, store) == before, f"change {number}"
         finally:
-            own_client.acl_setuser("shop", commands=[f"+{command.lower()}"])
+            own_client.execute_command("ACL", "SETUSER", "shop", f"+{command.lower()}")
         check_store(store)
-    assert refused or command in ("HKEYS", "HGETALL", "LRANGE", "HGET", "HSET", "RPUSH")
+    assert refused or command not in ("GET", "SET", "ZADD", "ZREM")
 
 
 @pytest.mark.parametrize("kind", ["due", "all", "waiting", "failed"])
@@ -125,9 +127,7 @@ def test_an_index_that_holds_something_else(
         own_client.flushall()
         _, changes = prepared(store)
         keys = [
-            key
-            for key in own_client.keys(f"{store.namespace}:*")
-            if key.split(b":")[2] == kind.encode()
+            key for key in own_client.keys(f"{store.namespace}:*") if f":{kind}" in key.decode()
         ]
         saved = {key: own_client.dump(key) for key in keys}
         names, bucket = store.names, store.names.session("order:1").bucket
@@ -157,7 +157,7 @@ def test_an_index_that_holds_something_else(
 def test_a_user_who_may_not_do_all_is_refused_when_the_store_opens(
     make_redis_store: Make, own_server: RedisServer, own_client: redis.Redis, command: str
 ) -> None:
-    own_client.acl_setuser("shop", commands=[f"-{command}"])
+    own_client.execute_command("ACL", "SETUSER", "shop", f"-{command}")
     url = own_server.url.replace("redis://", "redis://shop@")
     with pytest.raises(StorageError, match=rf"may not use {command.upper()}.*ACL SETUSER"):
         SessionDriver(make_redis_store(url=url)).fire("go")
@@ -212,10 +212,10 @@ def test_options_are_checked_when_the_store_opens(options: dict[str, Any]) -> No
         RedisStore(**options)
 
 
-def test_an_option_of_a_connection_that_makes_no_sense(redis_url: str) -> None:
-    store = RedisStore(redis_url, socket_timeout="5")
-    with pytest.raises(StorageError, match="these options"):
-        SessionDriver(store).fire("go")
+@pytest.mark.parametrize("value", ["5", 0, -1, float("nan"), True])
+def test_an_option_of_a_connection_that_makes_no_sense(value: Any) -> None:
+    with pytest.raises(StorageError, match="socket_timeout"):
+        RedisStore(socket_timeout=value)
 
 
 def test_the_namespace_is_settled_again_after_it_was_erased(

@@ -102,10 +102,7 @@ class ThreadingTaskRunner(TaskRunner):
 
         A thread that cannot be started counts for nothing; it is tried again later.
         """
-        for worker in [each for each in self._workers if each.dead]:
-            self._workers.pop(worker, None)
-        idle = sum(worker.job is None for worker in self._workers)
-        if len(self._jobs) > idle and len(self._workers) < self.max_workers:
+        if len(self._workers) < self.max_workers and len(self._jobs) > self._idle():
             worker = _Worker(self)
             self._workers[worker] = None
             try:
@@ -114,11 +111,19 @@ class ThreadingTaskRunner(TaskRunner):
                 self._workers.pop(worker, None)
                 if not isinstance(error, Exception):
                     raise
-                self.outages.failed("thread", f"{self._holder}: starting a thread", error)
+                self.outages.failed("thread", f"{self._holder}: starting a thread", error, True)
             else:
                 self.outages.works("thread", f"{self._holder}: starting a thread")
         self._work_waits.notify()
         return bool(self._workers)
+
+    def _idle(self) -> int:
+        return sum(worker.job is None for worker in self._workers)
+
+    def _forget_the_dead(self) -> None:
+        """Threads that ended without a word, as greenlets do that somebody kills."""
+        for worker in [each for each in self._workers if each.dead]:
+            self._workers.pop(worker, None)
 
     def _next_job(self, worker: _Worker) -> Job | None:
         with self._changed:
@@ -197,6 +202,7 @@ class ThreadingTaskRunner(TaskRunner):
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             with self._changed:
+                self._forget_the_dead()
                 if not self._busy():
                     return True
                 hired = self._hire() or not self._jobs
@@ -258,7 +264,7 @@ class ThreadingTaskRunner(TaskRunner):
             try:
                 sweeper.start()
             except Exception as error:  # no thread to be had: the next manager tries again
-                self.outages.failed("sweeper", f"{self._holder}: starting the sweep", error)
+                self.outages.failed("sweeper", f"{self._holder}: starting the sweep", error, True)
                 return
             self._sweeper = sweeper
         self.outages.works("sweeper", f"{self._holder}: starting the sweep")
@@ -284,6 +290,7 @@ class ThreadingTaskRunner(TaskRunner):
         self.heartbeats.beat()
         self.heartbeats.revive()
         with self._changed:
+            self._forget_the_dead()
             if self._jobs:
                 self._hire()  # a thread could not be had, or a call was interrupted
         return self._rounds.turn()

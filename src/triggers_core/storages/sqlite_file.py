@@ -118,12 +118,16 @@ class SqliteFile:
             # connection in the child, so it is kept, unused, and a new one opened.
             inherited.append(self.opened)
             self.forget()
+        if not self.mutex.acquire(False):
+            self._wait()
+        self._visits += 1
+
+    def _wait(self) -> None:
         visits, until = -1, time.monotonic() + _PATIENCE
         while True:
             mutex = self.mutex
             if mutex.acquire(True, 1.0):
                 if mutex is self.mutex:
-                    self._visits += 1
                     return
                 mutex.release()
             elif visits == self._visits and self._abandoned():
@@ -260,10 +264,21 @@ class SqliteFile:
 
     def _ready(self, writing: bool) -> Opened:
         opened = self.opened
+        if (
+            opened is None
+            or opened.connection.in_transaction  # an exception came before it was rolled back
+            or (opened.turnstile is None if writing else not opened.stands())
+        ):
+            opened = self._renewed(writing)
+        self.used = time.monotonic()
+        return opened
+
+    def _renewed(self, writing: bool) -> Opened:
+        opened = self.opened
         try:
             if opened is not None and opened.connection.in_transaction:
-                self.drop()  # an exception came before it was rolled back
-            elif opened is not None and not writing and not opened.stands():
+                self.drop()
+            elif opened is not None and not opened.stands():
                 self._replaced()
             if self.opened is None:
                 self._open(writing)
@@ -273,7 +288,6 @@ class SqliteFile:
                 opened.turnstile = self._turnstile()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"cannot open the SQLite file {self.path}: {error}") from error
-        self.used = time.monotonic()
         return opened
 
     def _replaced(self) -> None:

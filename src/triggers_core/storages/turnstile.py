@@ -29,7 +29,8 @@ except ImportError:  # no byte locks (Windows): jitter keeps writers apart, less
 
 _NEXT, _MAIN = 0, 1
 _JITTER: Final = 0.002  # seconds; a commit takes a tenth of that
-_FIRST_SLEEP, _LONGEST_SLEEP = 0.00002, 0.002  # seconds between two tries
+_SHORTEST, _LONGEST = 0.00002, 0.002  # seconds between two tries
+_TAKEN: Final = (BlockingIOError, PermissionError)  # POSIX allows either
 _FLOCK: Final = "hhqqi4x"  # struct flock of Linux: type, whence, start, length, pid
 
 
@@ -66,10 +67,14 @@ class Turnstile:
             # Somebody else's, as an earlier version or another umask left it. The queue is for
             # fairness alone; SQLite's own locks keep writers apart.
             return
-        self._number = self._file.fileno()
-        self.leave = _unlocking(self._number)
+        number = self._file.fileno()
         # Who has MAIN can be told by the length of the lock: the kernel names no process.
-        self._length = os.getpid()
+        length = os.getpid()
+        self.leave = _unlocking(number, 0, 0)
+        self._leave_next = _unlocking(number, _NEXT, 1)
+        # NEXT and MAIN lie side by side: when nobody is there, one step takes both.
+        self._take_both = _locking(number, _NEXT, 1 + length)
+        self._take = (_locking(number, _NEXT, 1), _locking(number, _MAIN, length))
 
     def enter(self, patience: float) -> None:
         """Wait in line.
@@ -80,18 +85,27 @@ class Turnstile:
         if self._file is None:
             time.sleep(random.random() * _JITTER)
             return
-        if not (_lock(self._number, _NEXT, 1) and _lock(self._number, _MAIN, self._length)):
+        try:
+            self._take_both()
+        except _TAKEN:
             self._wait(time.monotonic() + patience)
-        _unlock(self._number, _NEXT, 1)
+        self._leave_next()
 
     def _wait(self, until: float) -> None:
-        for start, length in ((_NEXT, 1), (_MAIN, self._length)):
-            sleep = _FIRST_SLEEP
-            while not _lock(self._number, start, length):
-                if time.monotonic() > until:
-                    raise TurnstileBusy(_holder(self._number))
-                time.sleep(sleep)
-                sleep = min(sleep * 1.1, _LONGEST_SLEEP)
+        for take in self._take:
+            began = time.monotonic()
+            while True:
+                try:
+                    take()
+                    break
+                except _TAKEN:
+                    pass
+                now = time.monotonic()
+                if now > until:
+                    assert self._file is not None
+                    raise TurnstileBusy(_holder(self._file.fileno()))
+                # Short at first: a commit takes a tenth of a millisecond.
+                time.sleep(min(_SHORTEST + (now - began) / 50, _LONGEST))
 
     def close(self) -> None:
         """Drop the locks and the file handle."""
@@ -126,19 +140,13 @@ if hasattr(fcntl, "F_OFD_SETLK"):
     def _flock(kind: int, start: int, length: int) -> bytes:
         return struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
 
-    def _lock(number: int, start: int, length: int) -> bool:
-        try:
-            fcntl.fcntl(number, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, start, length))
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+    def _locking(number: int, start: int, length: int) -> Callable[[], Any]:
+        lock = _flock(fcntl.F_WRLCK, start, length)
+        return partial(fcntl.fcntl, number, fcntl.F_OFD_SETLK, lock)
 
-    def _unlock(number: int, start: int, length: int) -> None:
-        fcntl.fcntl(number, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, start, length))
-
-    def _unlocking(number: int) -> Callable[[], Any]:
-        everything = _flock(fcntl.F_UNLCK, 0, 0)
-        return partial(fcntl.fcntl, number, fcntl.F_OFD_SETLK, everything)
+    def _unlocking(number: int, start: int, length: int) -> Callable[[], Any]:
+        lock = _flock(fcntl.F_UNLCK, start, length)
+        return partial(fcntl.fcntl, number, fcntl.F_OFD_SETLK, lock)
 
     def _holder(number: int) -> int:
         asked = _flock(fcntl.F_WRLCK, _MAIN, 1)
@@ -150,18 +158,11 @@ if hasattr(fcntl, "F_OFD_SETLK"):
 
 else:
 
-    def _lock(number: int, start: int, length: int) -> bool:
-        try:
-            fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+    def _locking(number: int, start: int, length: int) -> Callable[[], Any]:
+        return partial(fcntl.lockf, number, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
 
-    def _unlock(number: int, start: int, length: int) -> None:
-        fcntl.lockf(number, fcntl.LOCK_UN, length, start)
-
-    def _unlocking(number: int) -> Callable[[], Any]:
-        return partial(fcntl.lockf, number, fcntl.LOCK_UN, 0, 0)
+    def _unlocking(number: int, start: int, length: int) -> Callable[[], Any]:
+        return partial(fcntl.lockf, number, fcntl.LOCK_UN, length, start)
 
     def _holder(number: int) -> int:
         return 0

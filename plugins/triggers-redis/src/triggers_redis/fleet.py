@@ -181,7 +181,7 @@ class Fleet(Store):
                 found |= {keys.uid: head for keys, head in zip(group, heads, strict=True)}
             for keys in chunk:
                 first, _, header = found[keys.uid].partition(b"\n")
-                yield keys, first and first + b"\n", header
+                yield keys, first + b"\n" if found[keys.uid] else b"", header
 
     def _readable(self, keys: SessionKeys, first: bytes, header: bytes) -> Header | None:
         """A session's header; None, and a word in the log, if it cannot be read.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from threading import get_ident
 from typing import Final
 
 LONGEST: Final = 1.0
@@ -22,14 +23,14 @@ has lost its turn, or its server is out of reach, which the next may as well see
 class Turn:
     """A thread's place in the line; `leave` it any number of times."""
 
-    __slots__ = ("_line", "_lines", "_name", "_ready", "_thread")
+    __slots__ = ("_gone", "_line", "_lines", "_name", "_ready", "_thread")
 
     def __init__(self, lines: dict[str, deque[Turn]], name: str) -> None:
         self._lines, self._name = lines, name
         self._line: deque[Turn] | None = None
-        self._thread = threading.get_ident()
-        self._ready = threading.Lock()
-        self._ready.acquire()
+        self._ready: threading.Lock | None = None
+        self._gone = False
+        self._thread = get_ident()
 
     # An exception may come out of a signal handler between any two steps. Each step here is one
     # operation of a built-in type, and what lies between two of them is a state that waits, at
@@ -39,7 +40,7 @@ class Turn:
         """Wait for this thread's turn; a thread that has it already goes on."""
         self._line = line = self._lines.setdefault(self._name, deque())
         line.append(self)
-        while (first := _first(line)) is not None and first is not self:
+        while (first := _first(line)) is not self and first is not None:
             if first._thread != self._thread and self._waits_for(first, line):
                 continue
             _remove(line, first)  # it is lost, or this very thread's
@@ -49,12 +50,15 @@ class Turn:
 
     def _waits_for(self, first: Turn, line: deque[Turn]) -> bool:
         """Wait until another is first; False when that takes too long."""
+        ready = threading.Lock()
+        ready.acquire()
+        self._ready = ready  # and only then look again: who leaves now wakes this one
         until = time.monotonic() + LONGEST
         while _first(line) is first:
             left = until - time.monotonic()
             if left <= 0:
                 return False
-            self._ready.acquire(timeout=min(left, LONGEST))
+            ready.acquire(timeout=left)
         return True
 
     @property
@@ -64,23 +68,27 @@ class Turn:
 
     def leave(self) -> None:
         """Let the next thread go on."""
-        line = self._line
-        if line is None:
+        if self._gone:
             return
+        line = self._line
+        if line is None:  # interrupted before it knew its line, which it may have made
+            line = self._lines.get(self._name)
+            if line is None:
+                return
         _remove(line, self)
-        following = _first(line)
-        if following is None:
+        if not line and self._lines.get(self._name) is line:
             # Somebody may just be entering this very line, and then be alone in it: no harm.
-            if self._lines.get(self._name) is line:
-                self._lines.pop(self._name, None)
-            following = _first(line)
+            self._lines.pop(self._name, None)
+        following = _first(line)
         if following is not None:
             following._wake()
+        self._gone = True
 
     def _wake(self) -> None:
-        if self._ready.locked():
+        ready = self._ready
+        if ready is not None and ready.locked():
             with suppress(RuntimeError):  # somebody else has just done it
-                self._ready.release()
+                ready.release()
 
 
 class Turns:

@@ -24,7 +24,11 @@ if text and string.byte(text) ~= 83 then
     for name in string.gmatch(text, '\n\t([^\t]+)\t') do forget(name) end
 else
     local names = redis.pcall('HKEYS', KEYS[3])
-    for _, name in ipairs(names.err and {} or names) do forget(name) end
+    if names.err then
+        if not string.find(names.err, 'WRONGTYPE', 1, true) then return names end
+        names = {}
+    end
+    for _, name in ipairs(names) do forget(name) end
 end
 if #due > 0 then redis.call('ZREM', KEYS[5], unpack(due)) end
 redis.call('UNLINK', KEYS[1], KEYS[4], KEYS[3], KEYS[2])

@@ -271,5 +271,6 @@ def test_a_wrong_option_is_named_and_nothing_is_retried(
     assert made.waits() == []
     logged = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert any(
-        "at `TRIGGER_PLUGIN_OPTIONS['retry'].waiting`" in (each.exc_text or "") for each in logged
+        "at `TRIGGER_PLUGIN_OPTIONS['retry'].waiting`" in f"{each.getMessage()} {each.exc_text}"
+        for each in logged
     )

@@ -98,7 +98,7 @@ class Sweeper:
         look.leading = store.acquire_lease(LEASE, self._owner, 3 * longest)
         if not look.leading:
             return longest
-        if sweep(store, self._application.manager, _BATCH, timing).more:
+        if sweep(store, look.manager, _BATCH, timing).more:
             return _BREATH
         soonest = next_look(store)
         # Overdue and still there: a session that cannot be changed. Not again at once.

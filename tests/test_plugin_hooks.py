@@ -371,6 +371,23 @@ def test_resolve_task_has_to_answer_a_class() -> None:
         Plugins([plugin(resolve_task=lambda: "Ship")]).resolve_task("ship")
 
 
+def test_stores_to_sweep_takes_all_answers(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise OSError("no such folder")
+
+    stores = [MemoryStorage.open_store(), MemoryStorage.open_store()]
+    plugins = Plugins(
+        [
+            plugin("a", stores_to_sweep=lambda: stores[:1]),
+            plugin("b", stores_to_sweep=fails),
+            plugin("c", stores_to_sweep=lambda: None),
+            plugin("d", stores_to_sweep=lambda backend: iter(stores[1:])),
+        ]
+    )
+    assert plugins.stores_to_sweep("memory", {}) == [("a", stores[0]), ("d", stores[1])]
+    assert "stores_to_sweep failed" in caplog.text
+
+
 def test_storage_load_takes_the_first_answer() -> None:
     storage = MemoryStorage("s")
 

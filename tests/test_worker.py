@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.session import TaskInstance
 from triggers_core.tasks import encode_replacement, trigger_task
 from triggers_core.testing.clock import VirtualClock as Clock
-from triggers_core.worker import claim, run_claimed, run_message
+from triggers_core.worker import _Attempt, claim, run_claimed, run_message
 
 body: Callable[[TriggerTask, TaskContext], Any] = print
 """What the task does; each test puts its own here."""
@@ -874,4 +875,55 @@ def test_a_body_that_runs_for_long_is_told_of_at_growing_intervals(
         "80",
     ]
     assert "time_limit" in told[0]
+    app.close()
+
+
+def test_the_last_resort_tells_what_went_wrong_in_describing_a_failure(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    def does(task: TriggerTask, context: TaskContext) -> Any:
+        request = task.retry(ValueError("x"))
+        del request.metadata
+        raise request
+
+    error = run(does).metadata["error"]
+    assert error["type"].endswith("RetryRequested")
+    assert "could not be described: AttributeError" in error["message"]
+    assert "could not be described" in caplog.text
+
+
+def test_an_error_that_lies_about_its_class_is_described_all_the_same(run: Run) -> None:
+    assert run(raises(Liar("of the body"))).metadata["error"]["message"] == "of the body"
+    error = run(raises(with_context(Lost("of the body"), {"page": 3}))).metadata["error"]
+    assert (error["message"], error["context"]) == ("of the body", {"page": 3})
+
+
+def test_a_logger_that_fails_does_not_hide_the_error_of_the_body(run: Run) -> None:
+    class Broken(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise Panic("of the filter")
+
+    log, broken = logging.getLogger("worker.body"), Broken()
+    log.addFilter(broken)
+    try:
+
+        def does(task: TriggerTask, context: TaskContext) -> Any:
+            with context.get_logger_context():
+                raise ValueError("of the body")
+
+        assert run(does).metadata["error"]["message"] == "of the body"
+    finally:
+        log.removeFilter(broken)
+
+
+def test_a_limit_that_passes_as_the_body_ends_leaves_the_outcome_to_the_body() -> None:
+    app = application()
+    manager = begin(app, "worker.body")
+    claimed = claim(manager, message(manager))
+    assert claimed is not None
+    ending = _Attempt(manager, claimed, nullcontext, None, False)
+    assert ending.owns_outcome("body")
+    ending._give_up(1.0, threading.get_ident())
+    assert manager.storage["t#0"].status == "running"
+    assert not ending.context.lease_lost
     app.close()

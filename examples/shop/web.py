@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from triggers_core import get_trigger_manager
+from triggers_core.application import default_application
 from triggers_core.exceptions import EventIdConflict, InvalidInput
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -77,9 +78,11 @@ async def read(receive: Receive) -> bytes:
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """The server starts and ends; there is nothing to prepare."""
+    """The server starts and ends: with it what looks after what a killed one left behind."""
     while True:
         message = await receive()
+        begins = message["type"] == "lifespan.startup"
+        await asyncio.to_thread(default_application.start if begins else default_application.stop)
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

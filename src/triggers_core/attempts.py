@@ -441,6 +441,9 @@ class Recover(msgspec.Struct, kw_only=True):
         recovered.failed.append(instance.name)
 
 
+_DEALT_WITH: Final = frozenset({Status.SKIPPED, Status.REPLAYED, Status.ABANDONED})
+"""The statuses in which what an instance logged concerns nobody any more."""
+
 Apply = Callable[[Draft, Slice, Instance], None]
 
 
@@ -455,7 +458,10 @@ def _end(
         apply(draft, slice, instance)
         instance.log_level = command.log_level
         if has_unresolved_logs(instance):
-            count_logs(draft, instance, +1)
+            if instance.status in _DEALT_WITH:
+                instance.logs_resolved = True
+            else:
+                count_logs(draft, instance, +1)
         problems = {"plugins_left_out": dropped} if dropped else {}
         add_metadata(draft, instance, {**command.metadata, **problems})
         try:

@@ -17,7 +17,7 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.commit import let_plugins_add
-from triggers_core.configuration import Configuration
+from triggers_core.configuration import FEATURE, Configuration
 from triggers_core.exceptions import (
     EventIdConflict,
     LimitExceeded,
@@ -201,7 +201,8 @@ class Configure(msgspec.Struct, kw_only=True):
                 f"{uid}: the session would have {len(merged.tasks):,} tasks, the limit is"
                 f" {rules.limits.tasks:,} (Limits.tasks)"
             )
-        requires = tuple(sorted({*draft.header.requires, *self.requires}))
+        kept = (each for each in draft.header.requires if not each.startswith(FEATURE))
+        requires = tuple(sorted({*kept, *self.requires, *merged.requires}))
         if merged.hash == draft.header.config and requires == draft.header.requires:
             return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
         draft.configure(merged, requires, slice.events)
@@ -238,6 +239,7 @@ class Replay(msgspec.Struct, kw_only=True):
         if instance.task not in draft.configuration.tasks:
             raise TaskNotFound(f"{instance.name}: the session has no task {instance.task!r}")
         instance.request = self.request
+        resolve_logs(draft, instance)
         clone = draft.clone(
             instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
         )
@@ -263,6 +265,7 @@ class Skip(msgspec.Struct, kw_only=True):
             return Plan(outcome=Moved(instance=instance, again=True))
         _only_failed(instance, "skipped")
         instance.request = self.request
+        resolve_logs(draft, instance)
         draft.set_status(instance, Status.SKIPPED)
         if self.cascade:
             instance.result = draft.fire(cascade_of(instance, self.result)).number
@@ -321,8 +324,7 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
         if not has_unresolved_logs(instance):
             return Plan(outcome=Moved(instance=instance, again=True))
         draft.touch(instance).keep_times = True
-        count_logs(draft, instance, -1)
-        instance.logs_resolved = True
+        resolve_logs(draft, instance)
         yield from let_plugins_add(draft, uid)
         return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
 
@@ -349,8 +351,18 @@ def add_metadata(draft: Draft, instance: Instance, more: Mapping[str, Any]) -> N
 
 
 def has_unresolved_logs(instance: Instance) -> bool:
-    """Whether it logged a warning or worse that nobody has marked as resolved."""
+    """Whether it logged a warning or worse that nobody has dealt with.
+
+    A replay, a retry and a skip deal with it, and so does `ResolveLogs`.
+    """
     return instance.log_level >= logging.WARNING and not instance.logs_resolved
+
+
+def resolve_logs(draft: Draft, instance: Instance) -> None:
+    """Count the logs of a stored instance as dealt with: somebody said so, or it is replayed."""
+    if has_unresolved_logs(instance):
+        count_logs(draft, instance, -1)
+        instance.logs_resolved = True
 
 
 def count_logs(draft: Draft, instance: Instance, change: int) -> None:

@@ -112,7 +112,7 @@ class Heartbeats:
             try:
                 thread.start()
             except Exception as error:  # no thread to be had, for now
-                self._outages.failed("thread", "starting the thread of the heartbeats", error)
+                self._outages.failed("thread", "starting the thread of the heartbeats", error, True)
                 return
             self._thread = thread
         self._outages.works("thread", "starting the thread of the heartbeats")

@@ -54,17 +54,21 @@ class Outages:
         self._outages: OrderedDict[Hashable, _Outage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def failed(self, key: Hashable, what: str, error: BaseException) -> None:
+    def failed(
+        self, key: Hashable, what: str, error: BaseException, expected: bool = False
+    ) -> None:
         """Note that something failed; says so unless that has been said lately.
 
         :param key: what belongs together, and ends together.
         :param what: what failed, in words: the beginning of the line.
+        :param expected: the error needs no traceback, of whatever type it is.
         """
         try:
             with self._lock:
-                line = self._line(key)
-            if line is not None:
-                self._logger.error("%s %s: %s", what, line, describe(error))
+                line, first = self._line(key)
+            if line:
+                shown = describe(error, expected or not first)
+                self._logger.error("%s %s: %s", what, line, shown)
         except BaseException:  # the loop that reports goes on without its line
             return
 
@@ -83,7 +87,8 @@ class Outages:
         except BaseException:
             return
 
-    def _line(self, key: Hashable) -> str | None:
+    def _line(self, key: Hashable) -> tuple[str, bool]:
+        """What is to be said, if anything, and whether it is said for the first time."""
         now, outage = self._clock(), self._outages.get(key)
         if outage is None or (not outage.down and now - outage.told_at >= outage.pause):
             self._outages[key] = outage = _Outage(now)
@@ -91,19 +96,19 @@ class Outages:
             while len(self._outages) > _MOST:
                 self._outages.popitem(last=False)
             outage.times = 1
-            return "failed; it will be tried again"
+            return "failed; it will be tried again", True
         outage.times += 1
         # What comes and goes by turns is one outage, too.
         outage.down = outage.down or now - outage.told_at >= outage.pause
         if now - outage.told_at < outage.pause:
-            return None
+            return "", False
         outage.told_at, outage.pause = now, min(2 * outage.pause, _LONGEST)
-        return f"still fails after {now - outage.since:.0f} s ({outage.times:,} times)"
+        return f"still fails after {now - outage.since:.0f} s ({outage.times:,} times)", False
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException, expected: bool = False) -> str:
     """An error for one line of a log; the traceback of one that nobody expects."""
-    if isinstance(error, TriggersError | OSError):
+    if expected or isinstance(error, TriggersError | OSError):
         return f"{type(error).__name__}: {message_of(error)}"
     return traceback_of(error)
 

@@ -114,7 +114,7 @@ class ThreadingTaskRunner(TaskRunner):
                 self._workers.pop(worker, None)
                 if not isinstance(error, Exception):
                     raise
-                self.outages.failed("thread", f"{self._holder}: starting a thread", error)
+                self.outages.failed("thread", f"{self._holder}: starting a thread", error, True)
             else:
                 self.outages.works("thread", f"{self._holder}: starting a thread")
         self._work_waits.notify()
@@ -258,7 +258,7 @@ class ThreadingTaskRunner(TaskRunner):
             try:
                 sweeper.start()
             except Exception as error:  # no thread to be had: the next manager tries again
-                self.outages.failed("sweeper", f"{self._holder}: starting the sweep", error)
+                self.outages.failed("sweeper", f"{self._holder}: starting the sweep", error, True)
                 return
             self._sweeper = sweeper
         self.outages.works("sweeper", f"{self._holder}: starting the sweep")

@@ -463,13 +463,19 @@ class SqliteStore(Store):
         # One that ends later than its holder (or whoever asks now) asks for was written by a clock
         # that was ahead.
         upsert = (
-            "INSERT INTO leases (name, owner, until, seconds) VALUES (?1, ?2, ?3, ?4)"
-            " ON CONFLICT (name) DO UPDATE SET owner = ?2, until = ?3, seconds = ?4"
-            " WHERE owner = ?2 OR until <= ?5"
-            " OR until > ?5 + max(coalesce(leases.seconds, 0), ?4)"
+            "INSERT INTO leases (name, owner, until, seconds) VALUES (:name, :owner, :until, :seconds)"
+            " ON CONFLICT (name) DO UPDATE SET owner = :owner, until = :until, seconds = :seconds"
+            " WHERE owner = :owner OR until <= :now"
+            " OR until > :now + max(coalesce(leases.seconds, 0), :seconds)"
         )
         now = self.clock()
-        values = (name, owner, now + seconds, seconds, now)
+        values = {
+            "name": name,
+            "owner": owner,
+            "until": now + seconds,
+            "seconds": seconds,
+            "now": now,
+        }
         return self.file.write(lambda c: (c.execute(upsert, values).rowcount > 0, True))
 
     def release_lease(self, name: str, owner: str) -> None:

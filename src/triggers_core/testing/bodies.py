@@ -151,6 +151,19 @@ class AsksAmiss(Body):
         raise self.retry("the service is down")  # type: ignore[arg-type]
 
 
+class WaitsForItself(Body):
+    """Waits for the runner that runs it, as its kwargs say."""
+
+    def act(self, context: TaskContext) -> None:
+        manager, what = context.manager, context.trigger_kwargs["go"]["what"]
+        if what == "join":
+            manager.join()
+        elif what == "close":
+            manager.app.close()
+        else:
+            manager.app.reset()
+
+
 class Order(msgspec.Struct):
     """What `Typed` wants to get."""
 

@@ -13,6 +13,7 @@ from triggers_core.application import Application
 from triggers_core.commands import Configure
 from triggers_core.manager import TriggerManager
 from triggers_core.messages import Message
+from triggers_core.records import Status
 from triggers_core.tasks import TriggerTask
 from triggers_core.testing import bodies
 from triggers_core.testing.bodies import Gate
@@ -29,6 +30,15 @@ from triggers_core.testing.manager_helpers import (
 from triggers_core.testing.suite import Suite
 
 _PATIENCE = 60.0  # seconds until a test that hangs fails; nothing waits that long
+
+
+def _eventually(true: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(int(_PATIENCE / 0.02)):
+        if true():
+            return
+        pause.wait(0.02)
+    pytest.fail("nobody swept: what is overdue is not looked after in this process")
 
 
 class RunnerContract(Suite):
@@ -268,7 +278,7 @@ class RunnerContract(Suite):
     def test_a_task_that_the_worker_does_not_know(
         self, app: Application, manager: TriggerManager, settle: Callable[[], None]
     ) -> None:
-        """It is left to a process that knows the task, or fails with a clear error."""
+        """It is left to a process that knows the task, and fails with a clear error in the end."""
         parsed = app.parse({"t_a": {"after": ["go"], "run": "nowhere.Unknown"}})
         manager.commit(Configure(configuration=parsed))
         manager.fire("go")
@@ -276,6 +286,9 @@ class RunnerContract(Suite):
         instance = manager.storage["t_a#0"]
         if app.runner().executes_here:
             assert instance.status == "scheduled"
+            assert instance.due_at is not None
+        elif instance.status == "scheduled":
+            assert "nowhere.Unknown" in instance.metadata["passed_on"]["why"]
             assert instance.due_at is not None
         else:
             assert "TaskNotFound" in instance.metadata["error"]["type"]
@@ -365,6 +378,43 @@ class RunnerContract(Suite):
         settle()
         assert statuses(manager) == {"t_a#0": "replayed", "t_a#1": "unstarted"}
 
+    # -- the sweep --------------------------------------------------------------------------------
+
+    @pytest.mark.usefixtures("here")
+    def test_somebody_sweeps_from_the_start_on(self, app: Application) -> None:
+        """What a killed process left behind is picked up although nobody fires anything.
+
+        A runner of bodies in this process sweeps itself; `TRIGGER_RUNNER_OPTIONS` of the fixture
+        must not turn that off.
+        """
+        # A manager without `watch`, so that nothing but the start can begin the sweep.
+        manager = app.manager("order:1")
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        fire_silently(app, manager, "t_a#0")
+        app.stop()
+        with app.store as store:
+            if not store.instances("order:1"):
+                pytest.skip("the storage of this application does not outlive its stop")
+        app.configure(TRIGGER_TIMING={"sweep": 0.05})
+        ahead = app.store.now() + 3_600
+        app.store.clock = lambda: ahead
+        app.start()
+        app.start()  # again is no error
+        _eventually(lambda: app.store.instances("order:1")[0].status is Status.FINISHED)
+        app.stop()
+        app.stop()
+
+    @pytest.mark.usefixtures("here")
+    def test_somebody_sweeps_once_there_is_a_manager(self, app: Application) -> None:
+        app.configure(TRIGGER_TIMING={"sweep": 0.05})
+        manager = app.manager("order:1")
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        fire_silently(app, manager, "t_a#0")
+        ahead = app.store.now() + 3_600
+        app.store.clock = lambda: ahead
+        app.runner().wake()
+        _eventually(lambda: statuses(manager) == {"t_a#0": "finished"})
+
     # -- the pool, joining, the end ---------------------------------------------------------------
 
     @pytest.mark.usefixtures("here")
@@ -399,6 +449,41 @@ class RunnerContract(Suite):
         gate.open()
         assert app.runner().join_all(_PATIENCE)
         assert statuses(manager) == {"t_a#0": "finished", "t_b#0": "finished"}
+
+    @pytest.mark.usefixtures("here")
+    @pytest.mark.parametrize("what", ["join", "close", "reset"])
+    def test_a_body_that_waits_for_its_own_runner_fails(
+        self, app: Application, manager: TriggerManager, settle: Callable[[], None], what: str
+    ) -> None:
+        """Or it would wait for itself, for ever."""
+        configure(manager, t_a=(bodies.WaitsForItself, {"after": ["go"]}))
+        manager.fire("go", {"what": what})
+        settle()
+        assert "WrongState" in manager.storage["t_a#0"].metadata["error"]["type"]
+        configure(manager, t_b=(bodies.Echo, {"after": ["later"]}))
+        manager.fire("later")
+        settle()
+        assert statuses(manager)["t_b#0"] == "finished"
+
+    @pytest.mark.usefixtures("here")
+    def test_the_application_is_closed_while_bodies_with_cascades_run(
+        self, app: Application, manager: TriggerManager
+    ) -> None:
+        configure(
+            manager,
+            t_a=(bodies.Gated, {"after": ["go"]}),
+            t_b=(bodies.Echo, {"after": ["t_a"]}),
+            t_c=(bodies.Echo, {"after": ["t_b"]}),
+        )
+        gate = Gate("closing")
+        manager.fire("go", {"gate": "closing"})
+        gate.wait_for(1)
+        closing = threading.Thread(target=app.close, daemon=True)
+        closing.start()
+        gate.open()
+        closing.join(_PATIENCE)
+        assert not closing.is_alive()
+        assert list(statuses(manager).values()) == ["finished"] * 3
 
     @pytest.mark.usefixtures("here")
     def test_joining_waits_for_nothing_when_there_is_nothing(self, app: Application) -> None:

@@ -80,7 +80,10 @@ def test_nothing_is_left_of_an_erased_session(
     session.fail_now("t_x#0")
     assert store.delete(session.uid)
     left = {key.decode().rpartition(":")[2] for key in client.scan_iter(f"{store.namespace}:*")}
-    assert len(left) == 2, f"the namespace and the configuration: {left}"
+    assert len(left) == 4, f"the namespace, its marks, the configuration and its index: {left}"
+    assert store.prune(0) == 0
+    left = {key.decode().rpartition(":")[2] for key in client.scan_iter(f"{store.namespace}:*")}
+    assert left == {"meta", "shards"}
     check_store(store)
     assert not store.delete(session.uid)
 

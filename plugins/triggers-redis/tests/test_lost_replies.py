@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import redis
 
 from triggers_core.attempts import BodyFire, Retry
 from triggers_core.commands import Close, UpdateMetadata

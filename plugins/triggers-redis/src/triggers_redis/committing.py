@@ -113,6 +113,10 @@ class Committer:
             )
             ticket = self._owner if conflicts >= TICKET_AFTER else b""
             reply, resent = self._send(keys, view, write, ask, ticket, None if fresh else now)
+            if reply == b"M":  # the namespace has been erased
+                self.store.settle_again(keys.shard)
+                view = None
+                continue
             if reply == b"+":
                 self._written(uid, view, write, plan, turn)
                 return plan

@@ -6,12 +6,15 @@ Every listing is an index in parts, by shard and by bucket; parts are read toget
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from triggers_core.exceptions import UnknownSchema
 from triggers_core.records import Header
 from triggers_core.storages.base import (
+    Clock,
     Due,
     SessionSummary,
     Store,
@@ -23,7 +26,7 @@ from triggers_core.storages.base import (
 )
 from triggers_redis.keys import BUCKETS, DUE, Names, SessionKeys
 from triggers_redis.resp import packed
-from triggers_redis.scripts import DELETE, HEADS, LEASE, LIST_DUE, PAGES
+from triggers_redis.scripts import DELETE, ERASE_CONFIGURATIONS, HEADS, LEASE, LIST_DUE, PAGES
 from triggers_redis.text import read_facts, read_header
 
 if TYPE_CHECKING:
@@ -31,12 +34,20 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 500  # sessions in one request
 _ALL: Final = 1 << 31
+_TOLD: Final = 1_000  # sessions of which it is remembered that the log has named them
+
+logger = logging.getLogger(__name__)
 
 
 class Fleet(Store):
     """The listings of a `RedisStore`."""
 
     link: Link
+    _expired = 0
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._told: set[str] = set()
 
     @property
     def names(self) -> Names:
@@ -54,6 +65,11 @@ class Fleet(Store):
         _, found = self._due(_ALL if most is None else most, b"overdue")
         return [Due(uid, instance) for _, uid, instance in found[:most]]
 
+    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        limit = check_limit(limit) or 0
+        _, found = self._due(limit, repr(float(seconds)).encode())
+        return [Due(uid, instance) for _, uid, instance in found[::-1][:limit]]
+
     def next_due(self) -> float | None:
         now, found = self._due(1, b"all")
         return found[0][0] - now if found else None
@@ -63,11 +79,15 @@ class Fleet(Store):
         runs = [(1, packed((names.due(shard),)), arguments) for shard in range(names.shards)]
         found: list[tuple[float, str, str]] = []
         now = 0.0
-        for now_text, *entries in self.link.run_each(LIST_DUE, runs):
+        for shard, (now_text, *entries) in enumerate(self.link.run_each(LIST_DUE, runs)):
             now = float(now_text)
+            if entries[:1] == [b"\1"]:
+                self._tell(names.due(shard).decode(), entries[1].decode("utf-8", "replace"))
+                continue
             for member, score in zip(entries[::2], entries[1::2], strict=True):
-                instance, _, uid = member.decode().partition("\t")
-                found.append((float(score), uid, instance))
+                instance, _, uid = member.decode("utf-8", "replace").partition("\t")
+                if uid:  # else something that Triggers has not put there
+                    found.append((float(score), uid, instance))
         return now, sorted(found)
 
     # -- sessions ---------------------------------------------------------------------------------
@@ -81,6 +101,7 @@ class Fleet(Store):
         after: str = "",
     ) -> list[SessionSummary]:
         limit = check_limit(limit)
+        limit = check_limit(limit)
         most = _ALL if limit is None else limit
         if most <= 0:
             return []
@@ -90,8 +111,9 @@ class Fleet(Store):
         while True:
             uids = dict.fromkeys(self._indexed(failed, waiting, _ALL if after else most))
             chosen = [uid for uid in uids if uid > after]
+            before = self._expired
             summaries = list(self._summaries(chosen))
-            if len(summaries) == len(chosen):
+            if self._expired == before:
                 return fleet_order(summaries, failed, waiting, limit)
 
     def _indexed(self, failed: bool, waiting: bool, most: int) -> Iterator[str]:
@@ -138,8 +160,11 @@ class Fleet(Store):
         pages = self._pages(parts, b"uid", size, after)
         return heapq.merge(*map(rest, buckets, pages))
 
-    def _heads(self, uids: Iterable[str]) -> Iterator[tuple[SessionKeys, bytes, Header | None]]:
-        """Each session's keys, first line and header."""
+    def _heads(self, uids: Iterable[str]) -> Iterator[tuple[SessionKeys, bytes, bytes]]:
+        """Each session's keys, first line and header as it is stored; nothing of one that is gone.
+
+        One that is no text has an error, after a byte 1, for its first line.
+        """
         rest = iter(uids)
         while chunk := [self.names.session(uid) for uid in islice(rest, _CHUNK)]:
             by_shard: dict[int, list[SessionKeys]] = {}
@@ -156,15 +181,40 @@ class Fleet(Store):
                 found |= {keys.uid: head for keys, head in zip(group, heads, strict=True)}
             for keys in chunk:
                 first, _, header = found[keys.uid].partition(b"\n")
-                whole = read_header(read_facts(first), header) if first else None
-                yield keys, first + b"\n", whole
+                yield keys, first and first + b"\n", header
+
+    def _readable(self, keys: SessionKeys, first: bytes, header: bytes) -> Header | None:
+        """A session's header; None, and a word in the log, if it cannot be read.
+
+        One that is damaged, or of a newer version, does not hide the others.
+        """
+        try:
+            if first[:1] == b"\1":
+                raise UnknownSchema(first[1:].decode("utf-8", "replace").strip(), keys.uid)
+            return read_header(read_facts(first[:-1]), header)
+        except UnknownSchema as error:
+            self._tell(keys.uid, str(error.of(keys.uid)))
+            return None
+
+    def _tell(self, what: str, problem: str) -> None:
+        """Log what cannot be read, once."""
+        if what not in self._told:
+            if len(self._told) >= _TOLD:
+                self._told.clear()
+            self._told.add(what)
+            logger.warning(
+                "redis: left out: %s", problem if what in problem else f"{what}: {problem}"
+            )
 
     def _summaries(self, uids: Iterable[str]) -> Iterator[SessionSummary]:
-        for keys, _, header in self._heads(uids):
-            if header is None:
+        for keys, first, header in self._heads(uids):
+            if not first:
+                self._expired += 1
                 self._delete(keys, b"")  # it expired: take it out of the listings
-            else:
-                yield summarise(keys.uid, header)
+                continue
+            whole = self._readable(keys, first, header)
+            if whole is not None:
+                yield summarise(keys.uid, whole)
 
     # -- the end of sessions ----------------------------------------------------------------------
 
@@ -184,12 +234,44 @@ class Fleet(Store):
         return bool(erased) or resent  # it is gone, and nobody can say since when
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        before = self.clock() - check_age(older_than, resolved_only)
-        return sum(
-            self._delete(keys, first)
-            for keys, first, header in self._heads(self._uids("", _ALL))
-            if header is not None and prunable(header, before, resolved_only)
-        )
+        older_than = check_age(older_than, resolved_only)
+        seconds, micros = self.link.ask(b"TIME")
+        since = b"%b.%06d" % (seconds, int(micros))
+        before, erased = self.clock() - older_than, 0
+        used: dict[int, set[str]] = {shard: set() for shard in range(self.names.shards)}
+        for keys, first, header in self._heads(self._uids("", _ALL)):
+            if not first:
+                self._delete(keys, b"")  # it expired
+                continue
+            whole = self._readable(keys, first, header)
+            if whole is None:
+                used.pop(keys.shard, None)  # nobody knows what it uses
+            elif prunable(whole, before, resolved_only) and self._delete(keys, first):
+                erased += 1
+            elif keys.shard in used:
+                used[keys.shard].add(whole.config)
+        self._erase_configurations(used, since)
+        return erased
+
+    def _erase_configurations(self, used: dict[int, set[str]], since: bytes) -> None:
+        """Erase those that no session has.
+
+        A session that gets one notes the time in the index, in the same commit. So whoever got one
+        before `since` was among the sessions that were looked at after it, and what was got later
+        stays.
+
+        :param used: shard → the configurations of its sessions.
+        :param since: the server's time, in seconds.
+        """
+        for shard, hashes in used.items():
+            index = self.names.configurations(shard)
+            found = self.link.ask(b"ZRANGEBYSCORE", index, b"-inf", b"(" + since)
+            unused = [each for each in found if each.decode("utf-8", "replace") not in hashes]
+            for at in range(0, len(unused), _CHUNK):
+                chunk = unused[at : at + _CHUNK]
+                names = [self.names.configuration(shard, each.decode()) for each in chunk]
+                keys = packed((index, *names))
+                self.link.run(ERASE_CONFIGURATIONS, 1 + len(names), keys, (since, *chunk))
 
     # -- leases over the store --------------------------------------------------------------------
 

@@ -80,6 +80,14 @@ class Names:
         """A configuration, by its hash."""
         return f"{self._tag(shard)}:c:{address}".encode()
 
+    def configurations(self, shard: int) -> bytes:
+        """The index of a shard's configurations: when a session got each last."""
+        return f"{self._tag(shard)}:configurations".encode()
+
+    def mark(self, shard: int) -> bytes:
+        """What shows that the namespace has not been erased since it was settled."""
+        return f"{self._tag(shard)}:shards".encode()
+
     def lease(self, name: str) -> bytes:
         """A lease over the whole store."""
         return f"{self.namespace}:lease:{name}".encode()

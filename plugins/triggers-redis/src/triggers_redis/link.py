@@ -73,6 +73,7 @@ class Link:
             pool = redis.ConnectionPool.from_url(url, **{**_DEFAULTS, **options})
             if int(pool.connection_kwargs["protocol"]) != 2:
                 raise ValueError("only protocol 2 is spoken here, which every server knows")
+            _check_timeouts(pool.connection_kwargs)
             if issubclass(pool.connection_class, redis.SSLConnection):
                 _check_tls(pool.connection_kwargs)
             self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
@@ -242,6 +243,16 @@ def _bare(error: Exception) -> Exception:
     """An error without its history, which knows the frames and so the connection."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
+
+
+def _check_timeouts(options: dict[str, Any]) -> None:
+    """:raises ValueError: a time limit is no number of seconds."""
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        value = options.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+            raise ValueError(f"{name} must be a number of seconds above 0, got {value!r}")
 
 
 def _check_tls(options: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from triggers_redis.view import View
@@ -61,7 +62,5 @@ class Recent:
 def _keep(kept: OrderedDict[str, T], uid: str, value: T) -> None:
     kept[uid] = value
     if len(kept) > SESSIONS:
-        try:
+        with suppress(KeyError):  # other threads were quicker
             kept.popitem(last=False)
-        except KeyError:
-            pass  # other threads were quicker

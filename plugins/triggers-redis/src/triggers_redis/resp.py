@@ -105,7 +105,7 @@ class Wire:
 
     def __del__(self) -> None:
         # A thread has ended, or its store has let go of it.
-        with suppress(AttributeError, OSError):
+        if self._sock.fileno() >= 0:
             self.close()
 
     def _check(self) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from triggers_core.attempts import Claim, Heartbeat
 from triggers_core.commands import has_unresolved_logs
 from triggers_core.configuration import Configuration
-from triggers_core.exceptions import StorageError
+from triggers_core.exceptions import StorageError, UnknownSchema
 from triggers_core.protocol import Need, Plan, Rules, Slice
 from triggers_core.records import Event, Instance, Status
 from triggers_core.storages.base import Clock, Decides, check_window
@@ -19,11 +20,18 @@ from triggers_redis.fleet import Fleet
 from triggers_redis.keys import Names, SessionKeys
 from triggers_redis.link import Link
 from triggers_redis.scripts import LOAD
-from triggers_redis.server import check_server, settle_namespace
+from triggers_redis.server import check_options, check_server, mark, settle_namespace
 from triggers_redis.text import read_event
 from triggers_redis.view import Ask, View
 
 DEFAULT_URL = "redis://localhost:6379/0"
+
+CONFIGURATIONS: Final = 256
+"""Configurations that a process remembers; each takes some kilobytes."""
+
+
+class ConfigurationGone(StorageError):
+    """A session refers to a configuration that the server does not have."""
 
 
 class RedisStore(Fleet):
@@ -62,12 +70,13 @@ class RedisStore(Fleet):
         **options: Any,
     ) -> None:
         super().__init__(clock or self._server_time)
+        check_options(namespace, shards, idle_ttl)
         self.link = Link(url, options)
         self.namespace, self.idle_ttl = namespace, idle_ttl
         self.virtual = clock
         self._wanted_shards = shards
         self._names: Names | None = None
-        self._configurations: dict[str, Configuration] = {}
+        self._configurations: OrderedDict[str, Configuration] = OrderedDict()
         self.committer = committing.Committer(self)
 
     def __repr__(self) -> str:
@@ -76,13 +85,30 @@ class RedisStore(Fleet):
     # -- the server -------------------------------------------------------------------------------
 
     @property
+    def place(self) -> str:
+        return f"the Redis server {self.link.url}, namespace {self.namespace!r}"
+
+    @property
     def names(self) -> Names:
         """Names of keys. The first use connects, and checks server and namespace."""
         if self._names is None:
-            check_server(self.link, self.idle_ttl)
-            shards = settle_namespace(self.link, self.namespace, self._wanted_shards)
+            clustered = check_server(self.link, self.idle_ttl)
+            shards = settle_namespace(self.link, self.namespace, self._wanted_shards, clustered)
             self._names = Names(self.namespace, shards)
         return self._names
+
+    def settle_again(self, shard: int) -> None:
+        """Write down anew what the namespace is: FLUSHALL, or somebody, has erased that.
+
+        :raises StorageError: another process has settled it otherwise meanwhile.
+        """
+        wanted = self._wanted_shards or self.names.shards
+        try:
+            settle_namespace(self.link, self.namespace, wanted)
+        except StorageError:
+            self._names = None  # the next use looks what it is now
+            raise
+        mark(self.link, self.names, shard)
 
     def time_argument(self, stamp: float | None = None) -> bytes:
         """ARGV 1 of the scripts about sessions.
@@ -130,35 +156,51 @@ class RedisStore(Fleet):
         return View(report, ask, time.monotonic(), need)
 
     def configuration(self, shard: int, address: str) -> Configuration:
-        """A configuration by its hash; read once in a process, for it never changes."""
+        """A configuration by its hash; mostly read once in a process, for it never changes."""
         found = self._configurations.get(address)
         if found is None:
             body = self.link.ask(b"GET", self.names.configuration(shard, address))
             if body is None:
-                raise StorageError(
+                raise ConfigurationGone(
                     f"redis: {self.link.url} has no configuration {address} in the namespace"
                     f" {self.namespace!r}, which a session refers to: was a part of it deleted?"
                 )
-            found = self._configurations[address] = Configuration.decoded(body)
+            found = Configuration.decoded(body)
+            self._remember(address, found)
         return found
 
     def learn(self, configuration: Configuration) -> None:
         """Remember a configuration that was just stored; a copy, for objects can be changed."""
         if configuration.hash not in self._configurations:
-            copy = Configuration.decoded(configuration.encoded)
-            self._configurations[configuration.hash] = copy
+            self._remember(configuration.hash, Configuration.decoded(configuration.encoded))
+
+    def _remember(self, address: str, configuration: Configuration) -> None:
+        self._configurations[address] = configuration
+        while len(self._configurations) > CONFIGURATIONS:
+            try:
+                self._configurations.popitem(last=False)
+            except KeyError:
+                break  # other threads were quicker
 
     def load(self, uid: str, need: Need) -> Slice:
         keys = self.names.session(uid)
-        view = self.view(keys, Ask.of(need), need)
-        while lacking := view.lacks(need):
-            more = self.view(keys, lacking)
-            if more.first == view.first:
-                view.absorb(more)
-            else:
-                view = self.view(keys, Ask.of(need))
-        find = partial(self.configuration, keys.shard)
-        return view.slice(need, find, view.now, exactly=True)
+        try:
+            view = self.view(keys, Ask.of(need), need)
+            while lacking := view.lacks(need):
+                more = self.view(keys, lacking)
+                if more.first == view.first:
+                    view.absorb(more)
+                else:
+                    view = self.view(keys, Ask.of(need))
+            find = partial(self.configuration, keys.shard)
+            try:
+                return view.slice(need, find, view.now, exactly=True)
+            except ConfigurationGone:
+                if self.view(keys, Ask()).first == view.first:
+                    raise
+        except UnknownSchema as error:
+            raise error.of(uid) from None
+        return self.load(uid, need)  # the session has got another one, and nobody had the old one
 
     def instances(
         self,

@@ -62,6 +62,7 @@ def read_facts(line: bytes) -> Facts:
     form = line[:1]
     try:
         version, generation, config_version, _, _, ticket, claims = line[1:].split(b"\t")
+        facts = Facts(form, int(version), generation.decode(), int(config_version), ticket, claims)
     except ValueError:
         form = b""
     if form != SPREAD and form != PACKED:
@@ -69,7 +70,7 @@ def read_facts(line: bytes) -> Facts:
             f"a session is stored in the form {line[:20]!r}…, which this version of triggers-redis"
             " does not know: upgrade triggers-redis in this process"
         )
-    return Facts(form, int(version), generation.decode(), int(config_version), ticket, claims)
+    return facts
 
 
 def first_line(header: Header) -> bytes:
@@ -113,11 +114,14 @@ def read_header(facts: Facts, record: bytes) -> Header:
     header.version, header.generation = facts.version, facts.generation
     header.config_version = facts.config_version
     if b"\2" in facts.claims:
-        for claim in facts.claims.split(b"\2")[1:]:
-            time, _, task = claim.partition(b" ")
-            header.add(task.decode(), Status.SCHEDULED, -1)
-            header.add(task.decode(), Status.RUNNING, +1)
-            header.updated_at = float(time)
+        try:
+            for claim in facts.claims.split(b"\2")[1:]:
+                time, _, task = claim.partition(b" ")
+                header.add(task.decode(), Status.SCHEDULED, -1)
+                header.add(task.decode(), Status.RUNNING, +1)
+                header.updated_at = float(time)
+        except ValueError as error:
+            raise UnknownSchema(f"the session's first line cannot be read ({error})") from None
     return header
 
 
@@ -159,9 +163,12 @@ def read_instance(name: str, stored: bytes, generation: str, due: float | None) 
     if not instance.key:
         instance.key = f"{generation}/{name}"
     if state[:1] == b"r":
-        _, _, started, config_version, token = state.split(b" ", 4)
-        instance.status, instance.token = Status.RUNNING, token.decode()
-        instance.started_at, instance.config_version = float(started), int(config_version)
+        try:
+            _, _, started, config_version, token = state.split(b" ", 4)
+            instance.status, instance.token = Status.RUNNING, token.decode()
+            instance.started_at, instance.config_version = float(started), int(config_version)
+        except ValueError as error:
+            raise UnknownSchema(f"the state of {name} cannot be read ({error})") from None
         instance.not_before, instance.due_at, instance.lease_until = None, due, due
     return instance
 

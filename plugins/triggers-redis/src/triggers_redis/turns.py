@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 LONGEST: Final = 1.0
@@ -64,8 +65,10 @@ class Turn:
     def leave(self) -> None:
         """Let the next thread go on."""
         line = self._line
-        if line is None:
-            return
+        if line is None:  # interrupted before it knew its line, which it may have made
+            line = self._lines.get(self._name)
+            if line is None:
+                return
         _remove(line, self)
         following = _first(line)
         if following is None:
@@ -78,10 +81,8 @@ class Turn:
 
     def _wake(self) -> None:
         if self._ready.locked():
-            try:
+            with suppress(RuntimeError):  # somebody else has just done it
                 self._ready.release()
-            except RuntimeError:
-                pass  # somebody else has just done it
 
 
 class Turns:
@@ -113,7 +114,7 @@ def _first(line: deque[Turn]) -> Turn | None:
 
 
 def _remove(line: deque[Turn], turn: Turn) -> None:
-    try:
+    try:  # noqa: SIM105 -- on every change
         line.remove(turn)
     except ValueError:
         pass  # out of it already

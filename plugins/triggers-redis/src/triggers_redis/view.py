@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from triggers_core.configuration import EMPTY, Configuration
+from triggers_core.exceptions import UnknownSchema
 from triggers_core.machine import wants
 from triggers_core.names import split_instance_name
 from triggers_core.protocol import Change, Need, Slice
@@ -132,8 +133,11 @@ class View:
         if len(lines) > 1:  # the last one is empty: each line has an end
             self.first, self.header = lines[0] + b"\n", lines[1]
             self.facts = read_facts(lines[0])
-            for line in lines[2:]:
-                self._add(line)
+            try:
+                for line in lines[2:]:
+                    self._add(line)
+            except ValueError as error:
+                raise UnknownSchema(f"a line of the session cannot be read ({error})") from None
 
     def _add(self, line: bytes) -> None:
         kind = line[:1]
@@ -281,12 +285,18 @@ class View:
             events = (read_event(number, record) for number, record in self.events.items())
             slice.known = {event.id: event for event in events if event.id in need.event_ids}
         if need.all_events:
-            slice.events = [read_event(n, self.events[n]) for n in range(header.events)]
+            try:
+                slice.events = [read_event(n, self.events[n]) for n in range(header.events)]
+            except KeyError as missing:
+                raise UnknownSchema(f"event {missing} of the session is not there") from None
         if need.payloads:
-            slice.payloads = {
-                number: bytes(read_event(number, self.events[number]).payload)
-                for number in self._taken(need)
-            }
+            try:
+                slice.payloads = {
+                    number: bytes(read_event(number, self.events[number]).payload)
+                    for number in self._taken(need)
+                }
+            except KeyError as missing:
+                raise UnknownSchema(f"event {missing} of the session is not there") from None
         return slice
 
     def _add_listening(self, need: Need, slice: Slice, exactly: bool) -> None:

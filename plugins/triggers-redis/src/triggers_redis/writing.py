@@ -30,7 +30,7 @@ costs less than the commands and the half kilobyte of memory that further keys t
 _CHUNK: Final = 250  # arguments in one operation; one byte says how many there are
 
 # The letters that the commit script knows.
-_RPUSH, _HSET, _ZADD, _ZREM, _PEXPIRE, _PERSIST = b"rhzxep"
+_RPUSH, _HSET, _ZADD, _ZREM, _PEXPIRE, _PERSIST, _CONFIGURED, _MARKED = b"rhzxepcm"
 _UNDER_WAY: Final = frozenset({Status.SCHEDULED, Status.RUNNING})
 
 
@@ -77,6 +77,10 @@ class Write:
         if plan.configuration is not None:  # the first further key, as the script expects
             self.key(names.configuration(session.shard, plan.configuration.hash))
             self._configuration = plan.configuration.encoded
+            index = self.key(names.configurations(session.shard))
+            self.do(_CONFIGURED, index, plan.configuration.hash.encode())
+        if plan.created:
+            self.do(_MARKED, self.key(names.mark(session.shard)), b"%d" % names.shards)
         for change in plan.changes:
             name = change.instance.name
             self.instances[name] = encode_instance(name, change.instance, header.generation)

@@ -19,10 +19,12 @@ then
         local first = string.format('%s%d', kind, version + 1) .. '\t' .. generation .. '\t' .. config
             .. '\t' .. schema .. '\t' .. requires .. '\t\t' .. claims .. '\2' .. now .. ' ' .. task
         local behind = string.find(text, '\n', 1, true)
+        redis.call('ZADD', KEYS[5], 'XX', 0, '')  -- refused now, or not at all: see commit.lua
         if from then
             text = string.sub(text, behind, from - 1) .. held .. '\t' .. record
                 .. string.sub(text, to + 1)
         else
+            redis.call('SET', KEYS[1], '', 'NX')
             redis.call('HSET', KEYS[3], name, held .. '\t' .. record)
             text = string.sub(text, behind)
         end

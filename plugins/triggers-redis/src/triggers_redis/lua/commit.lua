@@ -6,6 +6,10 @@
 --      configuration in KEYS[6] ('' none, '?' must be there, else its body);
 --      then operations: three bytes (letter of the command, number of its key, number of its
 --      arguments), then the arguments
+--
+-- Redis undoes nothing when a command in the middle is refused: for its user, for the type of its
+-- key, or because the memory is full. So each is first done in a form that is checked alike and
+-- changes nothing; what has no such form comes first of all writes.
 
 local text, expected, now = redis.call('GET', KEYS[1]) or '', ARGV[3], nil
 local more = ARGV[5] ~= ''
@@ -27,22 +31,67 @@ if moved then
     end
     return '!' .. report(now or clock(), text)
 end
-local value, at, last = ARGV[4], 6, #ARGV
-if more then
-    if ARGV[9] ~= '' and redis.call('EXISTS', KEYS[6]) == 0 then
-        if ARGV[9] == '?' then return '?' end
-        redis.call('SET', KEYS[6], ARGV[9])
+local value, at, last = ARGV[4], more and 10 or 6, #ARGV
+local brings = false
+if more and ARGV[9] ~= '' and redis.call('EXISTS', KEYS[6]) == 0 then
+    if ARGV[9] == '?' then return '?' end
+    brings = true
+end
+local commands = {
+    r = 'RPUSH', h = 'HSET', z = 'ZADD', x = 'ZREM', e = 'PEXPIRE', p = 'PERSIST', c = 'ZADD'
+}
+local first, begin = at, nil
+if at <= last and (string.byte(value) == 83 or string.byte(ARGV[at]) ~= 122) then
+    redis.call('SET', KEYS[1], '', text == '' and 'XX' or 'NX')
+end
+while at <= last do
+    local letter = string.sub(ARGV[at], 1, 1)
+    local _, number, count = string.byte(ARGV[at], 1, 3)
+    local key = KEYS[number]
+    if letter == 'z' or letter == 'c' then
+        redis.call('ZADD', key, 'XX', 0, '')
+    elseif letter == 'x' then
+        redis.call('ZREM', key, '')
+    elseif letter == 'h' then
+        redis.call('HGET', key, '')
+        local refused = redis.pcall('HSET', key, '', '', '')  -- a value is missing
+        if not string.find(refused.err, 'wrong number of arg', 1, true) then return refused end
+    elseif letter == 'm' then
+        if redis.call('GET', key) ~= ARGV[at + 1] then return 'M' end
+    elseif letter == 'r' then
+        begin = begin or at
+    elseif letter == 'e' then
+        redis.call('PEXPIRE', key .. '\1', 1)
+    else
+        redis.call('PERSIST', key .. '\1')
     end
+    at = at + count + 1
+end
+if brings then redis.call('SET', KEYS[6], ARGV[9]) end
+local function run(from)
+    local letter = string.sub(ARGV[from], 1, 1)
+    local _, key, count = string.byte(ARGV[from], 1, 3)
+    if letter == 'c' then
+        local time = redis.call('TIME')
+        local moment = time[1] .. '.' .. string.format('%06d', time[2])
+        redis.call('ZADD', KEYS[key], moment, ARGV[from + 1])
+    elseif letter ~= 'm' then
+        redis.call(commands[letter], KEYS[key], unpack(ARGV, from + 1, from + count))
+    end
+    return from + count + 1
+end
+if begin then run(begin) end
+if more then
     if ARGV[6] ~= '' then value = value .. string.sub(text, ARGV[6] + 1) end
-    value, at = value .. ARGV[7], 10
+    value = value .. ARGV[7]
 end
 redis.call('SET', KEYS[1], value)
-local commands = {
-    r = 'RPUSH', h = 'HSET', z = 'ZADD', x = 'ZREM', e = 'PEXPIRE', p = 'PERSIST'
-}
+at = first
 while at <= last do
-    local _, key, count = string.byte(ARGV[at], 1, 3)
-    redis.call(commands[string.sub(ARGV[at], 1, 1)], KEYS[key], unpack(ARGV, at + 1, at + count))
-    at = at + count + 1
+    if at == begin then
+        at = at + string.byte(ARGV[at], 3) + 1
+    else
+        at = run(at)
+    end
 end
 return '+'

@@ -1,15 +1,26 @@
--- The earliest entries of a shard's due index: now, then member, score, …
+-- Entries of a shard's due index: now, then member, score, … ; or now, '\1' and an error.
 --
--- KEYS 1 due index    ARGV 1 now ('' asks the server), 2 how many at most, 3 'overdue' or 'all'
+-- KEYS 1 due index
+-- ARGV 1 now ('' asks the server), 2 how many at most
+--      3 'overdue' or 'all', earliest first; or seconds: those more than so far ahead, farthest first
 
 local now = ARGV[1]
 if now == '' then
     local time = redis.call('TIME')
     now = string.format('%s.%06d', time[1], time[2])
 end
-local last = ARGV[3] == 'all' and '+inf' or now
-local found = redis.call(
-    'ZRANGEBYSCORE', KEYS[1], '-inf', last, 'WITHSCORES', 'LIMIT', 0, ARGV[2]
-)
+local found
+if ARGV[3] == 'all' or ARGV[3] == 'overdue' then
+    local last = ARGV[3] == 'all' and '+inf' or now
+    found = redis.pcall(
+        'ZRANGEBYSCORE', KEYS[1], '-inf', last, 'WITHSCORES', 'LIMIT', 0, ARGV[2]
+    )
+else
+    local after = '(' .. string.format('%.17g', now + ARGV[3])
+    found = redis.pcall(
+        'ZRANGE', KEYS[1], '+inf', after, 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[2], 'WITHSCORES'
+    )
+end
+if found.err then return {now, '\1', found.err} end
 table.insert(found, 1, now)
 return found

@@ -1,8 +1,13 @@
--- The first two lines (facts, header) of every session in KEYS; '' for one that is gone.
+-- The first two lines (facts, header) of every session in KEYS; '' for one that is gone, '\1' and
+-- the error for one that is no text.
 
 local heads = {}
 for at, key in ipairs(KEYS) do
-    local text = redis.call('GET', key) or ''
-    heads[at] = string.match(text, '^[^\n]*\n[^\n]*\n') or text
+    local text = redis.pcall('GET', key) or ''
+    if type(text) == 'table' then
+        heads[at] = '\1' .. text.err
+    else
+        heads[at] = string.match(text, '^[^\n]*\n[^\n]*\n') or text
+    end
 end
 return heads

@@ -550,6 +550,11 @@ BOUNDS: list[tuple[str, Any, str]] = [
     ("TRIGGER_LIMITS", {"kwargs_depth": 10_000}, "expected kwargs_depth to be at most 500"),
     ("TRIGGER_LIMITS", {"instances": 2**31}, "expected instances to be at most 2,147,483,647"),
     ("TRIGGER_LIMITS", Limits(tasks="7"), "expected `int`, got `str`, at `tasks`"),  # type: ignore[arg-type]
+    (
+        "TRIGGER_CONFIGURATION",
+        "flow.json",
+        r"expected a mapping .*; of a file, what it holds: json",
+    ),
     ("TRIGGER_PLUGINS", itertools.repeat("x"), "expected a list of less than 10,000 plugins"),
     ("TRIGGER_IMPORTS", itertools.repeat("x"), "expected a list of less than 10,000 modules"),
 ]

@@ -142,7 +142,10 @@ def configuration(value: object) -> Mapping[str, Any] | Configuration | None:
     """A task configuration; its tasks are checked once the plugins' directives are known."""
     if value is None or isinstance(value, Configuration | Mapping):
         return value
-    raise ValueError("expected a mapping of task name to directives")
+    hint = ""
+    if isinstance(value, str):
+        hint = "; of a file, what it holds: json.load(open('flow.json'))"
+    raise ValueError(f"expected a mapping of task name to directives{hint}")
 
 
 def limits(value: object) -> Limits:

@@ -16,7 +16,16 @@ POOLS = [
     pytest.param("prefork", marks=pytest.mark.slow),
     pytest.param("eventlet", marks=pytest.mark.slow),
 ]
-KINDS = ("base", "system-exit", "keyboard", "generator", "cancelled", "memory", "ignore", "unprintable")
+KINDS = (
+    "base",
+    "system-exit",
+    "keyboard",
+    "generator",
+    "cancelled",
+    "memory",
+    "ignore",
+    "unprintable",
+)
 
 
 @pytest.fixture(params=POOLS)

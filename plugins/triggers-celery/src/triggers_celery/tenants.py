@@ -113,4 +113,3 @@ class Tenants:
 
 def _at(look: Look) -> float:
     return look.at
-

@@ -84,7 +84,10 @@ import os, sys, time
 from triggers_core import Application
 from triggers_core.settings import Settings
 app = Application("default", Settings.isolated(
-    TRIGGER_STORAGE_TYPE="sqlite", TRIGGER_STORAGE_OPTIONS={"path": sys.argv[1]}, TRIGGER_PLUGINS=[]))
+    TRIGGER_STORAGE_TYPE="sqlite",
+    TRIGGER_STORAGE_OPTIONS={"path": sys.argv[1]},
+    TRIGGER_PLUGINS=[],
+))
 app.manager("interrupted").fire("page")
 app.manager("other").fire("page")
 """

@@ -158,8 +158,9 @@ class Timer:
         self._entry = self._timer.call_after(seconds, self._look)
 
     def _look(self) -> None:
-        pause, timing = _LONGEST_PAUSE, self._sweeper.timing
+        pause = _LONGEST_PAUSE
         try:
+            timing = self._sweeper.timing
             pause = timing.sweep
             late = time.time() - self._expected - (self._work.seconds - self._worked)
             if late > timing.heartbeat:

@@ -100,7 +100,13 @@ def running(
         broker = request.getfixturevalue("rabbitmq_url")
     else:
         broker = next(broker_databases)
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"), broker, redispatch_after=1.0, attempts=2, unknown_task_for=1.0)
+    fleet = Fleet(
+        tmp_path_factory.mktemp("fleet"),
+        broker,
+        redispatch_after=1.0,
+        attempts=2,
+        unknown_task_for=1.0,
+    )
     fleet.celery_app.control.purge()
     if request.param == "redis":
         options = {"url": next(broker_databases), "namespace": "fleet"}

@@ -1,4 +1,4 @@
-"""Old and new workers side by side, tenants with stores of their own, tasks that get interrupted."""
+"""Old and new workers side by side, tenants with stores of their own, interrupted tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from triggers_core.settings import Settings
 ROLLING = {"sweep": 0.2, "redispatch_after": 60}
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads", pytest.param("prefork", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "pool", ["solo", "threads", pytest.param("prefork", marks=pytest.mark.slow)]
+)
 def test_workers_of_an_old_version_leave_new_tasks_to_others(fleet: Fleet, pool: str) -> None:
     fleet.configure(TRIGGER_TIMING=ROLLING)
     managers = [
@@ -82,7 +84,10 @@ import os, sys, time
 from triggers_core import Application
 from triggers_core.settings import Settings
 app = Application("default", Settings.isolated(
-    TRIGGER_STORAGE_TYPE="sqlite", TRIGGER_STORAGE_OPTIONS={"path": sys.argv[1]}, TRIGGER_PLUGINS=[]))
+    TRIGGER_STORAGE_TYPE="sqlite",
+    TRIGGER_STORAGE_OPTIONS={"path": sys.argv[1]},
+    TRIGGER_PLUGINS=[],
+))
 app.manager("interrupted").fire("page")
 app.manager("other").fire("page")
 """

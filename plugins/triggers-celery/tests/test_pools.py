@@ -16,7 +16,16 @@ POOLS = [
     pytest.param("prefork", marks=pytest.mark.slow),
     pytest.param("eventlet", marks=pytest.mark.slow),
 ]
-KINDS = ("base", "system-exit", "keyboard", "generator", "cancelled", "memory", "ignore", "unprintable")
+KINDS = (
+    "base",
+    "system-exit",
+    "keyboard",
+    "generator",
+    "cancelled",
+    "memory",
+    "ignore",
+    "unprintable",
+)
 
 
 @pytest.fixture(params=POOLS)
@@ -75,16 +84,15 @@ def test_time_limits_count_in_every_pool(fleet: Fleet, pool: str) -> None:
         "t_celerys": {"after": ["go"], "run": "test.hard"},
         "t_soft": {"after": ["go"], "run": "test.own-soft"},
     }
+    if pool == "eventlet":  # nothing can be raised in its greenlets but their end
+        del tasks["t_soft"]
     manager = fleet.manager("limits", tasks)
     with fleet.worker("-P", pool, "-c", "1") as worker:
         manager.fire("go")
         until(lambda: set(statuses(manager).values()) == {"failed"})
-        for name, kind in (
-            ("t_own#0", "TimeLimitExceeded"),
-            ("t_celerys#0", "TimeLimitExceeded"),
-            ("t_soft#0", "SoftTimeLimitExceeded"),
-        ):
-            assert error_of(manager, name)["type"].endswith(f".{kind}"), name
+        for name in tasks:
+            kind = "SoftTimeLimitExceeded" if name == "t_soft" else "TimeLimitExceeded"
+            assert error_of(manager, f"{name}#0")["type"].endswith(f".{kind}"), name
         fleet.manager("next", {"t_x": {"after": ["go"], "run": "test.record"}}).fire("go")
         until(lambda: statuses(fleet.manager("next")) == {"t_x#0": "finished"})
         assert worker.process.poll() is None

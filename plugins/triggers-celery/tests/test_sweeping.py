@@ -124,14 +124,14 @@ def test_a_hook_that_fails_keeps_nobody_from_theirs(
 ) -> None:
     good = overdue(application, "good:1")
     sweeper = Sweeper(application)
-    storage = application.storage
+    make = application.manager
 
     def picky(uid: str) -> Any:
         if uid.startswith("bad"):
             raise ValueError("no such tenant")
-        return storage(uid)
+        return make(uid)
 
-    monkeypatch.setattr(application, "storage", picky)
+    monkeypatch.setattr(application, "manager", picky)
     for uid in ("bad:1", "good:1", "bad:2"):
         sweeper.learn(uid)
     sweeper.sweep()
@@ -144,10 +144,11 @@ def test_many_tenants_are_looked_after_in_several_turns(application: Application
     for manager in managers:
         sweeper.learn(manager.uid)
     turns = 0
-    while sweeper.sweep() <= 0.05:
+    while not all(times_sent(each) for each in managers):
+        sweeper.sweep()
         turns += 1
-        assert turns < 1_000
-    assert all(times_sent(each) for each in managers)
+        assert turns < 500
+    assert turns > 1  # the event loop has other things to do in between
 
 
 # -- busy, or suspended ---------------------------------------------------------------------------

@@ -38,6 +38,11 @@ def abandon(task_id: str) -> None:
     if isinstance(request.pool, ThreadPool) and executor is not None:
         executor._max_workers += 1  # the next task that is submitted starts a thread
         logger.warning("%s: its thread hangs; the pool gets another one", request)
+    elif type(request.pool).__module__ == "celery.concurrency.eventlet":
+        # The core reaches the greenlets of gevent only.
+        greenlet = request.pool._pool_map.get(request.worker_pid)
+        if greenlet is not None:
+            greenlet.kill()
 
 
 def end_this_process() -> None:

@@ -53,11 +53,7 @@ def limits_of(
 
 def own_limits(task_class: type) -> dict[str, float]:
     """What a `TriggerTask` says of limits; infinite where it wants none."""
-    return {
-        name: limit
-        for name in NAMES
-        if (limit := getattr(task_class, name, None)) is not None
-    }
+    return {name: limit for name in NAMES if (limit := getattr(task_class, name, None)) is not None}
 
 
 def with_own(options: dict[str, Any], task_class: type, place: str) -> dict[str, Any]:
@@ -72,7 +68,7 @@ def with_own(options: dict[str, Any], task_class: type, place: str) -> dict[str,
                 merged[name] = own
         elif options[name] != own:
             logger.warning(
-                "%s: %s is %r here and %r on the class: under Celery the options win. Leave one out",
+                "%s: %s is %r here and %r on the class: under Celery the first wins. Leave one out",
                 *(place, name, options[name], own),
             )
     hard, soft = (merged.get(name) for name in NAMES)

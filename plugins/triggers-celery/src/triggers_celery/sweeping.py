@@ -98,7 +98,7 @@ class Sweeper:
         look.leading = store.acquire_lease(LEASE, self._owner, 3 * longest)
         if not look.leading:
             return longest
-        if sweep(store, self._application.manager, _BATCH, timing).more:
+        if sweep(store, look.manager, _BATCH, timing).more:
             return _BREATH
         soonest = next_look(store)
         # Overdue and still there: a session that cannot be changed. Not again at once.
@@ -158,8 +158,9 @@ class Timer:
         self._entry = self._timer.call_after(seconds, self._look)
 
     def _look(self) -> None:
-        pause, timing = _LONGEST_PAUSE, self._sweeper.timing
+        pause = _LONGEST_PAUSE
         try:
+            timing = self._sweeper.timing
             pause = timing.sweep
             late = time.time() - self._expected - (self._work.seconds - self._worked)
             if late > timing.heartbeat:

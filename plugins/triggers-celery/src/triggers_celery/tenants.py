@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from triggers_celery.interruptions import must_pass
 from triggers_core.outages import Outages
-from triggers_core.storages.base import Store
 
 if TYPE_CHECKING:
-    from triggers_core.application import Application
+    from triggers_core.application import Application, Place
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ _LOOK_UPS: Final = 100  # uids to look up in one turn: each may open a file
 class Look:
     """What is remembered about a store from one turn of the sweep to the next."""
 
-    __slots__ = ("at", "failures", "leading", "store")
+    __slots__ = ("at", "failures", "leading", "manager", "store")
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, place: Place) -> None:
+        self.store = place.store
+        self.manager = place.manager
+        """Makes the manager of one of its sessions."""
         self.at = 0.0
         """When to look again, by the steady clock."""
         self.leading = False
@@ -46,7 +48,7 @@ class Tenants:
         self, application: Application, outages: Outages, steady: Callable[[], float]
     ) -> None:
         self._application, self._outages, self._steady = application, outages, steady
-        self._looks: OrderedDict[int, Look] = OrderedDict()
+        self._looks: OrderedDict[object, Look] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._new: deque[str] = deque(maxlen=_MOST_UIDS)
         self._asked_at: float | None = None
@@ -63,11 +65,13 @@ class Tenants:
     def looks(self) -> list[Look]:
         """All stores that are known by now, those first that were not looked at for longest."""
         now, every = self._steady(), self._application.rules.timing.sweep
-        if self._asked_at is None or now - self._asked_at >= every:
-            self._asked_at = now
-            self._guarded("stores", "finding the stores to sweep", self._ask)
-        for _ in range(min(len(self._new), _LOOK_UPS)):
+        look_ups = min(len(self._new), _LOOK_UPS)
+        for _ in range(look_ups):
             self._guarded("uid", "finding the store of a session to sweep", self._look_up)
+        if look_ups or self._asked_at is None or now - self._asked_at >= every:
+            self._asked_at = now
+            if not self._guarded("stores", "finding the stores to sweep", self._ask):
+                self._guarded("others", "finding the other stores", partial(self._ask, False))
         return sorted(self._looks.values(), key=_at)
 
     @property
@@ -75,30 +79,23 @@ class Tenants:
         """Whether uids are still to be looked up."""
         return bool(self._new)
 
-    def _ask(self) -> None:
-        stores: Any = getattr(self._application, "stores", lambda: [self._application.store])
-        for found in stores():
-            self._add(found)
+    def _ask(self, own: bool = True) -> None:
+        for key, place in self._application.places(unused=own).items():
+            if key not in self._looks:
+                self._looks[key] = Look(place)
+            self._looks.move_to_end(key)
+        while len(self._looks) > _MOST_STORES:
+            self._looks.popitem(last=False)
 
     def _look_up(self) -> None:
         uid = self._new.popleft()
         try:
-            self._add(self._application.storage(uid))
+            self._application.manager(uid)  # the application remembers its store
         except BaseException:
             self._known.pop(uid, None)  # its next message gives another chance
             raise
 
-    def _add(self, found: Any) -> None:
-        store: Store = getattr(found, "store", found)
-        look = self._looks.get(id(store))
-        if look is None:
-            self._looks[id(store)] = Look(store)  # kept alive here, so the id stays its own
-            if len(self._looks) > _MOST_STORES:
-                self._looks.popitem(last=False)
-        else:
-            self._looks.move_to_end(id(store))
-
-    def _guarded(self, key: str, what: str, do: Callable[[], None]) -> None:
+    def _guarded(self, key: str, what: str, do: Callable[[], None]) -> bool:
         what = f"{self._application!r}: {what}"
         try:
             do()
@@ -106,8 +103,9 @@ class Tenants:
             if must_pass(error):
                 raise
             self._outages.failed(key, what, error)
-        else:
-            self._outages.works(key, what)
+            return False
+        self._outages.works(key, what)
+        return True
 
     def __iter__(self) -> Iterator[Look]:
         return iter(list(self._looks.values()))
@@ -115,4 +113,3 @@ class Tenants:
 
 def _at(look: Look) -> float:
     return look.at
-

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
 from triggers_core import payloads
+from triggers_core.clocks import is_misdated
 from triggers_core.commands import (
     add_metadata,
     check_same_event,
@@ -24,15 +26,16 @@ from triggers_core.configuration import Task
 from triggers_core.exceptions import (
     EventIdConflict,
     HookFailed,
+    InvalidArgument,
     LeaseLost,
     LimitExceeded,
     StaleMessage,
     TaskNameFired,
     TaskNotFound,
 )
-from triggers_core.failures import describe_error
+from triggers_core.failures import describe_error, read_metadata
 from triggers_core.machine import Draft, cascade_of, fired_by, has_replaced_kwargs
-from triggers_core.names import split_instance_name
+from triggers_core.names import short_repr, split_instance_name
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
 from triggers_core.records import Event, Instance, Status
 
@@ -77,7 +80,9 @@ class Claim(msgspec.Struct, kw_only=True):
         task_name, number = split_instance_name(self.instance)
         slice = yield Need(instances=(self.instance,), payloads=True, prefetch=(task_name,))
         if slice.header is None or slice.header.generation != self.generation:
-            raise StaleMessage(f"{uid}: the session of this message was deleted")
+            raise StaleMessage(
+                f"{uid}: the session of this message was deleted", no_session=slice.header is None
+            )
         draft = Draft(slice, rules)
         instance = draft.instance(task_name, number)
         claimed = (instance.status, instance.attempt, instance.token)
@@ -128,6 +133,8 @@ class Ended(msgspec.Struct, kw_only=True):
     """Plugin → error, for plugins whose additions were left out."""
     failure: Exception | None = None
     """Why a body that succeeded still ended as failed."""
+    passed_on: float | None = None
+    """Seconds until another worker is asked, when this one did not know the task."""
 
 
 class BodyFire(msgspec.Struct, kw_only=True):
@@ -190,11 +197,53 @@ class Finish(msgspec.Struct, kw_only=True):
         instance.result = draft.fire(cascade_of(instance, self.result)).number
 
 
+LONGEST_COOLDOWN: Final = 10 * 366 * 86_400
+"""Seconds; longer ones are slips of a unit, and dates soon cannot show them."""
+
+
 class Retry(msgspec.Struct, kw_only=True, frozen=True):
-    """Fail, and replay after `cooldown` seconds, with other kwargs if `payload` is given."""
+    """Fail, and replay after `cooldown` seconds, with other kwargs if `payload` is given.
+
+    :raises InvalidArgument: the cooldown is not 0 to `LONGEST_COOLDOWN` seconds, or the payload is
+        not what `tasks.encode_replacement` returns.
+    """
 
     cooldown: float = 0.0
     payload: bytes | None = None
+
+    def __post_init__(self) -> None:
+        check_cooldown(self.cooldown)
+        if self.payload is not None and not _is_kwargs(self.payload):
+            raise InvalidArgument(
+                "Retry.payload: expected kwargs as tasks.encode_replacement(manager, kwargs)"
+                f" returns them, got {short_repr(self.payload)}"
+            )
+
+
+def check_cooldown(seconds: object) -> float:
+    """A cooldown, in seconds.
+
+    :raises InvalidArgument: it is not a number from 0 to `LONGEST_COOLDOWN`.
+    """
+    if isinstance(seconds, int | float | Decimal) and not isinstance(seconds, bool):
+        try:
+            if 0 <= seconds <= LONGEST_COOLDOWN:
+                return float(seconds)
+        except ArithmeticError:  # a Decimal that is no number
+            pass
+    raise InvalidArgument(
+        f"cooldown: expected 0 to {LONGEST_COOLDOWN:,} seconds (ten years), got"
+        f" {short_repr(seconds)}"
+    )
+
+
+def _is_kwargs(payload: object) -> bool:
+    if not isinstance(payload, bytes):
+        return False
+    try:
+        return all(isinstance(kwargs, dict) for kwargs in payloads.decode(payload).values())
+    except Exception:
+        return False
 
 
 class Fail(msgspec.Struct, kw_only=True):
@@ -243,61 +292,148 @@ class SkipRunning(msgspec.Struct, kw_only=True):
         draft.set_status(instance, Status.SKIPPED)
 
 
+class PassOn(msgspec.Struct, kw_only=True):
+    """A worker does not know the task: it leaves the instance to others, who may be newer.
+
+    The instance is `scheduled` again, for the same attempt, and dispatched by the sweep in a while.
+    Once that has gone on for `Timing.unknown_task_for` it fails with the error.
+    """
+
+    instance: str
+    token: str
+    metadata: dict[str, Any] = {}
+    """What a failure leaves behind; ``error`` describes it."""
+    log_level: int = 0
+    why: str = ""
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        slice = yield Need(instances=(self.instance,))
+        draft, instance = _held(slice, rules, uid, self.instance, self.token)
+        before = read_metadata(instance).get(PASSED_ON)
+        since, rounds = draft.now, 0
+        if isinstance(before, dict):
+            since, rounds = before.get("since", since), before.get("times", rounds)
+        told = {"why": self.why, "since": since, "times": rounds + 1}
+        wait = rules.timing.unknown_task_in(rounds)
+        add_metadata(draft, instance, {PASSED_ON: told})
+        # By count as well: clocks may be set back.
+        longest = rules.timing.unknown_task_for
+        over = draft.now - since >= longest or rounds > 5 + longest / wait
+        if over or read_metadata(instance).get(PASSED_ON) != told:
+            fail = Fail(
+                instance=self.instance,
+                token=self.token,
+                metadata=self.metadata,
+                log_level=self.log_level,
+            )
+            return (yield from fail.decide(uid, rules))
+        change = draft.set_status(instance, Status.SCHEDULED)
+        instance.token = ""
+        instance.redispatches = 0
+        change.due_in = wait
+        return draft.plan(Ended(instance=instance, passed_on=wait))
+
+
+PASSED_ON: Final = "passed_on"
+"""Where an instance's metadata tells how often it was left to other workers, and since when."""
+
+
 class Recovered(msgspec.Struct, kw_only=True):
     """What a sweep did to the overdue instances of one session."""
 
     dispatch: list[tuple[str, int]] = []
     """(instance, attempt) to dispatch."""
     failed: list[str] = []
+    lost: list[tuple[str, int, str]] = []
+    """(instance, attempt, holder) of the attempts whose worker is gone; the holder is what stands
+    behind ``@`` in its token, empty when the runner gave none."""
     generation: str = ""
     events: list[Event] = []
+    dropped: dict[str, str] = {}
+    """Plugin → error, for plugins whose additions were left out."""
 
 
 class Recover(msgspec.Struct, kw_only=True):
-    """Look after instances that are overdue, whatever their worker or the broker did."""
+    """Look after instances that are overdue, whatever their worker or the broker did.
+
+    So are those whose time lies further ahead than anybody can have asked for: a clock was wrong.
+    A plugin that fails now is left out: it must not keep what its worker left behind from going on.
+    """
 
     instances: tuple[str, ...]
 
     def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=self.instances)
-        if slice.header is None:
-            return Plan(outcome=Recovered())
-        draft = Draft(slice, rules)
-        recovered = Recovered(generation=draft.header.generation)
-        for name in self.instances:
-            instance = slice.instances.get(name)
-            if instance is not None and (instance.due_at or draft.now + 1) <= draft.now:
-                self._recover(draft, instance, recovered)
-        if not draft.changes:
-            return Plan(outcome=recovered)
-        yield from let_plugins_add(draft, uid)
-        names = dict.fromkeys((*draft.scheduled, *(name for name, _ in recovered.dispatch)))
-        recovered.dispatch = [
-            (name, draft.instance(*split_instance_name(name)).attempt) for name in names
-        ]
-        recovered.events = draft.events
-        return draft.plan(recovered)
+        dropped: dict[str, str] = {}
+        while True:
+            slice = yield Need(instances=self.instances)
+            if slice.header is None:
+                return Plan(outcome=Recovered())
+            draft = Draft(slice, rules)
+            recovered = Recovered(generation=draft.header.generation, dropped=dropped)
+            for name in self.instances:
+                instance = slice.instances.get(name)
+                if instance is not None and instance.due_at is not None:
+                    self._recover(draft, instance, recovered)
+            if not draft.changes:
+                return Plan(outcome=recovered)
+            try:
+                yield from let_plugins_add(draft, uid, without=dropped)
+            except HookFailed as error:
+                dropped[error.plugin] = str(error)
+                continue
+            names = dict.fromkeys((*draft.scheduled, *(name for name, _ in recovered.dispatch)))
+            recovered.dispatch = [
+                (name, draft.instance(*split_instance_name(name)).attempt) for name in names
+            ]
+            recovered.events = draft.events
+            return draft.plan(recovered)
 
     def _recover(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
         timing = draft.rules.timing
-        if instance.status is Status.UNSTARTED and instance.not_before is not None:
+        if instance.due_at is not None and instance.due_at > draft.now:
+            if is_misdated(instance, draft.now, timing):
+                self._put_right(draft, instance, recovered)
+        elif instance.status is Status.UNSTARTED and instance.not_before is not None:
             draft.schedule(instance)  # its cooldown is over
         elif instance.status is Status.SCHEDULED:
-            change = draft.touch(instance)  # nobody claimed it: the message may be lost
-            instance.redispatches += 1
-            change.due_in = timing.redispatch_in(instance.redispatches)
-            recovered.dispatch.append((instance.name, instance.attempt))
-        elif instance.status is Status.RUNNING and instance.attempt < timing.attempts:
-            draft.schedule(instance)  # its worker is gone: the next attempt
+            self._dispatch_again(draft, instance, recovered)
         elif instance.status is Status.RUNNING:
-            message = (
-                f"no worker finished it in {instance.attempt} attempts: each died or hung until"
-                " its lease ran out"
-            )
-            draft.set_status(instance, Status.FAILED)
-            instance.token = ""
-            add_metadata(draft, instance, {"error": {"type": "WorkerLost", "message": message}})
-            recovered.failed.append(instance.name)
+            holder = instance.token.partition("@")[2]
+            recovered.lost.append((instance.name, instance.attempt, holder))
+            if instance.attempt < timing.attempts:
+                draft.schedule(instance)  # its worker is gone: the next attempt
+            else:
+                self._give_up(draft, instance, recovered)
+
+    def _put_right(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
+        if instance.status is Status.RUNNING:
+            # A worker that lives keeps it; without one it is overdue when this lease runs out.
+            change = draft.touch(instance)
+            change.lease_in = change.due_in = draft.rules.timing.lease
+        elif instance.status is Status.SCHEDULED:
+            self._dispatch_again(draft, instance, recovered)
+        elif instance.not_before is not None:
+            held_for = max(0.0, instance.not_before - instance.created_at)
+            instance.created_at = draft.now
+            draft.hold(instance, held_for)
+
+    def _dispatch_again(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
+        change = draft.touch(instance)  # nobody claimed it: the message may be lost
+        instance.redispatches += 1
+        change.due_in = draft.rules.timing.redispatch_in(instance.redispatches)
+        recovered.dispatch.append((instance.name, instance.attempt))
+
+    def _give_up(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
+        message = (
+            f"no worker finished it in {instance.attempt} attempts: each died or hung until"
+            " its lease ran out"
+        )
+        draft.set_status(instance, Status.FAILED)
+        instance.token = ""
+        left_out = {"plugins_left_out": recovered.dropped} if recovered.dropped else {}
+        error = {"error": {"type": "WorkerLost", "message": message}}
+        add_metadata(draft, instance, {**error, **left_out})
+        recovered.failed.append(instance.name)
 
 
 Apply = Callable[[Draft, Slice, Instance], None]

@@ -56,6 +56,10 @@ class InvalidSetting(InvalidInput, ValueError):
     """A setting has an unknown name or an impossible value."""
 
 
+class InvalidArgument(InvalidInput, TypeError, ValueError):
+    """An argument is of the wrong type or out of its range; the message says what was expected."""
+
+
 class LimitExceeded(InvalidInput, ValueError):
     """A limit of `triggers_core.limits.Limits` would be exceeded; the message names it."""
 
@@ -98,8 +102,12 @@ class UnknownKey(NotFound, ValueError):
     """A registry (managers, storages, runners) has nothing under this key."""
 
 
-class WrongState(TriggersError, RuntimeError):
+class WrongState(TriggersError, RuntimeError, ValueError):
     """The session or instance is not in the state that the operation needs."""
+
+
+class NestedCommit(WrongState):
+    """A `before_commit` hook changed a session through a manager; `plan.fire` is its way to fire."""
 
 
 class SessionClosed(WrongState):
@@ -112,6 +120,11 @@ class LeaseLost(WrongState):
 
 class StaleMessage(WrongState):
     """A message about an attempt that is over, or a session that was deleted. Drop it."""
+
+    def __init__(self, message: str, no_session: bool = False) -> None:
+        super().__init__(message)
+        self.no_session = no_session
+        """Whether the storage has no session of this uid at all: perhaps it is the wrong one."""
 
 
 # -- tasks --------------------------------------------------------------------------------------
@@ -131,6 +144,25 @@ class KwargsMismatch(TaskFailure, ValueError):
 
 class MaxRetriesExceeded(TaskFailure):
     """A task asked for another retry than its limit allows; raised from the last error."""
+
+
+class TimeLimitExceeded(TaskFailure, TimeoutError):
+    """A body ran longer than its task's `time_limit`; whatever it still returns is dropped."""
+
+
+class SoftTimeLimitExceeded(TaskFailure, TimeoutError):
+    """Raised inside a body that runs longer than its task's `soft_time_limit`.
+
+    The body may catch it, to clean up and return what it has.
+    """
+
+
+class BodyInterrupted(BaseException):
+    """Base of what a runner raises around a body that it interrupts: no outcome of the body's own.
+
+    Nothing is stored then, and the exception reaches the runner. Everything else that leaves a body
+    counts as raised by it, and fails the instance.
+    """
 
 
 class WorkerLost(TaskFailure):
@@ -169,31 +201,63 @@ class StorageError(TriggersError):
 
 
 class UnknownSchema(StorageError):
-    """The data was written by a newer, incompatible version."""
+    """A session's data was written by a newer version, or is damaged: it cannot be read.
+
+    `uid` names the session, as far as that is known.
+    """
+
+    def __init__(self, message: str, uid: str = "") -> None:
+        super().__init__(f"{uid}: {message}" if uid else message)
+        self.uid = uid
+
+    def of(self, uid: str) -> UnknownSchema:
+        """The same error, and it names the session; itself if it does already."""
+        return self if self.uid else UnknownSchema(str(self), uid)
 
 
 class Contended(StorageError, TimeoutError):
     """A change lost its race against others too many times."""
 
 
-def with_context(error: E, context: Mapping[str, Any]) -> E:
+def with_context(
+    error: E | None = None,
+    context: Mapping[str, Any] | None = None,
+    *,
+    exc: E | None = None,
+) -> E:
     """Attach data to an error; it ends up in the failed instance's metadata and in the log.
 
     :param error: any exception; returned as it is, so that it can be raised in one line.
     :param context: what explains the error. Merged over what is attached already.
+    :param exc: another name of `error`, that of version 2.
     :returns: `error`.
+    :raises TypeError: `error` is no exception, or `context` no mapping.
 
     Example::
 
         raise with_context(ValueError("no such subject"), {"subject": subject_id})
     """
-    attached = {**context_of(error), **{str(key): value for key, value in context.items()}}
+    target = exc if error is None else error
+    if target is None or not issubclass(type(target), BaseException):
+        raise InvalidArgument(
+            "with_context: expected an exception, such as ValueError('no such subject'), got"
+            f" {type(target).__name__}"
+        )
+    if context is not None and not isinstance(context, Mapping):
+        raise InvalidArgument(
+            f"with_context: expected a mapping as context, got {type(context).__name__}"
+        )
+    added = {str(key): value for key, value in (context or {}).items()}
     # Past a __setattr__ of the error's own: frozen dataclasses refuse every attribute.
-    BaseException.__setattr__(error, _CONTEXT_ATTRIBUTE, attached)
-    return error
+    BaseException.__setattr__(target, _CONTEXT_ATTRIBUTE, {**context_of(target), **added})
+    return target
 
 
 def context_of(error: BaseException) -> dict[str, Any]:
     """Return what `with_context` attached to an error (empty when nothing was)."""
-    attached = getattr(error, _CONTEXT_ATTRIBUTE, None)
-    return dict(attached) if isinstance(attached, Mapping) else {}
+    # Past a __getattribute__ of its own: proxies that have lost their object refuse everything.
+    try:
+        attached = BaseException.__getattribute__(error, _CONTEXT_ATTRIBUTE)
+    except AttributeError:
+        return {}
+    return dict(attached) if type(attached) is dict else {}

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from triggers_core.attempts import Heartbeat
-from triggers_core.exceptions import LeaseLost, NotFound, TriggersError
+from triggers_core.exceptions import LeaseLost, NotFound
+from triggers_core.outages import Outages, is_outage
 from triggers_core.protocol import Rules
 from triggers_core.storages.base import Store
 
 logger = logging.getLogger(__name__)
+
+LONGEST_WAIT: Final = 86_400.0
+"""Seconds; waits of threads are cut to it. Much more than that overflows in the system's clock."""
+
+_STOP_WAIT: Final = 10.0  # seconds that the thread gets to end; it may hang in its storage
 
 
 class Lease:
@@ -26,7 +33,10 @@ class Lease:
         self.released = False
 
     def renew(self) -> None:
-        """One heartbeat; a rejection sets `lost`, a storage that fails is tried again later."""
+        """One heartbeat; a rejection sets `lost`.
+
+        :raises Exception: whatever the storage raises; it is tried again later.
+        """
         try:
             beat = Heartbeat(instance=self.instance, token=self.token)
             self.store.commit(self.uid, beat, self.rules)
@@ -35,16 +45,21 @@ class Lease:
                 return
             self.lost.set()
             logger.warning("%s %s: lost its lease while running", self.uid, self.instance)
-        except TriggersError:
-            logger.exception("%s %s: heartbeat failed", self.uid, self.instance)
 
 
 class Heartbeats:
-    """The leases of this process. The thread starts with the first one and ends when told to."""
+    """The leases of this process. The thread starts with the first one and ends when told to.
 
-    def __init__(self, interval: float) -> None:
-        """:param interval: seconds between two heartbeats."""
-        self.interval = interval
+    A thread that died, or that could not be started, is started again with the next lease; `beat`
+    renews them all meanwhile.
+    """
+
+    def __init__(self, interval: float, outages: Outages | None = None) -> None:
+        """:param interval: seconds between two heartbeats.
+        :param outages: what is said while renewals fail goes there; a log of its own by default.
+        """
+        self.interval = min(interval, LONGEST_WAIT)
+        self._outages = outages or Outages(logger)
         self._held: set[Lease] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -53,30 +68,52 @@ class Heartbeats:
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[None]:
         """Renew a lease for as long as the block runs."""
-        with self._lock:
-            self._held.add(lease)
-            if self._thread is None:
-                self._stop.clear()
-                self._thread = threading.Thread(
-                    target=self._beat_forever, name="triggers-heartbeat", daemon=True
-                )
-                self._thread.start()
         try:
+            with self._lock:
+                self._held.add(lease)
+            self.revive()
             yield
         finally:
+            lease.released = True
             with self._lock:
-                lease.released = True
                 self._held.discard(lease)
 
+    def revive(self) -> None:
+        """See to it that the thread lives, if there is anything to renew. Never raises."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._lock:
+            if not self._held or (self._thread is not None and self._thread.is_alive()):
+                return
+            self._stop = stop = threading.Event()
+            thread = threading.Thread(
+                target=self._beat_forever, args=(stop,), name="triggers-heartbeat", daemon=True
+            )
+            try:
+                thread.start()
+            except Exception as error:  # no thread to be had, for now
+                self._outages.failed("thread", "starting the thread of the heartbeats", error)
+                return
+            self._thread = thread
+        self._outages.works("thread", "starting the thread of the heartbeats")
+
     def beat(self) -> None:
-        """Renew every lease once."""
+        """Renew every lease once. What fails is logged and tried again; nothing is raised."""
         with self._lock:
             held = [lease for lease in self._held if not lease.lost.is_set()]
         for lease in held:
-            lease.renew()
+            try:
+                lease.renew()
+            except BaseException as error:  # the other leases need their heartbeat, too
+                if type(error).__name__ == "GreenletExit":
+                    raise
+                self._outages.failed(*_failing(lease, whole=is_outage(error)), error)
+            else:
+                self._outages.works(*_failing(lease))
+                self._outages.works(*_failing(lease, whole=False))
 
-    def _beat_forever(self) -> None:
-        while not self._stop.wait(self.interval):
+    def _beat_forever(self, stop: threading.Event) -> None:
+        while not stop.wait(self.interval):
             self.beat()
 
     def stop(self) -> None:
@@ -84,4 +121,11 @@ class Heartbeats:
         self._stop.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_STOP_WAIT)
+
+
+def _failing(lease: Lease, whole: bool = True) -> tuple[Hashable, str]:
+    """What fails, or works, as an outage's key and words: a whole storage, or one attempt."""
+    if whole:
+        return lease.store.place, f"{lease.store.place}: renewing leases"
+    return lease.token, f"{lease.uid} {lease.instance}: renewing its lease"

@@ -292,13 +292,12 @@ class TriggerManager:
 
     def recover(self) -> Recovered:
         """Dispatch, retry or fail what is overdue in this session."""
-        now = self.storage.store.clock()
         overdue = tuple(
             instance.name
             for instance in self.storage.store.instances(self.uid, statuses=UNRESOLVED)
-            if instance.due_at is not None and instance.due_at <= now
+            if instance.due_at is not None
         )
-        return recover_session(self, overdue)
+        return recover_session(self, overdue)  # decides by the storage's clock what is
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until this process's runner has nothing more to do, cascades included.

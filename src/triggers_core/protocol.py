@@ -145,6 +145,17 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """…up to this."""
     sweep: float = 5.0
     """How often the background sweep looks."""
+    time_limit: float | None = None
+    """How long a body may run if its task does not say; then its instance fails. None: no limit."""
+    soft_time_limit: float | None = None
+    """When `SoftTimeLimitExceeded` is raised in such a body. None: never."""
+    unknown_task_for: float = 300.0
+    """How long an instance is left to other workers when one does not know its task: as long as
+    workers of an old version may still run while a new one is rolled out."""
+
+    def unknown_task_in(self, rounds: int) -> float:
+        """Seconds until another worker is asked, after so many that did not know the task."""
+        return min(2.0 ** min(rounds, 30), 10.0, self.unknown_task_for)
 
     def redispatch_in(self, redispatches: int) -> float:
         """Seconds until the next dispatch, after so many redispatches."""

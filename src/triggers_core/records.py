@@ -258,6 +258,8 @@ def is_generated_id(event_id: str) -> bool:
 
 
 _encoder = msgspec.json.Encoder()
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
+"""What msgspec raises about bytes that are no such record: damaged ones, or a newer version's."""
 _headers = msgspec.json.Decoder(Header)
 _events = msgspec.json.Decoder(Event)
 _instances = msgspec.json.Decoder(Instance)
@@ -271,11 +273,14 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_header(data: bytes) -> Header:
-    """Decode a header; raises `UnknownSchema` when a newer, incompatible version wrote it."""
+    """Decode a header.
+
+    :raises UnknownSchema: a newer, incompatible version wrote it, or it is damaged.
+    """
     try:
         header = _headers.decode(data)
-    except msgspec.DecodeError as error:
-        raise UnknownSchema(f"a session's header cannot be read: {error}") from error
+    except _UNREADABLE as error:
+        raise _unreadable("the session's header", error) from error
     if header.schema > SCHEMA:
         raise UnknownSchema(
             f"the session was written in schema {header.schema}, this version of Triggers reads up"
@@ -285,10 +290,29 @@ def decode_header(data: bytes) -> Header:
 
 
 def decode_event(data: bytes) -> Event:
-    """Decode an event."""
-    return _events.decode(data)
+    """Decode an event.
+
+    :raises UnknownSchema: a newer, incompatible version wrote it, or it is damaged.
+    """
+    try:
+        return _events.decode(data)
+    except _UNREADABLE as error:
+        raise _unreadable("the record of an event", error) from error
 
 
 def decode_instance(data: bytes) -> Instance:
-    """Decode an instance."""
-    return _instances.decode(data)
+    """Decode an instance.
+
+    :raises UnknownSchema: a newer, incompatible version wrote it, or it is damaged.
+    """
+    try:
+        return _instances.decode(data)
+    except _UNREADABLE as error:
+        raise _unreadable("the record of an instance", error) from error
+
+
+def _unreadable(what: str, error: Exception) -> UnknownSchema:
+    return UnknownSchema(
+        f"{what} cannot be read ({error}): a newer version of triggers-core wrote it, then upgrade"
+        " this process; or it is damaged"
+    )

@@ -139,12 +139,19 @@ def timing(value: object) -> Timing:
     found = _struct(Timing)(value)
     for name in found.__struct_fields__:
         number = getattr(found, name)
+        if number is None and name in ("time_limit", "soft_time_limit"):
+            continue
         if not (number > 0 and math.isfinite(number)):
             raise ValueError(f"expected {name} to be positive")
     if found.heartbeat >= found.lease:
         raise ValueError(
             f"expected heartbeat ({found.heartbeat:g} s) to be shorter than lease"
             f" ({found.lease:g} s): a worker would lose what it runs"
+        )
+    if found.time_limit and found.soft_time_limit and found.soft_time_limit >= found.time_limit:
+        raise ValueError(
+            f"expected soft_time_limit ({found.soft_time_limit:g} s) to be shorter than time_limit"
+            f" ({found.time_limit:g} s)"
         )
     if found.redispatch_at_most < found.redispatch_after:
         raise ValueError(

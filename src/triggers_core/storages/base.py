@@ -6,15 +6,31 @@ plans, atomically, and keeps a few indexes; what the session means is decided by
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Protocol, Self, TypeVar
 
 import msgspec
 
 from triggers_core.configuration import Configuration
+from triggers_core.exceptions import InvalidArgument, UnknownSchema
+from triggers_core.names import short_repr
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
-from triggers_core.records import Event, Header, Instance, SessionState, Status
+from triggers_core.records import (
+    Event,
+    Header,
+    Instance,
+    SessionState,
+    Status,
+    decode_header,
+)
+
+logger = logging.getLogger(__name__)
+
+MOST: Final = 1 << 31
+"""Numbers of events lie below it, and so do the amounts that a listing is asked for."""
 
 _T = TypeVar("_T")
 
@@ -72,7 +88,10 @@ def summarise(uid: str, header: Header) -> SessionSummary:
 
 
 def decide(command: Decides, uid: str, rules: Rules, load: Callable[[Need], Slice]) -> Plan:
-    """Drive a change to its plan: load what it asks for until it returns one."""
+    """Drive a change to its plan: load what it asks for until it returns one.
+
+    :raises UnknownSchema: the session cannot be read; names it.
+    """
     decision = command.decide(uid, rules)
     try:
         need = next(decision)
@@ -81,6 +100,8 @@ def decide(command: Decides, uid: str, rules: Rules, load: Callable[[Need], Slic
     except StopIteration as done:
         plan: Plan = done.value
         return plan
+    except UnknownSchema as error:
+        raise error.of(uid) from error.__cause__
 
 
 class Store:
@@ -150,7 +171,10 @@ class Store:
         raise NotImplementedError
 
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
-        """A session's events from number `start` on, in order."""
+        """A session's events from number `start` on, in order.
+
+        :raises InvalidArgument: a negative number, or none at all (`check_window`).
+        """
         raise NotImplementedError
 
     def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
@@ -164,7 +188,7 @@ class Store:
     # -- the fleet --------------------------------------------------------------------------------
 
     def due(self, limit: int = 100) -> list[Due]:
-        """The instances whose time has come, earliest first."""
+        """The instances whose time has come, earliest first; at most `limit` (`check_limit`)."""
         raise NotImplementedError
 
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
@@ -192,6 +216,7 @@ class Store:
         :param waiting: sessions that wait, longest first. With both: either. With neither: all, by
             uid.
         :param after: only sessions with a greater uid; for reading all of them page by page.
+        :raises InvalidArgument: a negative limit (`check_limit`).
         """
         raise NotImplementedError
 
@@ -200,11 +225,16 @@ class Store:
 
         :param resolved_only: keep those with unresolved instances.
         :returns: how many were erased.
+        :raises InvalidArgument: an age that nobody can mean (`check_age`).
         """
         raise NotImplementedError
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
-        """Take or renew a named lease over the whole store; False while another owner has it."""
+        """Take or renew a named lease over the whole store; False while another owner has it.
+
+        One that would last longer than the `seconds` asked for was written by a wrong clock: it is
+        free. So all who share a lease ask for the same time.
+        """
         raise NotImplementedError
 
     def release_lease(self, name: str, owner: str) -> None:
@@ -221,12 +251,72 @@ class Store:
         self.close()
 
 
+def readable_header(uid: str, record: bytes) -> Header | None:
+    """A session's header, for listings; None, and a warning, when it cannot be read.
+
+    Sessions of a newer version, and damaged ones, must not hide the others.
+    """
+    try:
+        return decode_header(record)
+    except UnknownSchema as error:
+        logger.warning("%s", error.of(uid))
+        return None
+
+
 def may_wait(header: Header, configuration: Configuration, trigger: str) -> bool:
     """Whether any instance can be waiting for the trigger; if not, a storage need not look."""
     for task in configuration.listeners.get(trigger, ()):
         if header.count(task.name, Status.UNSTARTED):
             return True
     return False
+
+
+def check_limit(limit: object, what: str = "limit") -> int | None:
+    """Return how many a listing may answer with, at most; None for all.
+
+    :raises InvalidArgument: it is no whole number, or a negative one.
+    """
+    if limit is None:
+        return None
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise InvalidArgument(
+            f"{what}: expected a whole number from 0 on, got {short_repr(limit)}"
+        )
+    return min(limit, MOST)
+
+
+def check_window(start: object, limit: object) -> tuple[int, int | None]:
+    """Return the window of a listing of events: the number of the first, and how many at most.
+
+    :raises InvalidArgument: one is no whole number, or a negative one.
+    """
+    first = check_limit(start, "start")
+    if first is None:
+        raise InvalidArgument("start: expected a whole number from 0 on, got None")
+    return first, check_limit(limit)
+
+
+def check_age(older_than: object, resolved_only: bool = True) -> float:
+    """Return the age, in seconds, from which on `Store.prune` erases sessions.
+
+    A negative one counts only along with ``resolved_only=False``, which says "all of them".
+
+    :raises InvalidArgument: it is no finite number, or negative while unresolved sessions stay.
+    """
+    if (
+        not isinstance(older_than, int | float)
+        or isinstance(older_than, bool)
+        or not math.isfinite(older_than)
+    ):
+        raise InvalidArgument(
+            f"older_than: expected a number of seconds, got {short_repr(older_than)}"
+        )
+    if older_than < 0 and resolved_only:
+        raise InvalidArgument(
+            f"older_than: expected 0 seconds or more, got {short_repr(older_than)}; to erase all"
+            " sessions, whatever their age, say resolved_only=False as well"
+        )
+    return float(older_than)
 
 
 def prunable(header: Header, before: float, resolved_only: bool) -> bool:

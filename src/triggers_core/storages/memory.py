@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import ClassVar
 
 from triggers_core.commands import has_unresolved_logs
 from triggers_core.configuration import EMPTY, Configuration
-from triggers_core.names import split_instance_name
+from triggers_core.exceptions import NestedCommit, UnknownSchema
+from triggers_core.names import instance_name, split_instance_name
 from triggers_core.protocol import Change, Need, Plan, Rules, Slice
 from triggers_core.records import (
     Event,
@@ -27,9 +30,13 @@ from triggers_core.storages.base import (
     Due,
     SessionSummary,
     Store,
+    check_age,
+    check_limit,
+    check_window,
     decide,
     fleet_order,
     prunable,
+    readable_header,
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
@@ -49,23 +56,21 @@ class _Session:
         self.unstarted: dict[str, set[Key]] = {}
         self.waiting_for: dict[str, set[Key]] = {}
 
-    def write(self, plan: Plan) -> None:
-        header = None if plan.header is None else encode_record(plan.header)
-        events = [(event.id, encode_record(event)) for event in plan.events]
-        instances = [(change, encode_record(change.instance)) for change in plan.changes]
-        # Nothing above touched the session, nothing below can fail: all of it or none.
-        self.header = header or self.header
-        for event_id, record in events:
-            self.event_ids[event_id] = len(self.events)
-            self.events.append(record)
-        for change, record in instances:
+    def write(self, written: _Written) -> None:
+        self.header = written.header or self.header
+        if written.events:
+            # By number: what an interrupted write has appended already is replaced.
+            self.events[written.first :] = [record for _, record in written.events]
+            for number, (event_id, _) in enumerate(written.events, written.first):
+                self.event_ids[event_id] = number
+        for change, record in written.instances:
             self._index(change)
             self.instances[change.instance.task, change.instance.number] = record
 
     def _index(self, change: Change) -> None:
         key = (change.instance.task, change.instance.number)
         for trigger in change.wanted - change.wants:
-            self.waiting_for[trigger].discard(key)
+            self.waiting_for.setdefault(trigger, set()).discard(key)
         for trigger in change.wants - change.wanted:
             self.waiting_for.setdefault(trigger, set()).add(key)
         unstarted = self.unstarted.setdefault(key[0], set())
@@ -75,8 +80,27 @@ class _Session:
             unstarted.discard(key)
 
 
+class _Written:
+    """A plan as it will be kept: encoded, so that writing it cannot fail."""
+
+    __slots__ = ("config", "events", "first", "header", "instances")
+
+    def __init__(self, plan: Plan, config: str) -> None:
+        self.header = None if plan.header is None else encode_record(plan.header)
+        self.config = config
+        """The address of the configuration that the session had before."""
+        self.events = [(event.id, encode_record(event)) for event in plan.events]
+        self.first = plan.events[0].number if plan.events else 0
+        self.instances = [(change, encode_record(change.instance)) for change in plan.changes]
+
+
 class MemoryStore(Store):
-    """Sessions in dictionaries, behind one lock."""
+    """Sessions in dictionaries, behind one lock.
+
+    An exception out of a signal handler may interrupt a write between any two steps. So every write
+    is noted first, as something that can be done twice; what was interrupted is done by the next
+    one who comes in. Until it is noted, nothing has happened.
+    """
 
     key: ClassVar[str] = "memory"
 
@@ -85,6 +109,10 @@ class MemoryStore(Store):
         self._lock = threading.RLock()
         self._sessions: dict[str, _Session] = {}
         self._configurations: dict[str, Configuration] = {}
+        self._users: dict[str, set[str]] = {}
+        """Address of a configuration → the sessions that have it: it goes with the last one."""
+        self._serial = 0
+        self._unfinished: Callable[[], None] | None = None
         self._due: dict[tuple[str, str], float] = {}
         self._leases: dict[str, tuple[str, float]] = {}
 
@@ -94,29 +122,86 @@ class MemoryStore(Store):
 
     def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
         with self._lock:
-            plan = decide(command, uid, rules, lambda need: self.load(uid, need))
-            if plan.empty:
-                return plan
+            self._heal()
+            before = ""
+
+            def load(need: Need) -> Slice:
+                nonlocal before
+                slice = self._load(uid, need)
+                if slice.header is not None:
+                    before = slice.header.config
+                return slice
+
+            while True:
+                serial = self._serial
+                plan = decide(command, uid, rules, load)
+                if plan.empty:
+                    return plan
+                if serial == self._serial:  # else a signal handler has committed meanwhile
+                    break
             plan.stamp(self.clock())
-            configuration = plan.configuration
-            if configuration is not None and configuration.hash not in self._configurations:
-                stored = Configuration.decoded(configuration.encoded)
-                self._configurations[configuration.hash] = stored
-            session = self._sessions.get(uid) or _Session()
-            session.write(plan)
-            self._sessions[uid] = session
-            for change in plan.changes:
-                self._index_due(uid, change.instance)
+            new = plan.configuration
+            if new is not None and new.hash in self._configurations:
+                new = None
+            elif new is not None:
+                new = Configuration.decoded(new.encoded)
+            address = plan.header.config if plan.header is not None else before
+            self._write(partial(self._save, uid, _Written(plan, before), address, new))
             return plan
 
-    def _index_due(self, uid: str, instance: Instance) -> None:
-        if instance.due_at is None:
-            self._due.pop((uid, instance.name), None)
-        else:
-            self._due[uid, instance.name] = instance.due_at
+    def _write(self, change: Callable[[], None]) -> None:
+        self._serial += 1
+        self._unfinished = change  # from here on it is stored, whatever interrupts the rest
+        change()
+        self._unfinished = None
+
+    def _heal(self) -> None:
+        """Do what an interrupted write has left undone."""
+        if self._unfinished is None:
+            return
+        frame = sys._getframe(1)
+        while frame.f_back is not None:
+            frame = frame.f_back
+            if frame.f_code is MemoryStore._write.__code__ and frame.f_locals["self"] is self:
+                raise NestedCommit("a signal handler cannot use this storage while it is written")
+        self._write(self._unfinished)
+
+    def _save(
+        self, uid: str, written: _Written, address: str, configuration: Configuration | None
+    ) -> None:
+        session = self._sessions.get(uid) or _Session()
+        session.write(written)
+        self._sessions[uid] = session
+        if address != written.config:
+            if configuration is not None:
+                self._configurations[address] = configuration
+            self._users.setdefault(address, set()).add(uid)
+            self._let_go(uid, written.config)
+        for change, _ in written.instances:
+            instance = change.instance
+            if instance.due_at is None:
+                self._due.pop((uid, instance.name), None)
+            else:
+                self._due[uid, instance.name] = instance.due_at
+
+    def _let_go(self, uid: str, address: str) -> None:
+        """A session no longer has the configuration: forget that, if it was the last one."""
+        users = self._users.get(address)
+        if users is not None:
+            users.discard(uid)
+            if not users:
+                self._configurations.pop(address, None)
+                self._users.pop(address, None)
 
     def load(self, uid: str, need: Need) -> Slice:
         with self._lock:
+            self._heal()
+            try:
+                return self._load(uid, need)
+            except UnknownSchema as error:
+                raise error.of(uid) from error.__cause__
+
+    def _load(self, uid: str, need: Need) -> Slice:
             now, session = self.clock(), self._sessions.get(uid)
             if session is None:
                 return Slice(now=now)
@@ -145,7 +230,7 @@ class MemoryStore(Store):
             return Slice(
                 now=now,
                 header=header,
-                configuration=self._configurations.get(header.config, EMPTY),
+                configuration=self._configuration(header),
                 instances=instances,
                 known={
                     event_id: decode_event(session.events[session.event_ids[event_id]])
@@ -155,8 +240,16 @@ class MemoryStore(Store):
                 events=[decode_event(record) for record in session.events]
                 if need.all_events
                 else [],
-                payloads=self.payloads(uid, taken),
+                payloads=_payloads(session, taken),
             )
+
+    def _configuration(self, header: Header) -> Configuration:
+        if not header.config:
+            return EMPTY
+        try:
+            return self._configurations[header.config]
+        except KeyError:
+            raise UnknownSchema(f"its configuration {header.config} is missing") from None
 
     def instances(
         self,
@@ -167,9 +260,13 @@ class MemoryStore(Store):
         unresolved_logs: bool = False,
     ) -> list[Instance]:
         with self._lock:
+            self._heal()
             session = self._sessions.get(uid)
             records = sorted(session.instances.items()) if session else []
-        found = [decode_instance(record) for key, record in records if task in (None, key[0])]
+        try:
+            found = [decode_instance(record) for key, record in records if task in (None, key[0])]
+        except UnknownSchema as error:
+            raise error.of(uid) from error.__cause__
         return [
             instance
             for instance in found
@@ -178,41 +275,64 @@ class MemoryStore(Store):
         ]
 
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        start, limit = check_window(start, limit)
         with self._lock:
+            self._heal()
             session = self._sessions.get(uid)
             end = None if limit is None else start + limit
-            return [decode_event(each) for each in session.events[start:end]] if session else []
+            records = session.events[start:end] if session else []
+        try:
+            return [decode_event(record) for record in records]
+        except UnknownSchema as error:
+            raise error.of(uid) from error.__cause__
 
     def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
         with self._lock:
+            self._heal()
             session = self._sessions.get(uid)
-            events = session.events if session else []
-            return {
-                number: bytes(decode_event(events[number]).payload)
-                for number in numbers
-                if 0 <= number < len(events)
-            }
+            try:
+                return _payloads(session, numbers) if session else {}
+            except UnknownSchema as error:
+                raise error.of(uid) from error.__cause__
 
     def delete(self, uid: str) -> bool:
         with self._lock:
-            for key in [key for key in self._due if key[0] == uid]:
-                del self._due[key]
-            return self._sessions.pop(uid, None) is not None
+            self._heal()
+            session = self._sessions.get(uid)
+            if session is None:
+                return False
+            header = readable_header(uid, session.header)
+            self._write(partial(self._erase, uid, None if header is None else header.config))
+            return True
+
+    def _erase(self, uid: str, address: str | None) -> None:
+        session = self._sessions.get(uid)
+        if session is not None:
+            for task, number in session.instances:
+                self._due.pop((uid, instance_name(task, number)), None)
+            self._sessions.pop(uid, None)
+        for each in list(self._users) if address is None else [address]:
+            self._let_go(uid, each)
 
     def due(self, limit: int = 100) -> list[Due]:
+        most = check_limit(limit)
         with self._lock:
+            self._heal()
             now = self.clock()
             overdue = sorted((at, *key) for key, at in self._due.items() if at <= now)
-        return [Due(uid, instance) for _, uid, instance in overdue[:limit]]
+        return [Due(uid, instance) for _, uid, instance in overdue[:most]]
 
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        most = check_limit(limit)
         with self._lock:
+            self._heal()
             after = self.clock() + seconds
             ahead = sorted(((at, *key) for key, at in self._due.items() if at > after), reverse=True)
-        return [Due(uid, instance) for _, uid, instance in ahead[:limit]]
+        return [Due(uid, instance) for _, uid, instance in ahead[:most]]
 
     def next_due(self) -> float | None:
         with self._lock:
+            self._heal()
             return min(self._due.values()) - self.clock() if self._due else None
 
     def sessions(
@@ -223,12 +343,16 @@ class MemoryStore(Store):
         limit: int | None = None,
         after: str = "",
     ) -> list[SessionSummary]:
+        limit = check_limit(limit)
         with self._lock:
+            self._heal()
             summaries = [summarise(uid, header) for uid, header in self._headers() if uid > after]
         return fleet_order(summaries, failed, waiting, limit)
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
+        older_than = check_age(older_than, resolved_only)
         with self._lock:
+            self._heal()
             before = self.clock() - older_than
             old = [
                 uid for uid, header in self._headers() if prunable(header, before, resolved_only)
@@ -236,20 +360,33 @@ class MemoryStore(Store):
             return sum(self.delete(uid) for uid in old)
 
     def _headers(self) -> list[tuple[str, Header]]:
-        return [(uid, decode_header(session.header)) for uid, session in self._sessions.items()]
+        found = (
+            (uid, readable_header(uid, session.header)) for uid, session in self._sessions.items()
+        )
+        return [(uid, header) for uid, header in found if header is not None]
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
         with self._lock:
             holder, until = self._leases.get(name, (owner, 0.0))
-            if holder != owner and until > self.clock():
+            now = self.clock()
+            # One that ends far later than anybody asks for was taken by a clock that was ahead.
+            if holder != owner and now < until <= now + 2 * seconds:
                 return False
-            self._leases[name] = (owner, self.clock() + seconds)
+            self._leases[name] = (owner, now + seconds)
             return True
 
     def release_lease(self, name: str, owner: str) -> None:
         with self._lock:
             if self._leases.get(name, ("", 0.0))[0] == owner:
                 del self._leases[name]
+
+
+def _payloads(session: _Session, numbers: Iterable[int]) -> dict[int, bytes]:
+    return {
+        number: bytes(decode_event(session.events[number]).payload)
+        for number in numbers
+        if 0 <= number < len(session.events)
+    }
 
 
 class MemoryStorage(SessionStorage):

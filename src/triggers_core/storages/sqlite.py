@@ -7,11 +7,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, ClassVar, Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from triggers_core.commands import has_unresolved_logs
 from triggers_core.configuration import EMPTY, Configuration
+from triggers_core.exceptions import UnknownSchema
 from triggers_core.names import split_instance_name
 from triggers_core.protocol import Need, Plan, Rules, Slice
 from triggers_core.records import (
@@ -31,16 +32,22 @@ from triggers_core.storages.base import (
     Due,
     SessionSummary,
     Store,
+    check_age,
+    check_limit,
+    check_window,
     decide,
     fleet_order,
     may_wait,
     prunable,
+    readable_header,
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.configuration_cache import ConfigurationCache
 from triggers_core.storages.sqlite_batch import Batch
-from triggers_core.storages.sqlite_file import SqliteFile, Synchronous
-from triggers_core.storages.sqlite_schema import EVENT_BITS
+from triggers_core.storages.sqlite_file import SqliteFile, Synchronous, check_synchronous
+from triggers_core.storages.sqlite_place import check_path
+from triggers_core.storages.sqlite_schema import EVENT_BITS, address_key
 
 _T = TypeVar("_T")
 
@@ -49,6 +56,12 @@ _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit 
 _HEADER: Final = "SELECT id, header FROM sessions WHERE uid = ?"
 _SET_HEADER: Final = "UPDATE sessions SET header = ? WHERE id = ?"
 _SET_SESSION: Final = "UPDATE sessions SET header = ?, failed = ?, waiting_since = ? WHERE id = ?"
+_CONFIG_OF: Final = "SELECT id, config, header FROM sessions WHERE uid = ?"
+_SET_CONFIG: Final = "UPDATE sessions SET config = ? WHERE id = ?"
+_DROP_CONFIG: Final = (
+    "DELETE FROM configurations WHERE hash = ? AND coalesce(kept, 0) = 0"
+    " AND NOT EXISTS (SELECT 1 FROM sessions WHERE config = ?)"
+)
 _ADD_SESSION: Final = (
     "INSERT INTO sessions (header, failed, waiting_since, uid) VALUES (?, ?, ?, ?)"
 )
@@ -82,7 +95,7 @@ _DROP_WAIT: Final = (
 class SqliteStore(Store):
     """Every session of one file. Safe between threads and processes; survives `kill -9`.
 
-    Use `SqliteStore.shared`: a process should open a file once (see `Turnstile`).
+    `SqliteStore.shared` gives a process one store a file.
     """
 
     key: ClassVar[str] = "sqlite"
@@ -98,7 +111,11 @@ class SqliteStore(Store):
         super().__init__(clock)
         self.file = SqliteFile(path, synchronous)
         self._batch = Batch()
-        self._configurations: dict[str, Configuration] = {}
+        self._configurations = ConfigurationCache()
+
+    @property
+    def place(self) -> str:
+        return f"the SQLite file {self.file.path}"
 
     @classmethod
     def _renew_lock(cls) -> None:
@@ -107,7 +124,7 @@ class SqliteStore(Store):
     @classmethod
     def shared(cls, path: str | os.PathLike[str], synchronous: Synchronous = "FULL") -> SqliteStore:
         """The process's store for a file, opened on first use."""
-        key = (os.path.realpath(path), synchronous.upper())
+        key = (os.path.realpath(check_path(path)), check_synchronous(synchronous))
         with cls._opening:
             store = cls._open.get(key)
             if store is None:
@@ -121,20 +138,20 @@ class SqliteStore(Store):
 
     def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
         def work(connection: sqlite3.Connection) -> tuple[Plan, bool]:
-            session: list[int] = []
+            found = _Found()
             plan = decide(
-                command, uid, rules, lambda need: self._load(connection, uid, need, session)
+                command, uid, rules, lambda need: self._load(connection, uid, need, found)
             )
             if plan.empty:
                 return plan, False
             plan.stamp(self.clock())
             self._batch.half_written = True  # should it be torn away in here
-            self._save(connection, uid, plan, session[0] if session else None)
+            self._save(connection, uid, plan, found)
             self._batch.half_written = False
             return plan, True
 
         if self._batch.connection is not None:
-            return work(self._batch.connection)[0]
+            return self._batch.commit(work)
         return self.file.write(work)
 
     def together(self, work: Callable[[], _T]) -> _T:
@@ -143,32 +160,37 @@ class SqliteStore(Store):
         return self._batch.run(self.file, work)
 
     def load(self, uid: str, need: Need) -> Slice:
-        with self.file.reading() as connection:
-            return self._load(connection, uid, need, [])
+        def work(connection: sqlite3.Connection) -> Slice:
+            return self._load(connection, uid, need, _Found())
+
+        try:
+            return self.file.read(work)
+        except UnknownSchema as error:
+            raise error.of(uid) from error.__cause__
 
     def _load(
-        self, connection: sqlite3.Connection, uid: str, need: Need, found: list[int]
+        self, connection: sqlite3.Connection, uid: str, need: Need, found: _Found
     ) -> Slice:
         row = connection.execute(_HEADER, (uid,)).fetchone()
         if row is None:
             return Slice(now=self.clock())
         session, header = row[0], decode_header(row[1])
-        found[:] = (session,)
-        records: list[bytes] = []
+        found.session, found.config = session, header.config
+        records: list[tuple[bytes]] = []
         configuration = self._configuration(connection, header)
         for trigger in need.triggers:
             if may_wait(header, configuration, trigger):
-                records += (r for (r,) in connection.execute(_WAITING, (session, trigger)))
+                records += connection.execute(_WAITING, (session, trigger)).fetchall()
         for name in need.instances:
             key = (session, *split_instance_name(name))
-            records += (r for (r,) in connection.execute(_INSTANCE, key))
+            records += connection.execute(_INSTANCE, key).fetchall()
         for task in need.unstarted:
-            records += (r for (r,) in connection.execute(_UNSTARTED, (session, task)))
+            records += connection.execute(_UNSTARTED, (session, task)).fetchall()
         slice = Slice(
             now=self.clock(),
             header=header,
             configuration=configuration,
-            instances={i.name: i for i in map(decode_instance, records)},
+            instances={i.name: i for i in (decode_instance(record) for (record,) in records)},
         )
         for event_id in need.event_ids:
             event = self._event(connection, session, event_id)
@@ -198,19 +220,26 @@ class SqliteStore(Store):
         configuration = self._configurations.get(header.config)
         if configuration is None:
             select = "SELECT body FROM configurations WHERE hash = ?"
-            (body,) = connection.execute(select, (header.config,)).fetchone()
-            configuration = self._configurations[header.config] = Configuration.decoded(body)
+            row = connection.execute(select, (header.config,)).fetchone()
+            if row is None:
+                raise UnknownSchema(f"its configuration {header.config} is missing")
+            configuration = Configuration.decoded(row[0])
+            self._configurations.put(header.config, configuration)
         return configuration
 
     def _save(
-        self, connection: sqlite3.Connection, uid: str, plan: Plan, session: int | None
+        self, connection: sqlite3.Connection, uid: str, plan: Plan, found: _Found
     ) -> None:
-        execute, header = connection.execute, plan.header
+        execute, header, session = connection.execute, plan.header, found.session
         if plan.configuration is not None:
-            insert = "INSERT OR IGNORE INTO configurations (hash, body) VALUES (?, ?)"
+            insert = "INSERT OR IGNORE INTO configurations (hash, body, kept) VALUES (?, ?, 0)"
             execute(insert, (plan.configuration.hash, plan.configuration.encoded))
         if header is not None:
             session = self._save_header(connection, uid, plan, header, session)
+            if header.config != found.config:
+                execute(_SET_CONFIG, (address_key(header.config), session))
+                if found.config:
+                    execute(_DROP_CONFIG, (found.config, address_key(found.config)))
         assert session is not None
         for event in plan.events:
             execute(_ADD_EVENT, (_key(session, event.number), encode_record(event)))
@@ -277,25 +306,42 @@ class SqliteStore(Store):
             "SELECT i.record FROM sessions s JOIN instances i ON i.session = s.id"
             f" WHERE {' AND '.join(conditions)} ORDER BY i.task, i.number"
         )
-        with self.file.reading() as connection:
-            return [decode_instance(record) for (record,) in connection.execute(select, values)]
+        found = self.file.read(lambda c: c.execute(select, values).fetchall())
+        try:
+            return [decode_instance(record) for (record,) in found]
+        except UnknownSchema as error:
+            raise error.of(uid) from error.__cause__
 
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
-        with self.file.reading() as connection:
+        start, limit = check_window(start, limit)
+
+        def work(connection: sqlite3.Connection) -> list[Event]:
             row = connection.execute(_HEADER, (uid,)).fetchone()
             amount = -1 if limit is None else limit
             return self._events(connection, row[0], start, amount) if row else []
 
+        try:
+            return self.file.read(work)
+        except UnknownSchema as error:
+            raise error.of(uid) from error.__cause__
+
     def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
-        with self.file.reading() as connection:
+        numbers = list(numbers)
+
+        def work(connection: sqlite3.Connection) -> dict[int, bytes]:
             row = connection.execute(_HEADER, (uid,)).fetchone()
             return self._payloads(connection, row[0], numbers) if row else {}
+
+        try:
+            return self.file.read(work)
+        except UnknownSchema as error:
+            raise error.of(uid) from error.__cause__
 
     def _events(
         self, connection: sqlite3.Connection, session: int, start: int, limit: int
     ) -> list[Event]:
         keys = _key(session, start), _key(session + 1, 0) - 1
-        rows = connection.execute(_EVENTS, (*keys, limit))
+        rows = connection.execute(_EVENTS, (*keys, limit)).fetchall()
         return [decode_event(record) for (record,) in rows]
 
     def _payloads(
@@ -307,7 +353,7 @@ class SqliteStore(Store):
         for begin in range(0, len(keys), _CHUNK):
             chunk = keys[begin : begin + _CHUNK]
             select = f"SELECT record FROM events WHERE key IN ({', '.join('?' * len(chunk))})"
-            for (record,) in connection.execute(select, chunk):
+            for (record,) in connection.execute(select, chunk).fetchall():
                 event = decode_event(record)
                 found[event.number] = bytes(event.payload)
         return found
@@ -316,14 +362,21 @@ class SqliteStore(Store):
         return self.file.write(lambda connection: (self._delete(connection, uid), True))
 
     def _delete(self, connection: sqlite3.Connection, uid: str) -> bool:
-        row = connection.execute(_HEADER, (uid,)).fetchone()
+        # By columns alone: a session whose records nobody can read can be erased.
+        row = connection.execute(_CONFIG_OF, (uid,)).fetchone()
         if row is None:
             return False
+        session, key, header = row
         for table in ("event_ids", "instances", "waits"):
-            connection.execute(f"DELETE FROM {table} WHERE session = ?", row[:1])
-        keys = _key(row[0], 0), _key(row[0] + 1, 0) - 1
+            connection.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+        keys = _key(session, 0), _key(session + 1, 0) - 1
         connection.execute("DELETE FROM events WHERE key BETWEEN ? AND ?", keys)
-        connection.execute("DELETE FROM sessions WHERE id = ?", row[:1])
+        connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
+        if key is not None:
+            try:
+                connection.execute(_DROP_CONFIG, (decode_header(header).config, key))
+            except UnknownSchema:
+                pass  # which one it had, nobody can tell; it stays
         return True
 
     # -- the fleet --------------------------------------------------------------------------------
@@ -333,14 +386,24 @@ class SqliteStore(Store):
             "SELECT s.uid, i.task, i.number FROM instances i JOIN sessions s ON s.id = i.session"
             " WHERE i.due_at <= ? ORDER BY i.due_at LIMIT ?"
         )
-        with self.file.reading() as connection:
-            rows = connection.execute(select, (self.clock(), limit))
-            return [Due(uid, f"{task}#{number}") for uid, task, number in rows]
+        return self._due(select, self.clock(), limit)
+
+    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        select = (
+            "SELECT s.uid, i.task, i.number FROM instances i JOIN sessions s ON s.id = i.session"
+            " WHERE i.due_at > ? ORDER BY i.due_at DESC LIMIT ?"
+        )
+        return self._due(select, self.clock() + seconds, limit)
+
+    def _due(self, select: str, at: float, limit: int) -> list[Due]:
+        amount = check_limit(limit)
+        values = (at, -1 if amount is None else amount)
+        rows = self.file.read(lambda c: c.execute(select, values).fetchall())
+        return [Due(uid, f"{task}#{number}") for uid, task, number in rows]
 
     def next_due(self) -> float | None:
         select = "SELECT min(due_at) FROM instances WHERE due_at IS NOT NULL"
-        with self.file.reading() as connection:
-            (due_at,) = connection.execute(select).fetchone()
+        ((due_at,),) = self.file.read(lambda c: c.execute(select).fetchall())
         return None if due_at is None else due_at - self.clock()
 
     def sessions(
@@ -351,7 +414,7 @@ class SqliteStore(Store):
         limit: int | None = None,
         after: str = "",
     ) -> list[SessionSummary]:
-        amount = -1 if limit is None else limit
+        limit = check_limit(limit)
         queries = []
         if failed:
             since = "waiting_since IS NULL, waiting_since, " if waiting else ""
@@ -359,24 +422,44 @@ class SqliteStore(Store):
         if waiting:
             queries.append("waiting_since IS NOT NULL AND uid > ? ORDER BY waiting_since, uid")
         found: dict[str, SessionSummary] = {}
-        with self.file.reading() as connection:
-            for query in queries or ["uid > ? ORDER BY uid"]:
-                select = f"SELECT uid, header FROM sessions WHERE {query} LIMIT ?"
-                rows = connection.execute(select, (after, amount))
-                found |= {uid: summarise(uid, decode_header(header)) for uid, header in rows}
+        for query in queries or ["uid > ? ORDER BY uid"]:
+            select = f"SELECT uid, header FROM sessions WHERE {query} LIMIT ? OFFSET ?"
+            found |= self._summaries(select, after, limit)
         return fleet_order(list(found.values()), failed, waiting, limit)
 
+    def _summaries(self, select: str, after: str, limit: int | None) -> dict[str, SessionSummary]:
+        def work(connection: sqlite3.Connection) -> dict[str, SessionSummary]:
+            found: dict[str, SessionSummary] = {}
+            seen = 0
+            while limit is None or len(found) < limit:
+                amount = -1 if limit is None else limit - len(found)
+                rows = connection.execute(select, (after, amount, seen)).fetchall()
+                for uid, record in rows:
+                    header = readable_header(uid, record)
+                    if header is not None:
+                        found[uid] = summarise(uid, header)
+                seen += len(rows)
+                if amount < 0 or len(rows) < amount:
+                    break
+            return found
+
+        return self.file.read(work)
+
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        before = self.clock() - older_than
-        with self.file.reading() as connection:
-            rows: Iterable[Any] = connection.execute("SELECT uid, header FROM sessions")
-            old = [
-                uid
-                for uid, header in rows
-                if prunable(decode_header(header), before, resolved_only)
-            ]
-        # One short transaction each: a long one would keep every other writer waiting.
-        return sum(self._prune(uid, before, resolved_only) for uid in old)
+        before = self.clock() - check_age(older_than, resolved_only)
+        select = "SELECT uid, header FROM sessions WHERE uid > ? ORDER BY uid LIMIT ?"
+        erased, after, amount = 0, "", 1000
+        while True:
+            values = (after, amount)
+            rows = self.file.read(lambda c, values=values: c.execute(select, values).fetchall())
+            for uid, record in rows:
+                header = readable_header(uid, record)
+                if header is not None and prunable(header, before, resolved_only):
+                    # One short transaction each: a long one would keep every other writer waiting.
+                    erased += self._prune(uid, before, resolved_only)
+            if len(rows) < amount:
+                return erased
+            after = rows[-1][0]
 
     def _prune(self, uid: str, before: float, resolved_only: bool) -> bool:
         def work(connection: sqlite3.Connection) -> tuple[bool, bool]:
@@ -384,20 +467,37 @@ class SqliteStore(Store):
             still = row is not None and prunable(decode_header(row[1]), before, resolved_only)
             return still and self._delete(connection, uid), True
 
-        return self.file.write(work)
+        try:
+            return self.file.write(work)
+        except UnknownSchema:
+            return False  # a newer version has written to it since
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
+        # One that ends later than its holder (or whoever asks now) asks for was written by a clock
+        # that was ahead.
         upsert = (
-            "INSERT INTO leases (name, owner, until) VALUES (?1, ?2, ?3) ON CONFLICT (name)"
-            " DO UPDATE SET owner = ?2, until = ?3 WHERE owner = ?2 OR until <= ?4"
+            "INSERT INTO leases (name, owner, until, seconds) VALUES (?1, ?2, ?3, ?4)"
+            " ON CONFLICT (name) DO UPDATE SET owner = ?2, until = ?3, seconds = ?4"
+            " WHERE owner = ?2 OR until <= ?5"
+            " OR until > ?5 + max(coalesce(leases.seconds, 0), ?4)"
         )
         now = self.clock()
-        values = (name, owner, now + seconds, now)
+        values = (name, owner, now + seconds, seconds, now)
         return self.file.write(lambda c: (c.execute(upsert, values).rowcount > 0, True))
 
     def release_lease(self, name: str, owner: str) -> None:
         drop = "DELETE FROM leases WHERE name = ? AND owner = ?"
-        self.file.write(lambda c: (c.execute(drop, (name, owner)), True))
+        self.file.write(lambda c: (c.execute(drop, (name, owner)) and None, True))
+
+
+class _Found:
+    """What a change has found of its session."""
+
+    __slots__ = ("config", "session")
+
+    def __init__(self) -> None:
+        self.session: int | None = None
+        self.config = ""
 
 
 if hasattr(os, "register_at_fork"):  # another thread of the parent may have held it

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from typing import Final
 
 from triggers_core.exceptions import StorageError, UnknownSchema
+from triggers_core.records import decode_header
 
 APPLICATION_ID: Final = 0x54524947  # "TRIG": marks the file as ours
-VERSION: Final = 1
+VERSION: Final = 2
 
 # What a commit costs is the pages that it touches (each is one WAL frame) and the statements. So:
 # one b-tree a table, and no index that a fire would have to keep unless it needs it.
@@ -54,34 +56,90 @@ CREATE TABLE waits (
 ) WITHOUT ROWID;
 CREATE TABLE leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 """
+# Which session uses which configuration, so that one goes with the last session that has it; how
+# long a lease was asked for, so that one that a wrong clock wrote is recognised. Processes of version
+# 1 that run on while the file is upgraded know nothing of the former: their inserts would lack it.
+# The trigger refuses them: every session that gets a configuration inserts that first.
+_ADDED_IN_2: Final = """
+ALTER TABLE sessions ADD COLUMN config INTEGER;
+CREATE INDEX sessions_config ON sessions (config) WHERE config IS NOT NULL;
+ALTER TABLE configurations ADD COLUMN kept INTEGER;
+ALTER TABLE leases ADD COLUMN seconds REAL;
+CREATE TRIGGER configurations_by_version_1 BEFORE INSERT ON configurations WHEN NEW.kept IS NULL
+BEGIN
+    SELECT RAISE(ABORT, 'a newer triggers-core has upgraded this file: restart this process with it');
+END;
+"""
 EVENT_BITS: Final = 32
 """Bits of an event's key that hold its number; those above hold the session's id. Room for four
 thousand million events in a session, and two thousand million sessions in a file."""
 
 
-def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Create the tables in an empty file, or check that the file is one of ours.
-
-    The caller keeps other processes out meanwhile: concurrent switches to WAL fail as "locked".
+def is_prepared(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the file has the tables of this version.
 
     :raises StorageError: the file holds another application's database.
     :raises UnknownSchema: a newer version of Triggers wrote it.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application == APPLICATION_ID and version == VERSION:
-        return
+    (version,) = connection.execute("PRAGMA user_version").fetchall()[0]
+    (application,) = connection.execute("PRAGMA application_id").fetchall()[0]
     if application == APPLICATION_ID and version > VERSION:
         raise UnknownSchema(
             f"{path} was written in schema {version}, this version of Triggers reads up to"
             f" {VERSION}: upgrade triggers-core in this process"
         )
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application or version or tables:
-        raise StorageError(f"{path} is the SQLite database of another application: name a new file")
-    connection.execute("PRAGMA journal_mode = WAL")
+    if application == APPLICATION_ID and version == VERSION:
+        # Reads a page, and so opens the files beside the database.
+        return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchall())
+    if application != APPLICATION_ID:
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        if application or version or tables:
+            raise StorageError(
+                f"{path} is the SQLite database of another application: name a new file"
+            )
+    return False
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """Create the tables in an empty file, or bring those of an earlier version up to date.
+
+    The caller keeps other processes out meanwhile: concurrent switches to WAL fail as "locked".
+    """
+    if is_prepared(connection, path):
+        return  # another process was faster
+    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+    if application == APPLICATION_ID:
+        _upgrade(connection)
+        return
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
     # One transaction: a crash leaves an empty file or a whole schema, which the marks below state.
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
+        f"BEGIN IMMEDIATE; {_TABLES} {_ADDED_IN_2} PRAGMA application_id = {APPLICATION_ID};"
         f" PRAGMA user_version = {VERSION}; COMMIT;"
     )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """From version 1, in one transaction."""
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {_ADDED_IN_2}")
+        for session, header in connection.execute("SELECT id, header FROM sessions").fetchall():
+            try:
+                address = decode_header(header).config
+            except UnknownSchema:
+                # Nobody can tell which one it needs: all of today's are kept for good.
+                connection.execute("UPDATE configurations SET kept = 1")
+                continue
+            if address:
+                values = (address_key(address), session)
+                connection.execute("UPDATE sessions SET config = ? WHERE id = ?", values)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        connection.rollback()
+
+
+def address_key(address: str) -> int:
+    """What `sessions.config` holds of a configuration's address: short, and unique enough to tell
+    whether a configuration is in use. (Of two that share it, one stays a little longer.)"""
+    return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=7).digest(), "big")

@@ -15,6 +15,8 @@ from triggers_core.storages.base import (
     Due,
     SessionSummary,
     Store,
+    check_age,
+    check_limit,
     fleet_order,
     prunable,
     summarise,
@@ -48,8 +50,9 @@ class Fleet(Store):
     # -- due --------------------------------------------------------------------------------------
 
     def due(self, limit: int = 100) -> list[Due]:
-        _, found = self._due(limit, b"overdue")
-        return [Due(uid, instance) for _, uid, instance in found[:limit]]
+        most = check_limit(limit)
+        _, found = self._due(_ALL if most is None else most, b"overdue")
+        return [Due(uid, instance) for _, uid, instance in found[:most]]
 
     def next_due(self) -> float | None:
         now, found = self._due(1, b"all")
@@ -77,6 +80,7 @@ class Fleet(Store):
         limit: int | None = None,
         after: str = "",
     ) -> list[SessionSummary]:
+        limit = check_limit(limit)
         most = _ALL if limit is None else limit
         if most <= 0:
             return []
@@ -180,7 +184,7 @@ class Fleet(Store):
         return bool(erased) or resent  # it is gone, and nobody can say since when
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        before = self.clock() - older_than
+        before = self.clock() - check_age(older_than, resolved_only)
         return sum(
             self._delete(keys, first)
             for keys, first, header in self._heads(self._uids("", _ALL))

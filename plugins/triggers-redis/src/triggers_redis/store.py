@@ -13,7 +13,7 @@ from triggers_core.configuration import Configuration
 from triggers_core.exceptions import StorageError
 from triggers_core.protocol import Need, Plan, Rules, Slice
 from triggers_core.records import Event, Instance, Status
-from triggers_core.storages.base import Clock, Decides
+from triggers_core.storages.base import Clock, Decides, check_window
 from triggers_redis import committing
 from triggers_redis.fleet import Fleet
 from triggers_redis.keys import Names, SessionKeys
@@ -173,7 +173,8 @@ class RedisStore(Fleet):
         return [each for each in found if not unresolved_logs or has_unresolved_logs(each)]
 
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
-        if limit is not None and limit <= 0:
+        start, limit = check_window(start, limit)
+        if limit == 0:
             return []
         stop = -1 if limit is None else start + limit - 1
         events = self.view(self.names.session(uid), Ask(numbers=f"{start}:{stop}")).events

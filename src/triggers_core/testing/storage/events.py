@@ -11,6 +11,7 @@ from triggers_core.commands import Close
 from triggers_core.exceptions import (
     CascadeTooDeep,
     EventIdConflict,
+    InvalidArgument,
     LimitExceeded,
     SessionClosed,
     SessionNotFound,
@@ -177,6 +178,32 @@ class Events(StoragePromises):
         assert isinstance(ended.failure, CascadeTooDeep)
         assert session.status("t_c#1") == "failed"
         assert max(event.depth for event in session.events()) == 5
+
+    # -- reading them -----------------------------------------------------------------------------
+
+    def test_events_are_read_window_by_window(self, store: Store) -> None:
+        for uid in ("a", "b", "c"):  # what lies beside a session's events must not be seen
+            session = SessionDriver(store, uid)
+            for number in range(3):
+                session.fire(f"{uid}{number}")
+
+        def read(*window: int | None) -> list[str]:
+            return [event.trigger for event in store.events("b", *window)]
+
+        assert read() == read(0) == read(0, None) == read(0, 2**70) == ["b0", "b1", "b2"]
+        assert read(1, 1) == ["b1"]
+        assert read(2, 5) == ["b2"]
+        assert read(1, 0) == read(3) == read(2**32) == read(2**70) == []
+
+    @pytest.mark.parametrize(
+        "window", [(-1,), (-(2**32),), (-(2**70),), (0, -1), (1.5,), ("0",), (None,), (True,)]
+    )
+    def test_a_window_that_is_none_is_refused(self, store: Store, window: tuple[int, ...]) -> None:
+        for uid in ("a", "b"):
+            SessionDriver(store, uid).fire("go")
+        for uid in ("b", "nobody"):
+            with pytest.raises(InvalidArgument, match="expected a whole number from 0 on"):
+                store.events(uid, *window)
 
     # -- sessions that accept nothing -------------------------------------------------------------
 

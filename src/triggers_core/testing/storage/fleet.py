@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from triggers_core.attempts import Heartbeat
 from triggers_core.commands import Close
+from triggers_core.exceptions import InvalidArgument
 from triggers_core.storages.base import Store
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver
@@ -153,6 +158,32 @@ class Fleet(StoragePromises):
         session.store.delete(session.uid)
         for failed, waiting in ((False, False), (True, False), (False, True)):
             assert session.store.sessions(failed=failed, waiting=waiting) == []
+
+
+    @pytest.mark.parametrize("limit", [-1, -(2**70), 1.5, True, "5"])
+    def test_a_listing_refuses_an_amount_that_is_none(self, store: Store, limit: int) -> None:
+        SessionDriver(store).fire("a")
+        for listing in (store.sessions, store.due):
+            with pytest.raises(InvalidArgument, match="limit: expected a whole number"):
+                listing(limit=limit)
+        assert len(store.sessions(limit=2**70)) == 1, "more than there can be is all"
+        assert store.due(limit=2**70) == []
+        assert store.sessions(limit=0) == []
+
+    @pytest.mark.parametrize("age", [math.nan, math.inf, -math.inf, "1", None, True])
+    def test_prune_refuses_an_age_that_is_none(self, store: Store, age: float) -> None:
+        SessionDriver(store).fire("a")
+        for resolved_only in (True, False):
+            with pytest.raises(InvalidArgument, match="older_than: expected a number of seconds"):
+                store.prune(age, resolved_only)
+        assert len(store.sessions()) == 1
+
+    def test_a_negative_age_erases_nothing_unless_all_are_meant(self, store: Store) -> None:
+        SessionDriver(store).fire("a")
+        with pytest.raises(InvalidArgument, match="say resolved_only=False as well"):
+            store.prune(-1)
+        assert len(store.sessions()) == 1
+        assert store.prune(-1, resolved_only=False) == 1
 
 
 def _waiting_since(session: SessionDriver) -> float | None:

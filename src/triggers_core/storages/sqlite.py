@@ -42,8 +42,8 @@ from triggers_core.storages.base import (
     readable_header,
     summarise,
 )
-from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite_batch import Batch
 from triggers_core.storages.sqlite_file import SqliteFile, Synchronous, check_synchronous
 from triggers_core.storages.sqlite_place import check_path

@@ -20,8 +20,8 @@ def plugins(state: State) -> int:
     """List the plugins, their hooks and their order.
 
     Loaded ones come first, in the order in which they run; then those that are installed and not
-    loaded, and why; then the storages, runners and managers. Commands that other distributions add to this
-    program are listed by `triggers --help`.
+    loaded, and why; then the storages, runners and managers. Commands that other distributions add
+    to this program are listed by `triggers --help`.
 
     Exits with 1 when a plugin failed to load.
     """

@@ -17,7 +17,7 @@ from triggers_core.configuration import EMPTY, Configuration
 from triggers_core.exceptions import TriggersError
 from triggers_core.protocol import Change, Decision, Need, Plan, Rules, Slice
 from triggers_core.records import Event, Header, Instance, Status
-from triggers_core.storages.base import Decides, may_wait
+from triggers_core.storages.base import Decides
 
 TOKEN: Final = "backtest"
 """Every replay claims with this token, so that one started again goes on with what it had begun."""

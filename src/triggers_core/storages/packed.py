@@ -15,8 +15,14 @@ from collections.abc import Iterator, MutableMapping
 from itertools import islice
 from typing import Any, Final
 
-from triggers_core.records import decode_header
-from triggers_core.storages.base import Clock, SessionSummary, fleet_order, summarise
+from triggers_core.storages.base import (
+    Clock,
+    SessionSummary,
+    check_limit,
+    fleet_order,
+    readable_header,
+    summarise,
+)
 from triggers_core.storages.memory import MemoryStore, _Session
 
 _OPEN_AT_MOST: Final = 1_000  # sessions that are kept as objects
@@ -41,50 +47,56 @@ class PackedStore(MemoryStore):
         limit: int | None = None,
         after: str = "",
     ) -> list[SessionSummary]:
+        limit = check_limit(limit)
         with self._lock:
+            self._heal()
             uids = self._packed.after(after)
-            if not (failed or waiting):
-                uids = islice(uids, limit)
             found: list[SessionSummary] = []
             while some := list(islice(uids, _SOME)):  # never all of them at once
-                found += [summarise(uid, decode_header(self._packed.header(uid))) for uid in some]
+                headers = ((uid, readable_header(uid, self._packed.header(uid))) for uid in some)
+                found += [summarise(uid, header) for uid, header in headers if header is not None]
                 if failed or waiting:
                     found = fleet_order(found, failed, waiting, limit)
-            return found
+                elif limit is not None and len(found) >= limit:
+                    break
+            return found[:limit]
 
 
 class _Sessions(MutableMapping[str, _Session]):
-    """Uid → session. What was used last is at hand, everything else is packed."""
+    """Uid → session. Some are at hand, everything else is packed."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Session] = {}  # used last comes last
+        self._open: dict[str, _Session] = {}  # the one that was opened first comes first
         self._packed: dict[str, bytes] = {}
         self._sorted: list[str] = []
         self._new: list[str] = []
 
+    # An exception out of a signal handler may come between any two steps: at each of them, a
+    # session is in one of the two, and what is open is what counts.
+
     def __getitem__(self, uid: str) -> _Session:
-        session = self._open.pop(uid, None)
+        session = self._open.get(uid)
         if session is None:
             session = _unpack(self._packed[uid])
-            if len(self._open) >= _OPEN_AT_MOST:
-                self._pack_oldest()
+            self._pack_oldest()
+            self._open[uid] = session
             self._packed[uid] = b""
-        self._open[uid] = session
         return session
 
     def __setitem__(self, uid: str, session: _Session) -> None:
+        if uid not in self._open:
+            self._pack_oldest()
+            self._open[uid] = session
         if uid not in self._packed:
+            self._packed[uid] = b""
             self._new.append(uid)
-            if len(self._open) >= _OPEN_AT_MOST:
-                self._pack_oldest()
-        self._packed[uid] = b""
-        self._open.pop(uid, None)
         self._open[uid] = session
 
     def __delitem__(self, uid: str) -> None:
         del self._packed[uid]
         self._open.pop(uid, None)
         self._sorted, self._new = [], list(self._packed)
+
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._packed)
@@ -105,9 +117,10 @@ class _Sessions(MutableMapping[str, _Session]):
         return session.header if session is not None else _unpack(self._packed[uid]).header
 
     def _pack_oldest(self) -> None:
-        uid = next(iter(self._open))
-        self._packed[uid] = _pack(self._open[uid])
-        del self._open[uid]
+        if len(self._open) >= _OPEN_AT_MOST:
+            uid = next(iter(self._open))
+            self._packed[uid] = _pack(self._open[uid])
+            del self._open[uid]
 
 
 def _pack(session: _Session) -> bytes:

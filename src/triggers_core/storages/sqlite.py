@@ -42,8 +42,8 @@ from triggers_core.storages.base import (
     readable_header,
     summarise,
 )
-from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite_batch import Batch
 from triggers_core.storages.sqlite_file import SqliteFile, Synchronous, check_synchronous
 from triggers_core.storages.sqlite_place import check_path
@@ -151,7 +151,7 @@ class SqliteStore(Store):
             return plan, True
 
         if self._batch.connection is not None:
-            return work(self._batch.connection)[0]
+            return self._batch.commit(work)
         return self.file.write(work)
 
     def together(self, work: Callable[[], _T]) -> _T:

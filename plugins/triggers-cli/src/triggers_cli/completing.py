@@ -1,4 +1,4 @@
-"""Shell completion: what is offered, and how each shell is told. Imported only when it is asked for.
+"""Shell completion: what is offered, and how each shell is told. Imported only when asked for.
 
 Names of sessions, tasks and triggers are data, often somebody else's text, and what a completion
 offers ends on a command line. So only names are offered that mean nothing to any shell: the others

@@ -137,7 +137,8 @@ class _Lines:
 
 
 def _jsonl(log: EventLog, text: IO[str]) -> Iterator[dict[str, Any]]:
-    for log.line, line in enumerate(_Lines(log, text), 1):
+    for number, line in enumerate(_Lines(log, text), 1):
+        log.line = number
         if not line.strip():
             continue
         try:

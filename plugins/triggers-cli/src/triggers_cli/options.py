@@ -190,4 +190,3 @@ def secrets_option() -> Decorator:
     return click.option(
         "--secrets", is_flag=True, help="Show passwords, tokens and the like instead of ***."
     )
-

@@ -20,14 +20,14 @@ def plugins(state: State) -> int:
     """List the plugins, their hooks and their order.
 
     Loaded ones come first, in the order in which they run; then those that are installed and not
-    loaded, and why; then the storages and runners. Commands that other distributions add to this
-    program are listed by `triggers --help`.
+    loaded, and why; then the storages, runners and managers. Commands that other distributions add
+    to this program are listed by `triggers --help`.
 
     Exits with 1 when a plugin failed to load.
     """
     import msgspec
 
-    from triggers_core.registries import storage_backends, task_runners
+    from triggers_core.registries import storage_backends, task_runners, trigger_managers
 
     infos = state.app.plugins.infos()
     if state.json:
@@ -46,7 +46,11 @@ def plugins(state: State) -> int:
         head = ("#", "PLUGIN", "STATUS", "FROM", "HOOKS, OR WHY IT IS NOT LOADED")
         state.out.table(head, rows, ("#",))
     if not state.json:
-        for what, registry in (("Storages", storage_backends), ("Runners", task_runners)):
+        for what, registry in (
+            ("Storages", storage_backends),
+            ("Runners", task_runners),
+            ("Managers", trigger_managers),
+        ):
             state.out.line(f"{what}: {', '.join(sorted(registry.keys()))}")
     return BAD if any(each.status == "failed" for each in infos) else OK
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from triggers_cli.configs import read_configuration
 from triggers_cli.options import command, completes, json_option, uid_argument, wait_options
 from triggers_cli.state import State
+
+if TYPE_CHECKING:
+    from triggers_cli.running import Operator
+    from triggers_core.configuration import Task
+    from triggers_core.manager import FireResult
 
 
 @command(
@@ -45,6 +52,12 @@ def fire(
 
     operator = Operator(state, uid, wait, create=True)
     result = operator.manager.fire(trigger, kwargs, event_id, once=once, force=force)
+    tasks = operator.manager.storage.tasks
+    waited_for = not tasks or any(trigger in each.listens_to for each in tasks.values())
+    if not state.json:  # at once: what is waited for may take long
+        _tell(state, operator, trigger, result)
+    if not (waited_for or state.json or force):
+        state.out.note((_nobody_waits(trigger, tasks), "yellow"))
     found, code = operator.settle(result.scheduled, timeout)
     if state.json:
         state.out.data(
@@ -52,24 +65,38 @@ def fire(
                 "status": result.status,
                 "event_id": result.event_id,
                 "number": result.number,
+                "waited_for": waited_for,
                 "scheduled": list(result.scheduled),
                 "instances": found,
             }
         )
         return code
-    out = state.out
-    if result.status == "recorded":
-        out.line(("recorded", "green"), f": {trigger} is event {result.number} of session {uid}")
-        if result.number == 0 and not operator.manager.storage.tasks:
-            place = state.place(operator.manager.storage.store)
-            out.note((f"A new session in {place}. It has no tasks: triggers configure", "dim"))
-    else:
+    operator.tell(found)
+    return code
+
+
+def _tell(state: State, operator: Operator, trigger: str, result: FireResult) -> None:
+    out, uid = state.out, operator.uid
+    if result.status != "recorded":
         out.line(
             (result.status, "yellow"),
             f": nothing has changed; see event {result.number} of session {uid}",
         )
-    operator.tell(found)
-    return code
+    else:
+        out.line(("recorded", "green"), f": {trigger} is event {result.number} of session {uid}")
+        if result.number == 0 and not operator.manager.storage.tasks:
+            place = state.place(operator.manager.storage.store)
+            out.note((f"A new session in {place}. It has no tasks: triggers configure", "dim"))
+    sys.stdout.flush()
+
+
+def _nobody_waits(trigger: str, tasks: Mapping[str, Task]) -> str:
+    """What to say about a trigger that no task of the session waits for."""
+    from triggers_core.configuration import did_you_mean
+
+    waited = {name for task in tasks.values() for name in task.listens_to} - set(tasks)
+    hint = did_you_mean(trigger, waited)
+    return f"No task of this session waits for {trigger!r}{hint}"
 
 
 @command("configure", example="triggers configure order:42 flow.json")

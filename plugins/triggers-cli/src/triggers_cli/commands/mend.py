@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triggers_cli.errors import BAD, OK, exit_code_of, message_of
-from triggers_cli.options import command, completes, json_option, uid_argument, wait_options, yes_option
+from triggers_cli.options import (
+    command,
+    completes,
+    json_option,
+    uid_argument,
+    wait_options,
+    yes_option,
+)
 from triggers_cli.state import State
 
 if TYPE_CHECKING:
@@ -165,9 +172,7 @@ def skip(
 
 @command("fail", example="triggers fail order:42 't_ship#0' --reason 'worker hangs' --yes")
 @uid_argument()
-@click.argument(
-    "instances", nargs=-1, required=True, shell_complete=completes("stuck_instances")
-)
+@click.argument("instances", nargs=-1, required=True, shell_complete=completes("stuck_instances"))
 @click.option("--reason", default="failed by hand", show_default=True, help="Kept as its error.")
 @yes_option()
 @click.pass_obj

@@ -300,6 +300,22 @@ def test_resolve_task_has_to_answer_a_class() -> None:
         Plugins([plugin(resolve_task=lambda: "Ship")]).resolve_task("ship")
 
 
+def test_explain_trigger_takes_the_first_answer(caplog: pytest.LogCaptureFixture) -> None:
+    session: Any = object()
+    plugins = Plugins(
+        [
+            plugin("a", explain_trigger=lambda trigger: None),
+            plugin("b", explain_trigger=lambda trigger: 5),
+            plugin("c", explain_trigger=lambda trigger: 1 / 0),
+            plugin("d", explain_trigger=lambda session, trigger: f"comes after {trigger}"),
+        ]
+    )
+    assert plugins.explain_trigger(session, "a") == "comes after a"
+    assert "its explain_trigger answered a int" in caplog.text
+    assert "its explain_trigger failed; counts as no answer" in caplog.text
+    assert Plugins([]).explain_trigger(session, "a") is None
+
+
 def test_storage_load_takes_the_first_answer() -> None:
     storage = MemoryStorage("s")
 

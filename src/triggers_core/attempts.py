@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+<<<<<<< HEAD
 from decimal import Decimal
+=======
+>>>>>>> wt/engine
 from typing import Any, Final
 
 import msgspec
@@ -180,6 +183,11 @@ class Finish(msgspec.Struct, kw_only=True):
 
     def _apply(self, draft: Draft, slice: Slice, instance: Instance) -> None:
         draft.set_status(instance, Status.FINISHED)
+        if len(self.fires) > draft.rules.limits.body_fires:
+            raise LimitExceeded(
+                f"{instance.name} fired {len(self.fires):,} triggers, the limit for one body is"
+                f" {draft.rules.limits.body_fires:,} (Limits.body_fires)"
+            )
         known = dict(slice.known)
         for fire in self.fires:
             if fire.trigger in draft.configuration.tasks and not fire.force:
@@ -436,6 +444,9 @@ class Recover(msgspec.Struct, kw_only=True):
         recovered.failed.append(instance.name)
 
 
+_DEALT_WITH: Final = frozenset({Status.SKIPPED, Status.REPLAYED, Status.ABANDONED})
+"""The statuses in which what an instance logged concerns nobody any more."""
+
 Apply = Callable[[Draft, Slice, Instance], None]
 
 
@@ -450,7 +461,10 @@ def _end(
         apply(draft, slice, instance)
         instance.log_level = command.log_level
         if has_unresolved_logs(instance):
-            count_logs(draft, instance, +1)
+            if instance.status in _DEALT_WITH:
+                instance.logs_resolved = True
+            else:
+                count_logs(draft, instance, +1)
         problems = {"plugins_left_out": dropped} if dropped else {}
         add_metadata(draft, instance, {**command.metadata, **problems})
         try:

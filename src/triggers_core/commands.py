@@ -11,13 +11,13 @@ import logging
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from triggers_core import payloads
 from triggers_core.commit import let_plugins_add
-from triggers_core.configuration import Configuration
+from triggers_core.configuration import FEATURE, Configuration
 from triggers_core.exceptions import (
     EventIdConflict,
     LimitExceeded,
@@ -57,6 +57,8 @@ class Recorded(msgspec.Struct, kw_only=True):
     number: int = -1
     events: list[Event] = []
     scheduled: list[str] = []
+    waited_for: bool = True
+    """Whether a task of the session names the trigger; True while it has no configuration."""
 
 
 class Fire(msgspec.Struct, kw_only=True):
@@ -68,6 +70,9 @@ class Fire(msgspec.Struct, kw_only=True):
     """The application's id, or what makes the generated one unique."""
     given_id: bool = False
     """Whether the application gave the id, so that it may have been seen before."""
+    as_given: bytes | None = None
+    """The payload before `pre_fire` hooks changed it, if it has an id: a repetition is recognised
+    by it, for hooks stamp what differs from one server to the next."""
     once: bool = False
     force: bool = False
     generation: str = ""
@@ -81,10 +86,8 @@ class Fire(msgspec.Struct, kw_only=True):
         draft = Draft(slice, rules, self.generation)
         known = slice.known.get(self.event_id)
         if known is not None:
-            check_same_event(known, self.trigger, self.payload)
-            return Plan(
-                outcome=Recorded(status="duplicate", event_id=known.id, number=known.number)
-            )
+            check_same_event(known, self.trigger, self.payload, self.as_given)
+            return self._nothing("duplicate", draft, known.id, known.number)
         if self.given_id and number_in_id(self.event_id) is not None:
             raise EventIdConflict(
                 f"{uid}: {self.event_id!r} is an id that Triggers generates, and the session has no"
@@ -94,9 +97,7 @@ class Fire(msgspec.Struct, kw_only=True):
             raise SessionClosed(f"{uid}: the session is closed and accepts no more events")
         if self.once and self.trigger in draft.header.latest:
             number = draft.header.latest[self.trigger]
-            return Plan(
-                outcome=Recorded(status="already fired", event_id=self.event_id, number=number)
-            )
+            return self._nothing("already fired", draft, self.event_id, number)
         if draft.created and rules.default_configuration is not None:
             draft.configure(rules.default_configuration, rules.default_requires, ())
         if self.trigger in draft.configuration.tasks and not self.force:
@@ -107,9 +108,10 @@ class Fire(msgspec.Struct, kw_only=True):
         identity = self.event_id
         if not self.given_id:
             identity = generated_id(draft.header.events, self.event_id)
-        event = draft.fire(
-            Event(id=identity, trigger=self.trigger, payload=msgspec.Raw(self.payload))
-        )
+        event = Event(id=identity, trigger=self.trigger, payload=msgspec.Raw(self.payload))
+        if self.as_given is not None and not payloads.same(self.as_given, self.payload):
+            event.extra = {AS_GIVEN: msgspec.Raw(b'"%b"' % payloads.digest(self.as_given))}
+        draft.fire(event)
         yield from let_plugins_add(draft, uid)
         return draft.plan(
             Recorded(
@@ -118,18 +120,50 @@ class Fire(msgspec.Struct, kw_only=True):
                 number=event.number,
                 events=draft.events,
                 scheduled=draft.scheduled,
+                waited_for=_is_waited_for(draft, self.trigger),
+            )
+        )
+
+    def _nothing(self, status: str, draft: Draft, event_id: str, number: int) -> Plan:
+        waited_for = _is_waited_for(draft, self.trigger)
+        return Plan(
+            outcome=Recorded(
+                status=status, event_id=event_id, number=number, waited_for=waited_for
             )
         )
 
 
-def check_same_event(known: Event, trigger: str, payload: bytes) -> None:
-    """Raise `EventIdConflict` unless an event seen before is this very one."""
+def _is_waited_for(draft: Draft, trigger: str) -> bool:
+    configuration = draft.configuration
+    return trigger in configuration.listeners or not configuration.tasks
+
+
+AS_GIVEN: Final = "given"
+"""Where `Event.extra` holds the digest of a payload that hooks changed, as it was given."""
+
+
+def check_same_event(
+    known: Event, trigger: str, payload: bytes, as_given: bytes | None = None
+) -> None:
+    """Raise `EventIdConflict` unless an event seen before is this very one.
+
+    :param as_given: the payload before hooks changed it, if that is known: it counts as well.
+    """
     if known.trigger != trigger:
         raise EventIdConflict(
             f"event id {known.id!r} was used for {known.trigger!r}, now it comes with"
             f" {trigger!r}: an id names one event"
         )
-    if not payloads.same(bytes(known.payload), payload):
+    recorded = bytes(known.payload)
+    if payloads.same(recorded, payload):
+        return
+    given = payload if as_given is None else as_given
+    digest = known.extra.get(AS_GIVEN)
+    if digest is None:
+        same = as_given is not None and payloads.same(recorded, as_given)
+    else:
+        same = bytes(digest) == b'"%b"' % payloads.digest(given)
+    if not same:
         raise EventIdConflict(
             f"event id {known.id!r} was used for {trigger!r} with another payload: an id names one"
             " event"
@@ -167,7 +201,8 @@ class Configure(msgspec.Struct, kw_only=True):
                 f"{uid}: the session would have {len(merged.tasks):,} tasks, the limit is"
                 f" {rules.limits.tasks:,} (Limits.tasks)"
             )
-        requires = tuple(sorted({*draft.header.requires, *self.requires}))
+        kept = (each for each in draft.header.requires if not each.startswith(FEATURE))
+        requires = tuple(sorted({*kept, *self.requires, *merged.requires}))
         if merged.hash == draft.header.config and requires == draft.header.requires:
             return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
         draft.configure(merged, requires, slice.events)
@@ -204,6 +239,7 @@ class Replay(msgspec.Struct, kw_only=True):
         if instance.task not in draft.configuration.tasks:
             raise TaskNotFound(f"{instance.name}: the session has no task {instance.task!r}")
         instance.request = self.request
+        resolve_logs(draft, instance)
         clone = draft.clone(
             instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
         )
@@ -229,6 +265,7 @@ class Skip(msgspec.Struct, kw_only=True):
             return Plan(outcome=Moved(instance=instance, again=True))
         _only_failed(instance, "skipped")
         instance.request = self.request
+        resolve_logs(draft, instance)
         draft.set_status(instance, Status.SKIPPED)
         if self.cascade:
             instance.result = draft.fire(cascade_of(instance, self.result)).number
@@ -287,8 +324,7 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
         if not has_unresolved_logs(instance):
             return Plan(outcome=Moved(instance=instance, again=True))
         draft.touch(instance).keep_times = True
-        count_logs(draft, instance, -1)
-        instance.logs_resolved = True
+        resolve_logs(draft, instance)
         yield from let_plugins_add(draft, uid)
         return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
 
@@ -315,8 +351,18 @@ def add_metadata(draft: Draft, instance: Instance, more: Mapping[str, Any]) -> N
 
 
 def has_unresolved_logs(instance: Instance) -> bool:
-    """Whether it logged a warning or worse that nobody has marked as resolved."""
+    """Whether it logged a warning or worse that nobody has dealt with.
+
+    A replay, a retry and a skip deal with it, and so does `ResolveLogs`.
+    """
     return instance.log_level >= logging.WARNING and not instance.logs_resolved
+
+
+def resolve_logs(draft: Draft, instance: Instance) -> None:
+    """Count the logs of a stored instance as dealt with: somebody said so, or it is replayed."""
+    if has_unresolved_logs(instance):
+        count_logs(draft, instance, -1)
+        instance.logs_resolved = True
 
 
 def count_logs(draft: Draft, instance: Instance, change: int) -> None:

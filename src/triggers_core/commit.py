@@ -10,9 +10,10 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.configuration import Task
-from triggers_core.exceptions import HookFailed
+from triggers_core.exceptions import HookFailed, WrongState
 from triggers_core.machine import Draft
 from triggers_core.names import check_name
+from triggers_core.nesting import BeforeCommit
 from triggers_core.protocol import Change, Need, Slice
 from triggers_core.records import Event, SessionState, Source, Status
 
@@ -80,11 +81,13 @@ class CommitSession:
 class CommitPlan:
     """What one commit is about to do; `fire` adds a trigger to it."""
 
-    __slots__ = ("_draft", "_plugin", "added")
+    __slots__ = ("_draft", "_plugin", "added", "over")
 
     def __init__(self, draft: Draft, plugin: str) -> None:
         self._draft, self._plugin = draft, plugin
         self.added: list[Event] = []
+        self.over = False
+        """Whether the hook has returned: what is fired now would be dropped."""
 
     @property
     def events(self) -> Sequence[Event]:
@@ -101,7 +104,13 @@ class CommitPlan:
 
         :raises InvalidName: the trigger's name cannot be one.
         :raises InvalidPayload: the kwargs cannot be stored.
+        :raises WrongState: the hook has returned.
         """
+        if self.over:
+            raise WrongState(
+                f"plugin {self._plugin}: plan.fire({trigger!r}) after before_commit has returned:"
+                " a plan can be added to by its own hook, and not later"
+            )
         payload = payloads.encode(kwargs, self._draft.rules.limits)
         depth = max((event.depth for event in self._draft.events), default=0)
         self.added.append(
@@ -131,15 +140,19 @@ def let_plugins_add(
     plugin = ""
     for _ in range(draft.rules.limits.additions + 1):
         added: list[tuple[str, Event]] = []
-        for plugin, hook in hooks:
-            plan = CommitPlan(draft, plugin)
-            try:
-                hook(session, plan)
-            except Exception as error:
-                raise HookFailed(
-                    f"plugin {plugin}: before_commit raised {type(error).__name__}: {error}", plugin
-                ) from error
-            added += ((plugin, event) for event in plan.added)
+        with BeforeCommit(uid) as inside:
+            for plugin, hook in hooks:
+                plan = CommitPlan(draft, plugin)
+                inside.plugin = plugin
+                try:
+                    hook(session, plan)
+                except Exception as error:
+                    raise HookFailed(
+                        f"plugin {plugin}: before_commit raised {type(error).__name__}: {error}",
+                        plugin,
+                    ) from error
+                added += ((plugin, event) for event in plan.added)
+                plan.over = True
         if not added:
             return
         draft.absorb((yield Need(triggers=tuple({event.trigger for _, event in added}))))

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from triggers_core import payloads
 from triggers_core.conditions import AllOf, Condition, Never
-from triggers_core.exceptions import InvalidConfiguration, InvalidInput, LimitExceeded
+from triggers_core.exceptions import (
+    InvalidConfiguration,
+    InvalidInput,
+    InvalidName,
+    LimitExceeded,
+    UnknownSchema,
+)
 from triggers_core.limits import Limits
 from triggers_core.names import check_name
 
 DIRECTIVES: Final = ("after", "andEvery", "unless", "withParams", "using", "run", "extra")
 """The directives that the core owns."""
+
+FEATURE: Final = "feature:"
+"""How a session's `requires` tells features of the core (``feature:any-of``) from plugins."""
+
+FEATURES: Final[frozenset[str]] = frozenset()
+"""The features of configurations, beyond those of the first version, that this one understands."""
+
+PLUGIN_DIRECTIVES: Final = {"retry": "triggers-retry", "optional": "triggers-finalize"}
+"""Directive → distribution to install, for the plugins of the project."""
+
+_MOST_NAMES: Final = 10_000  # in one directive; an iterable may have no end
 
 _STORED = Limits(kwargs_bytes=16_000_000, kwargs_depth=64)
 
@@ -62,6 +81,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def listens_to(self) -> frozenset[str]:
         """Every trigger that can change an instance of the task."""
         return self.required.triggers | self.abandoned_by.triggers
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What a process must understand to read the task: names out of `FEATURES`."""
+        return frozenset()
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as it is written, defaults left out."""
@@ -109,14 +133,33 @@ class Configuration:
         """The configuration as it is written."""
         return {name: task.as_dict() for name, task in self.tasks.items()}
 
+    @cached_property
+    def requires(self) -> frozenset[str]:
+        """The features that its tasks use, as a session's `requires` names them."""
+        used = frozenset[str]().union(*(task.features for task in self.tasks.values()))
+        return frozenset(FEATURE + feature for feature in used)
+
     def updated(self, other: Configuration) -> Configuration:
         """This configuration with the tasks of another added or replaced, as `dict.update` does."""
         return Configuration({**self.tasks, **other.tasks})
 
     @classmethod
     def decoded(cls, data: bytes) -> Configuration:
-        """Read the stored form. Nothing is refused: it was checked when it was stored."""
-        return cls({name: _stored_task(name, raw) for name, raw in payloads.decode(data).items()})
+        """Read the stored form.
+
+        What this version would not have written is refused, and never taken for something else.
+
+        :raises UnknownSchema: a newer version wrote it, or it is damaged.
+        """
+        try:
+            return cls(
+                {name: _stored_task(name, raw) for name, raw in payloads.decode(data).items()}
+            )
+        except (InvalidInput, KeyError, TypeError, ValueError) as error:
+            raise UnknownSchema(
+                f"its configuration cannot be read ({error}): a newer version of triggers-core"
+                " wrote it, then upgrade this process; or it is damaged"
+            ) from error
 
 
 EMPTY: Final = Configuration({})
@@ -141,20 +184,27 @@ def parse_configuration(
     if isinstance(configuration, Configuration):
         configuration = configuration.as_dict()
     if not isinstance(configuration, Mapping):
+        fix = ""
+        if isinstance(configuration, str | os.PathLike):
+            fix = ": hand in what the file holds, as json.load(open(...)) returns it"
         raise _error(
-            "", f"expected a mapping of task name to directives, got {_show(configuration)}"
+            "", f"expected a mapping of task name to directives, got {_show(configuration)}{fix}"
         )
-    if len(configuration) > limits.tasks:
-        raise LimitExceeded(
-            f"the configuration has {len(configuration):,} tasks, the limit is {limits.tasks:,}"
-            " (Limits.tasks)"
-        )
-    tasks = {}
-    for name, raw in configuration.items():
+    tasks: dict[str, Task] = {}
+    amount = len(configuration)
+    # Read no further than the limit, whatever its `len` says.
+    for name, raw in islice(configuration.items(), limits.tasks + 2):
+        if name == "$schema" and isinstance(raw, str):
+            continue  # it tells editors how to check the file
         try:
             name = check_name(name, "task name")
         except InvalidInput as error:
             raise _error("", str(error)) from None
+        if len(tasks) >= limits.tasks:
+            raise LimitExceeded(
+                f"the configuration has {max(amount, limits.tasks + 1):,} tasks, the limit is"
+                f" {limits.tasks:,} (Limits.tasks)"
+            )
         tasks[name] = _parse_task(name, raw, directives or {})
     return Configuration(tasks)
 
@@ -163,9 +213,12 @@ def _parse_task(name: str, raw: object, directives: Directives) -> Task:
     if not isinstance(raw, Mapping):
         raise _error(name, f"expected a mapping of directives, got {_show(raw)}")
     known = (*DIRECTIVES, *directives)
-    for key in raw:
+    plain: dict[Any, Any] = {}
+    for key, value in islice(raw.items(), len(known) + 1):
         if key not in known:
-            raise _error(name, f"unknown directive {_show(key)}{did_you_mean(key, known)}")
+            raise _error(name, f"unknown directive {_show(key)}{_directive_hint(key, known)}")
+        plain[key] = value
+    raw = plain
     after = _names(f"{name}.after", raw.get("after", ()))
     unless = _names(f"{name}.unless", raw.get("unless") or ())
     every = _optional_name(f"{name}.andEvery", "one trigger name", raw.get("andEvery"))
@@ -203,10 +256,26 @@ def _run(name: str, raw: Mapping[Any, Any]) -> str:
     return named
 
 
+def _directive_hint(key: object, known: Iterable[str]) -> str:
+    distribution = PLUGIN_DIRECTIVES.get(key) if isinstance(key, str) else None
+    if distribution is not None:
+        return (
+            f": python -m pip install {distribution} (or, if it is installed, see that"
+            " TRIGGER_PLUGINS does not leave it out)"
+        )
+    hint = did_you_mean(key, known)
+    if hint.endswith("?"):
+        return hint
+    return f"{hint}; what your application notes for itself belongs into 'extra'"
+
+
 def _names(place: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise _error(place, f"expected a list of trigger names, got {_show(value)}")
-    items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+    chosen = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+    items = list(islice(chosen, _MOST_NAMES + 1))
+    if len(items) > _MOST_NAMES:
+        raise _error(place, f"more than {_MOST_NAMES:,} names: let one trigger stand for many")
     names = [_name(f"{place}[{position}]", item) for position, item in enumerate(items)]
     return tuple(dict.fromkeys(names))
 
@@ -259,15 +328,30 @@ def _fits(place: str, value: object, directive: Directive) -> Any:
     return plain
 
 
+class _Stored(msgspec.Struct):
+    """The core's directives of one task, in the shapes that this version writes."""
+
+    run: str
+    after: list[str] = []
+    andEvery: str | None = None
+    unless: list[str] = []
+    withParams: dict[str, dict[str, Any]] = {}
+    using: str | None = None
+    extra: dict[str, Any] = {}
+
+
 def _stored_task(name: str, raw: dict[str, Any]) -> Task:
+    stored = msgspec.convert(raw, _Stored)
+    if not stored.after and stored.andEvery is None:
+        raise InvalidName(f"{name}: it waits for nothing")
     return Task(
         name=name,
-        after=tuple(raw.get("after", ())),
-        and_every=raw.get("andEvery"),
-        unless=tuple(raw.get("unless", ())),
+        after=tuple(stored.after),
+        and_every=stored.andEvery,
+        unless=tuple(stored.unless),
         with_params=raw.get("withParams", {}),
-        using=raw.get("using"),
-        run=raw["run"],
+        using=stored.using,
+        run=stored.run,
         extra=raw.get("extra", {}),
         directives={key: value for key, value in raw.items() if key not in DIRECTIVES},
     )
@@ -276,12 +360,25 @@ def _stored_task(name: str, raw: dict[str, Any]) -> Task:
 def did_you_mean(wrong: object, known: Iterable[str]) -> str:
     """A hint for an error message: the nearest known names, or all of them when none is near."""
     names = sorted(known)
-    near = get_close_matches(str(wrong), names, n=1, cutoff=0.6)
-    if not near:
-        near = [name for name in names if name.lower() == str(wrong).lower().replace("_", "")][:1]
-    if near:
-        return f": did you mean {near[0]!r}?"
+    near = nearest(wrong, names)
+    if near is not None:
+        return f": did you mean {near!r}?"
     return f": known are {', '.join(names)}" if names else ""
+
+
+def nearest(wrong: object, known: Iterable[str]) -> str | None:
+    """The known name that was most likely meant; None when none is near."""
+    names = sorted(known)
+    near = get_close_matches(str(wrong), names, n=5, cutoff=0.6)
+    # Vowels are what people mistake: "payed" is "paid" rather than "packed".
+    near.sort(key=lambda name: _consonants(name) != _consonants(str(wrong)))
+    if not near:
+        near = [name for name in names if name.lower() == str(wrong).lower().replace("_", "")]
+    return near[0] if near else None
+
+
+def _consonants(name: str) -> str:
+    return "".join(each for each in name.lower() if each not in "aeiouy")
 
 
 def _error(place: str, message: str) -> InvalidConfiguration:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from triggers_core.configuration import Task, did_you_mean
-from triggers_core.exceptions import SessionNotFound, TaskNotFound
+from triggers_core.commit import CommitSession
+from triggers_core.configuration import FEATURE, FEATURES, Configuration, Task, did_you_mean, nearest
+from triggers_core.exceptions import PluginMissing, SessionNotFound, TaskNotFound, UnknownSchema
 from triggers_core.failures import read_metadata
-from triggers_core.protocol import Need
-from triggers_core.records import Event, Header, Instance, SessionState, Status
+from triggers_core.machine import Draft
+from triggers_core.protocol import Need, Rules
+from triggers_core.records import Event, Header, Instance, SessionState, Source, Status
 from triggers_core.storages.session import SessionStorage
 
+Ask = Callable[[CommitSession, str], str | None]
+"""Asks plugins what a trigger that they fire waits for."""
+
+_TRIES = 5  # reads of a session that changes meanwhile
 _SHOWN = 5  # instances described one by one; the rest is counted
 _DAY = 86_400  # seconds
 
@@ -38,6 +46,8 @@ class InstanceExplained(msgspec.Struct, frozen=True, kw_only=True):
     """The triggers of `unless` that it has noted."""
     why: str
     """A sentence."""
+    holder: str = ""
+    """Who runs it, as far as its worker said: ``host:pid``. Empty unless it is running."""
 
 
 class TaskExplained(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +62,29 @@ class TaskExplained(msgspec.Struct, frozen=True, kw_only=True):
     """Instances that are not described one by one."""
 
 
+class Unheard(msgspec.Struct, frozen=True, kw_only=True):
+    """A trigger that has fired, though no task waits for it."""
+
+    trigger: str
+    event: int
+    at: float
+    did_you_mean: str | None
+    """A trigger that a task waits for, and that looks like it."""
+    looks_alike: bool
+    """Whether the two can hardly be told apart on a screen."""
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Reads as text (`str`); holds the same as data."""
 
     uid: str
     state: str
     tasks: list[TaskExplained]
+    unheard: list[Unheard] = []
+    """Fired triggers that no task waits for. Those of plugins and tasks do not count; for one task,
+    only those that look like one of its own."""
+    notes: list[str] = []
+    """What else stands under the session: sentences, of `unheard` too."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -66,7 +93,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return plain
 
     def __str__(self) -> str:
-        lines = [f"Session {self.uid}: {self.state}"]
+        lines = [f"Session {self.uid}: {self.state}", *(f"  {note}" for note in self.notes)]
         for task in self.tasks:
             lines += ["", f"{task.name}: {task.rule}", f"  {task.why}"]
             lines += [f"  - {each.name}: {each.why}" for each in task.instances]
@@ -75,13 +102,33 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-def explain(storage: SessionStorage, task_name: str | None = None) -> Explanation:
+def explain(
+    storage: SessionStorage,
+    task_name: str | None = None,
+    rules: Rules | None = None,
+    ask: Ask | None = None,
+) -> Explanation:
     """Explain one task of a session, or all of them.
 
+    :param rules: of the application, for `ask`.
+    :param ask: answers what a trigger that a plugin fires waits for; see `explain_trigger`.
     :raises SessionNotFound: nothing has been stored under the uid.
     :raises TaskNotFound: the session has no such task.
     """
-    slice = storage.store.load(storage.uid, Need())
+    store, uid = storage.store, storage.uid
+    for _ in range(_TRIES):  # the parts have to be of one moment
+        slice = store.load(uid, Need())
+        instances, events = store.instances(uid), store.events(uid)
+        after = store.load(uid, Need())
+        same = after.header == slice.header or (
+            after.header is not None
+            and slice.header is not None
+            and after.header.generation == slice.header.generation
+            and after.header.version == slice.header.version
+        )
+        slice = after
+        if same:
+            break
     header, tasks = slice.header, slice.configuration.tasks
     if header is None:
         raise SessionNotFound(f"there is no session {storage.uid!r}: nothing has been fired yet")
@@ -90,13 +137,28 @@ def explain(storage: SessionStorage, task_name: str | None = None) -> Explanatio
             f"{storage.uid}: the session has no task {task_name!r}{did_you_mean(task_name, tasks)}"
         )
     chosen = list(tasks.values()) if task_name is None else [tasks[task_name]]
-    found = {task.name: storage.store.instances(storage.uid, task=task.name) for task in chosen}
-    events = {event.number: event for event in storage.store.events(storage.uid)}
-    words = _Words(header, slice.now, events, tasks)
+    found: dict[str, list[Instance]] = {}
+    for instance in instances:
+        found.setdefault(instance.task, []).append(instance)
+    asked: Callable[[str], str | None] | None = None
+    if ask is not None:
+        try:
+            session = CommitSession(Draft(slice, rules or Rules()), uid)
+            asked = partial(ask, session)
+        except (PluginMissing, UnknownSchema):
+            pass  # whoever could answer is not here
+    words = _Words(header, slice.now, {event.number: event for event in events}, tasks, asked)
+    explained = [words.task(task, found.get(task.name, [])) for task in chosen]
+    unheard = words.unheard(slice.configuration)
+    if task_name is not None:
+        own = tasks[task_name].listens_to
+        unheard = [each for each in unheard if each.did_you_mean in own]
     return Explanation(
-        uid=storage.uid,
+        uid=uid,
         state=words.session(),
-        tasks=[words.task(task, found[task.name]) for task in chosen],
+        tasks=explained,
+        unheard=unheard,
+        notes=[*words.notes(), *words.about_unheard(unheard)],
     )
 
 
@@ -114,9 +176,15 @@ def rule_of(task: Task) -> str:
 
 class _Words:
     def __init__(
-        self, header: Header, now: float, events: Mapping[int, Event], tasks: Mapping[str, Task]
+        self,
+        header: Header,
+        now: float,
+        events: Mapping[int, Event],
+        tasks: Mapping[str, Task],
+        ask: Callable[[str], str | None] | None,
     ) -> None:
         self.header, self.now, self.events, self.tasks = header, now, events, tasks
+        self.ask = ask
 
     def session(self) -> str:
         header = self.header
@@ -136,6 +204,64 @@ class _Words:
         if header.waiting_since is not None:
             facts.append(f"nothing under way {self._since(header.waiting_since)}")
         return f"{', '.join(facts)}."
+
+    def notes(self) -> list[str]:
+        """What a reader must know before anything else."""
+        unknown = [
+            each.removeprefix(FEATURE)
+            for each in self.header.requires
+            if each.startswith(FEATURE) and each.removeprefix(FEATURE) not in FEATURES
+        ]
+        if not unknown:
+            return []
+        return [
+            f"Its configuration needs a newer triggers-core, which knows {listed(unknown)}: what"
+            " follows may leave something out."
+        ]
+
+    def unheard(self, configuration: Configuration) -> list[Unheard]:
+        """Triggers of the application that no task of the session names."""
+        if not self.tasks:
+            return []
+        found = []
+        for trigger, number in self.header.latest.items():
+            event = self.events.get(number)
+            if trigger in configuration.listeners or trigger in self.tasks or event is None:
+                continue
+            if event.source is Source.PLUGIN:
+                continue
+            alike = _alike(trigger, configuration.listeners)
+            meant = alike or nearest(trigger, configuration.listeners)
+            found.append(
+                Unheard(
+                    trigger=trigger,
+                    event=number,
+                    at=event.at,
+                    did_you_mean=meant,
+                    looks_alike=alike is not None,
+                )
+            )
+        return sorted(found, key=lambda each: (each.did_you_mean is None, each.event))
+
+    def about_unheard(self, unheard: Sequence[Unheard]) -> list[str]:
+        """A sentence each, for the first of them."""
+        said = []
+        for each in unheard[:_SHOWN]:
+            text = f"{names([each.trigger])} fired {self._at(each.at)}, and no task waits for it"
+            if each.looks_alike:
+                text += (
+                    f": it looks like {names([each.did_you_mean or ''])}, and is another name"
+                    f" ({ascii(each.trigger)}, not {ascii(each.did_you_mean)})."
+                )
+            elif each.did_you_mean is not None:
+                text += f": did you mean {names([each.did_you_mean])}?"
+            else:
+                text += "."
+            said.append(text)
+        if len(unheard) > _SHOWN:
+            more = unheard[_SHOWN:]
+            said.append(f"And {count(len(more), 'more trigger')} that no task waits for.")
+        return said
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -167,8 +293,7 @@ class _Words:
         ]
         if len(instances) > 1:
             return f"{count(len(instances), 'instance')}: {', '.join(counts)}."
-        text = f"1 instance, {instances[0].status.value}."
-        return text if task.and_every else f"{text} It runs once: it names no andEvery."
+        return f"1 instance, {instances[0].status.value}."
 
     def _not_begun(self, task: Task, missing: Sequence[str]) -> str:
         """Why a task has no instance. Configurations but the first look at no past events."""
@@ -185,8 +310,11 @@ class _Words:
         return listed([f"{names([each])}{self._standing(each)}" for each in triggers])
 
     def _standing(self, trigger: str) -> str:
-        if trigger not in self.tasks or trigger in self.header.latest:
+        if trigger in self.header.latest:
             return ""
+        if trigger not in self.tasks:
+            answer = self.ask(trigger) if self.ask is not None else None
+            return f" (which {answer})" if answer else ""
         for status, words in (
             (Status.FAILED, "which failed"),
             (Status.RUNNING, "which is running"),
@@ -210,6 +338,7 @@ class _Words:
             waits_for=waits if instance.status is Status.UNSTARTED else [],
             unless=self._seen(instance.noted),
             why=self._why(task, instance, waits),
+            holder=_holder(instance),
         )
 
     def _why(self, task: Task, instance: Instance, waits: list[str]) -> str:
@@ -234,7 +363,9 @@ class _Words:
             if lease < 0:
                 held = f"its lease ran out {duration(-lease)} ago: its worker may be gone"
             started = self._since(instance.started_at or self.now)
-            return f"running {started}, attempt {instance.attempt}; {held}."
+            holder = _holder(instance)
+            by = f" by {holder}" if holder else ""
+            return f"running {started}{by}, attempt {instance.attempt}; {held}."
         if status is Status.FINISHED:
             return f"finished {ended}."
         error = _error_of(instance)
@@ -300,6 +431,24 @@ def _error_of(instance: Instance) -> str:
     lines = str(error.get("message", "")).strip().splitlines() or [""]
     message = lines[0] if len(lines) == 1 else f"{lines[0]} …"
     return f": {error.get('type', 'error')}: {message}".rstrip(": .")
+
+
+def _holder(instance: Instance) -> str:
+    """Who runs it: workers put their host and process behind the token."""
+    return instance.token.partition("@")[2] if instance.status is Status.RUNNING else ""
+
+
+def _alike(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks the same, if any."""
+    looks = _looks(name)
+    return next((each for each in known if each != name and _looks(each) == looks), None)
+
+
+def _looks(name: str) -> str:
+    """What a reader sees of a name: no invisible characters, one form of each letter."""
+    folded = unicodedata.normalize("NFKC", name)
+    visible = "".join(each for each in folded if unicodedata.category(each) not in ("Cf", "Mn"))
+    return " ".join(visible.split())
 
 
 def _number(instance: Instance) -> int:

@@ -102,6 +102,32 @@ class TriggersSpec:
                     plan.fire("helpNeeded", {"failed": failed})
         """
 
+    @hookspec(firstresult=True)
+    def explain_trigger(self, session: CommitSession, trigger: str) -> str | None:
+        """Say what a trigger that the plugin fires waits for: a part of `manager.explain`.
+
+        Called for triggers that a task waits for, that no task fires, and that have not fired.
+
+        An error is logged with the plugin's name and counts as no answer.
+
+        :param session: the session as it is: counts, never instances.
+        :param trigger: the trigger's name.
+        :returns: what to say about it, to go on after "which": ``comes with the third failure``;
+            None for triggers of others.
+
+        **Example**::
+
+            from triggers_core import hookimpl
+            from triggers_core.records import Status
+
+            @hookimpl
+            def explain_trigger(session, trigger):
+                if trigger != "helpNeeded":
+                    return None
+                failed = sum(session.count(task, Status.FAILED) for task in session.tasks)
+                return f"comes with the third failure; there are {failed} so far"
+        """
+
     @hookspec
     def post_fire(
         self, manager: TriggerManager, event: Event, scheduled: Sequence[Instance]

@@ -8,7 +8,7 @@ import msgspec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Upper bounds, checked before anything is stored; all settable as `TRIGGER_LIMITS`.
 
-    Breaking one raises `LimitExceeded` (`CascadeTooDeep` for the last). The defaults follow what
+    Breaking one raises `LimitExceeded` (`CascadeTooDeep` for `cascade_depth`). The defaults follow what
     brokers and databases digest without harm: SQS and Celery on Redis suffer from messages above
     256 kB, and a JSON parser's stack from nesting beyond a few dozen levels.
 
@@ -25,9 +25,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks in one session's configuration."""
     instances: int = 10_000
     """Instances of one task in one session."""
+    trigger_names: int = 1_000
+    """Different trigger names that have fired in one session. Each
+    fire reads the session's names; what varies (an id, a date) belongs into the kwargs. Names that
+    a task of the session waits for, and those of its tasks, can fire always."""
+    body_fires: int = 10_000
+    """Fires that one body makes."""
     cascade_depth: int = 100
     """Length of a chain of cascades that goes back to one event of the application."""
     additions: int = 32
-    """Rounds in which `before_commit` hooks may add triggers to one commit."""
+    """Rounds in which `before_commit` hooks may add triggers to one commit; and levels of fires
+    that the hooks after a commit make in answer to each other's."""
     record_bytes: int = 16_384
     """Size of what is kept of one failure or one instance's metadata, in bytes; longer is cut."""

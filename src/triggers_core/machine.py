@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 
-from triggers_core.configuration import Configuration, Task
+from triggers_core.configuration import FEATURE, FEATURES, Configuration, Task
 from triggers_core.exceptions import (
     CascadeTooDeep,
     InstanceNotFound,
     LimitExceeded,
     PluginMissing,
     SessionNotFound,
+    UnknownSchema,
 )
 from triggers_core.protocol import Change, Plan, Rules, Slice
 from triggers_core.records import (
@@ -123,7 +124,7 @@ class Draft:
         """Record an event and apply it. Its trigger's instances must have been loaded.
 
         :raises CascadeTooDeep: the chain of cascades behind it is too long.
-        :raises LimitExceeded: a task would get too many instances.
+        :raises LimitExceeded: a task would get too many instances, the session too many names.
         """
         if event.depth > self.rules.limits.cascade_depth:
             raise CascadeTooDeep(
@@ -131,6 +132,9 @@ class Draft:
                 f" event, the limit is {self.rules.limits.cascade_depth} (Limits.cascade_depth):"
                 " look for a cycle in the configuration"
             )
+        latest = self.header.latest
+        if event.trigger not in latest and len(latest) >= self.rules.limits.trigger_names:
+            self._check_new_name(event.trigger)
         event.number = self.header.events
         if not event.id:
             event.id = generated_id(event.number)
@@ -138,6 +142,15 @@ class Draft:
         self.events.append(event)
         self.apply(event)
         return event
+
+    def _check_new_name(self, trigger: str) -> None:
+        if trigger in self.configuration.listeners or trigger in self.configuration.tasks:
+            return  # there are no more of those than the configuration holds
+        raise LimitExceeded(
+            f"{trigger!r} would be trigger name {len(self.header.latest) + 1:,} of this session,"
+            f" the limit is {self.rules.limits.trigger_names:,} (Limits.trigger_names): every fire"
+            " reads them all. Put what varies, such as an id, into the kwargs"
+        )
 
     def apply(self, event: Event) -> None:
         """Apply an event that is recorded already (the first configuration applies past ones)."""
@@ -287,7 +300,7 @@ class Draft:
         self.configuration = self._stored_configuration = configuration
         self.header.config = configuration.hash
         self.header.config_version += 1
-        self.header.requires = tuple(requires)
+        self.header.requires = tuple(sorted({*requires, *configuration.requires}))
         _check_plugins(self.header.requires, self.rules.plugins)
         if first:
             latest, self.header.latest = self.header.latest, {}
@@ -384,11 +397,22 @@ def _take_latest(task: Task, instance: Instance, latest: dict[str, int], besides
 
 def _check_plugins(requires: Iterable[str], present: frozenset[str]) -> None:
     missing = sorted(set(requires) - present)
+    features = [each for each in missing if each.startswith(FEATURE)]
+    if features:
+        unknown = [each for each in features if each.removeprefix(FEATURE) not in FEATURES]
+        if unknown:
+            raise UnknownSchema(
+                "the session's configuration needs a newer triggers-core, which knows"
+                f" {', '.join(each.removeprefix(FEATURE) for each in unknown)}: upgrade it in this"
+                " process"
+            )
+        missing = [each for each in missing if each not in features]
     if missing:
         named = ", ".join(missing)
         raise PluginMissing(
             f"the session's configuration requires the {'plugins' if missing[1:] else 'plugin'}"
             f" {named}, which this process has not loaded: install what provides"
-            f" {'them' if missing[1:] else 'it'} (those of this project: triggers-<name>) and see"
-            " that TRIGGER_PLUGINS does not leave it out"
+            f" {'them' if missing[1:] else 'it'} (those of this project: triggers-<name>; a process"
+            " that has it shows its distribution in `triggers plugins`) and see that TRIGGER_PLUGINS"
+            " does not leave it out"
         )

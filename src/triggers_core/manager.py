@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
@@ -26,9 +27,16 @@ from triggers_core.commands import (
     new_id,
 )
 from triggers_core.configuration import Configuration, Task
-from triggers_core.exceptions import InvalidConfiguration, TaskNotFound, TriggersError
+from triggers_core.exceptions import (
+    InvalidConfiguration,
+    InvalidInput,
+    TaskNotFound,
+    TriggersError,
+)
+from triggers_core.limits import Limits
 from triggers_core.messages import Message
 from triggers_core.names import check_name
+from triggers_core.nesting import after_commit_of, refuse_endless_answers, refuse_within_hooks
 from triggers_core.protocol import Plan
 from triggers_core.records import UNRESOLVED, Event, Instance
 from triggers_core.registries import trigger_managers
@@ -59,6 +67,10 @@ class FireResult(msgspec.Struct, frozen=True, kw_only=True):
     """The id under which it can be fired again without effect."""
     number: int
     """The event's number in its session."""
+    waited_for: bool = True
+    """False when no task of the session's configuration names the trigger, in `unless` neither: a
+    slip of the pen, maybe. True for a session without a configuration: its first one will look at
+    what was fired before it. (Plugins that look at every event in `before_commit` name none.)"""
 
 
 class TriggerManager:
@@ -73,12 +85,16 @@ class TriggerManager:
         manager.fire("firstPageReceived", {"responses": {...}})
     """
 
+    default_task_runner_name: ClassVar[str | None] = None
+    """The key of the runner for tasks without `using`, in place of `TRIGGER_RUNNER`. Sweeps follow
+    it when the class is that of `TRIGGER_MANAGER_TYPE`."""
+
     def __init__(self, storage: SessionStorage, app: Application | None = None) -> None:
         from triggers_core.application import default_application
 
         self.storage = storage
         self.app: Application = app or default_application
-        self.app.runner().watch(self)
+        self.app.runner(self.default_task_runner_name).watch(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.uid!r}>"
@@ -113,7 +129,8 @@ class TriggerManager:
         :param force: allow the name of a task, which normally fires by itself.
         :raises InvalidName, InvalidPayload, LimitExceeded: about the arguments.
         :raises TaskNameFired: `trigger_name` is a task of the session.
-        :raises EventIdConflict: the id was used for another trigger or payload.
+        :raises EventIdConflict: the id was used for another trigger or payload. What counts is the
+            payload as given here, whatever `pre_fire` hooks make of it.
         :raises SessionClosed: the session accepts no more events.
         :raises FireVetoed: a plugin refused it.
 
@@ -122,18 +139,24 @@ class TriggerManager:
         given = event_id is not None
         trigger = check_name(trigger_name, "trigger")
         identity = check_event_id(event_id, generated=True) if event_id is not None else new_id()
-        plugins = self.app.plugins
+        plugins, limits = self.app.plugins, self.app.rules.limits
+        refuse_endless_answers(limits.additions)
+        as_given: bytes | None = None
         if plugins.has_pre_fire:
+            refuse_within_hooks("fire into", self.uid)
+            if given:
+                as_given = _encoded(trigger_kwargs, limits)
             trigger_kwargs = plugins.pre_fire(
                 self, trigger, trigger_kwargs, identity, once=once, force=force
             )
-        payload = payloads.encode(trigger_kwargs, self.app.rules.limits)
+        payload = payloads.encode(trigger_kwargs, limits)
         plan = self.commit(
             Fire(
                 trigger=trigger,
                 payload=payload,
                 event_id=identity,
                 given_id=given,
+                as_given=as_given,
                 once=once,
                 force=force,
             )
@@ -144,6 +167,7 @@ class TriggerManager:
             scheduled=tuple(recorded.scheduled),
             event_id=recorded.event_id,
             number=recorded.number,
+            waited_for=recorded.waited_for,
         )
 
     def update_configuration(self, configuration: Mapping[str, Any] | Configuration) -> Configured:
@@ -173,7 +197,7 @@ class TriggerManager:
 
     def _check_task(self, task: Task) -> None:
         try:
-            runner = self.app.runner(task.using)
+            runner = self.app.runner(task.using or self.default_task_runner_name)
         except TriggersError as error:
             raise InvalidConfiguration(
                 f"{task.name}.using: {error}", f"{task.name}.using"
@@ -207,7 +231,7 @@ class TriggerManager:
         assert moved.replay is not None
         replay = self._instance(moved.replay)
         self.app.plugins.post_replay(self, moved.instance, moved.replay)
-        self._post_replay(self._instance(moved.instance), replay)
+        self._call("_post_replay", self._instance(moved.instance), replay)
         return replay
 
     def skip_failed_instance(
@@ -227,7 +251,7 @@ class TriggerManager:
         moved: Moved = plan.outcome
         skipped = self._instance(moved.instance)
         self.app.plugins.post_skip(self, moved.instance, cascade)
-        self._post_skip(skipped, cascade)
+        self._call("_post_skip", skipped, cascade)
         return skipped
 
     def fail_instance(self, task_instance: InstanceOrName, reason: str) -> TaskInstance:
@@ -278,7 +302,7 @@ class TriggerManager:
         """
         from triggers_core.explain import explain
 
-        return explain(self.storage, task_name)
+        return explain(self.storage, task_name, self.app.rules, self.app.plugins.explain_trigger)
 
     # -- the session ------------------------------------------------------------------------------
 
@@ -288,10 +312,16 @@ class TriggerManager:
 
     def delete_session(self) -> bool:
         """Erase the session; whether there was one. Messages about it are stale from then on."""
+        refuse_within_hooks("delete", self.uid)
         return self.storage.store.delete(self.uid)
 
     def recover(self) -> Recovered:
         """Dispatch, retry or fail what is overdue in this session."""
+<<<<<<< HEAD
+=======
+        refuse_within_hooks("recover", self.uid)
+        now = self.storage.store.clock()
+>>>>>>> wt/engine
         overdue = tuple(
             instance.name
             for instance in self.storage.store.instances(self.uid, statuses=UNRESOLVED)
@@ -305,7 +335,7 @@ class TriggerManager:
         :param timeout: seconds; None waits for ever.
         :returns: whether it got there in time.
         """
-        return self.app.runner().join_all(timeout)
+        return self.app.runner(self.default_task_runner_name).join_all(timeout)
 
     # -- for subclasses ---------------------------------------------------------------------------
 
@@ -313,7 +343,7 @@ class TriggerManager:
         """Called after every recorded event, cascades included. Override at will."""
 
     def _post_replay(self, failed_instance: TaskInstance, replay: TaskInstance) -> None:
-        """Called after a replay by hand. Override at will."""
+        """Called after a replay by hand. Override at will, with the first parameter alone too."""
 
     def _post_skip(self, skipped_instance: TaskInstance, cascade: bool) -> None:
         """Called after a skip by hand. Override at will."""
@@ -325,6 +355,7 @@ class TriggerManager:
 
         For runners and plugins; applications use the methods above.
         """
+        refuse_within_hooks("change", self.uid)
         plan = self.storage.store.commit(self.uid, command, self.app.rules)
         if not plan.empty:
             self.after_commit(plan)
@@ -333,18 +364,20 @@ class TriggerManager:
     def after_commit(self, plan: Plan) -> None:
         """What follows a commit once it is durable: hooks in causal order, then dispatch."""
         plugins = self.app.plugins
-        if plugins.has_post_commit:
-            plugins.post_commit(self, plan)
         overridden = type(self)._post_fire is not TriggerManager._post_fire
-        if plan.events and (overridden or plugins.has_post_fire):
-            self._tell(plan, overridden)
+        told = bool(plan.events) and (overridden or plugins.has_post_fire)
+        if told or plugins.has_post_commit:
+            with after_commit_of():
+                plugins.post_commit(self, plan)
+                if told:
+                    self._tell(plan, overridden)
         if plan.scheduled:
             assert plan.header is not None
             attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
             ready = [(name, attempts[name]) for name in plan.scheduled]
             self.dispatch(plan.header.generation, ready, plan.tasks)
         if any(change.hold_for is not None for change in plan.changes):
-            self.app.runner().wake()
+            self.app.runner(self.default_task_runner_name).wake()
 
     def _tell(self, plan: Plan, overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}
@@ -369,6 +402,20 @@ class TriggerManager:
                 event.trigger,
             )
 
+    def _call(self, method: str, *arguments: Any) -> None:
+        """Call an override of a subclass; the change it is told of has happened and stays."""
+        override = getattr(type(self), method)
+        if override is getattr(TriggerManager, method):
+            return
+        bound = getattr(self, method)
+        try:
+            bound(*arguments[: _accepted(bound, len(arguments))])
+        except Exception:
+            logger.exception(
+                "%s: %s.%s failed; what it was told about has happened and stays",
+                *(self.uid, type(self).__name__, method),
+            )
+
     def dispatch(
         self, generation: str, instances: Iterable[tuple[str, int]], tasks: Mapping[str, Task]
     ) -> None:
@@ -380,7 +427,8 @@ class TriggerManager:
             task = tasks.get(name.rpartition("#")[0])
             message = Message(self.app.name, self.uid, generation, name, attempt)
             try:
-                self.app.runner(task.using if task else None).dispatch(self, message, task)
+                using = (task.using if task else None) or self.default_task_runner_name
+                self.app.runner(using).dispatch(self, message, task)
             except TriggersError as error:  # a broker that is down, say: no bug to be traced
                 logger.error(
                     "%s: %s could not be dispatched; the sweep will try again: %s",
@@ -393,6 +441,26 @@ class TriggerManager:
 
     def _instance(self, record: Instance) -> TaskInstance:
         return TaskInstance(self.storage.store, self.uid, record)
+
+
+def _accepted(function: Callable[..., Any], given: int) -> int:
+    """How many of the given arguments a function takes by position."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return given
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return given
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(given, sum(each.kind in positional for each in parameters))
+
+
+def _encoded(kwargs: Kwargs | None, limits: Limits) -> bytes | None:
+    """Kwargs as the application gave them; None when only a `pre_fire` hook makes data of them."""
+    try:
+        return payloads.encode(kwargs, limits)
+    except InvalidInput:
+        return None
 
 
 def _name(instance: InstanceOrName) -> str:

@@ -23,6 +23,7 @@ from triggers_core.providers import Provider
 from triggers_core.records import Event, Instance
 
 if TYPE_CHECKING:
+    from triggers_core.commit import CommitSession
     from triggers_core.manager import TriggerManager
     from triggers_core.storages.session import SessionStorage
     from triggers_core.tasks import TaskContext, TriggerTask
@@ -186,6 +187,13 @@ class Plugins:
     def before_commit_hooks(self) -> tuple[tuple[str, BeforeCommit], ...]:
         """The `before_commit` implementations: (plugin, callable of session and plan), in order."""
         return self._calls["before_commit"]
+
+    def explain_trigger(self, session: CommitSession, trigger: str) -> str | None:
+        """Ask what a trigger that a plugin fires waits for. Errors are logged, and no answer."""
+        if not self._calls["explain_trigger"]:
+            return None
+        answer = self._ask("explain_trigger", str, session, trigger)
+        return answer if isinstance(answer, str) else None
 
     def post_fire(
         self, manager: TriggerManager, event: Event, scheduled: Sequence[Instance]

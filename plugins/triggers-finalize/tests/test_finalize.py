@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 import triggers_finalize.plugin
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
 from triggers_core.configuration import parse_configuration
-from triggers_core.exceptions import HookFailed, PluginMissing
+from triggers_core.exceptions import HookFailed, InvalidConfiguration, PluginMissing
 from triggers_core.settings import Settings
 from triggers_core.storages.session import TaskInstance
-from triggers_finalize.waiting import tasks_waiting_for
+from triggers_finalize.waiting import may_keep_open, tasks_waiting_for
 
 Make = Callable[..., TriggerManager]
 
@@ -194,3 +195,103 @@ def test_by_hand(tmp_path: Path) -> None:
     assert fired(manager) == 1
     assert manager.storage["t_report#0"].status == "finished"
     app.close()
+
+
+# -- tasks that may never begin --------------------------------------------------------------------
+
+WITH_MAIL = {
+    "t_ship": {"after": ["paid"], "run": "finalize.ok"},
+    "t_mail": {"andEvery": "statusChanged", "run": "finalize.ok"},
+    "t_report": {"after": ["sessionFinalized"], "run": "finalize.ok"},
+}
+
+
+def test_explain_says_what_keeps_a_session_open(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(WITH_MAIL)
+    manager.fire("paid")
+    assert fired(manager) == 0
+    explained = "sessionFinalized (which comes once t_mail has begun and ended)"
+    assert explained in str(manager.explain("t_report"))
+    manager.fire("statusChanged")
+    assert fired(manager) == 1
+    assert "which comes" not in str(manager.explain("t_report"))
+
+
+def test_explain_says_who_has_to_end(make: Make) -> None:
+    manager = make(unless_logged="ERROR")
+    manager.update_configuration(
+        {**WITH_MAIL, "t_broken": {"after": ["paid"], "run": "finalize.broken"}}
+    )
+    manager.fire("paid")
+    manager.join(30)
+    why = manager.explain("t_report").tasks[0].why
+    assert "comes once t_mail has begun and ended" in why
+    assert "t_broken has ended" in why
+
+
+def test_an_optional_task_need_not_begin(make: Make) -> None:
+    manager = make()
+    optional = {**WITH_MAIL, "t_mail": {**WITH_MAIL["t_mail"], "optional": True}}
+    manager.update_configuration(optional)
+    assert fired(manager) == 0, "nothing has begun"
+    manager.fire("paid")
+    assert fired(manager) == 1
+    assert manager.storage["t_report#0"].status == "finished"
+
+
+def test_an_optional_task_that_has_begun_must_end(make: Make) -> None:
+    manager = make()
+    mail = {"after": ["mailKnown"], "andEvery": "statusChanged", "run": "finalize.ok"}
+    manager.update_configuration({**WITH_MAIL, "t_mail": {**mail, "optional": True}})
+    manager.fire("statusChanged")
+    manager.fire("paid")
+    assert fired(manager) == 0
+    assert "which comes once t_mail has ended" in str(manager.explain("t_report"))
+    manager.fire("mailKnown")
+    assert fired(manager) == 1
+
+
+def test_optional_is_true_or_false(make: Make) -> None:
+    manager = make()
+    with pytest.raises(InvalidConfiguration, match=r"t_mail\.optional"):
+        manager.update_configuration(
+            {**WITH_MAIL, "t_mail": {**WITH_MAIL["t_mail"], "optional": "yes"}}
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, {"t_mail": "statusChanged"}),
+        ({"t_mail": {"andEvery": "paid", "run": "x"}}, {}),
+        ({"t_mail": {"andEvery": "statusChanged", "unless": ["closed"], "run": "x"}}, {}),
+        ({"t_more": {"after": ["t_mail"], "run": "x"}}, {}),
+        ({"t_report": {"after": ["paid"], "run": "x"}}, {}),
+    ],
+)
+def test_tasks_that_may_keep_a_session_open(changes: Any, found: dict[str, str]) -> None:
+    tasks = parse_configuration({**WITH_MAIL, **changes}).tasks
+    assert may_keep_open("sessionFinalized", tasks) == found
+
+
+def test_what_a_replay_or_a_retry_dealt_with_keeps_nothing_open(make: Make) -> None:
+    manager = make(unless_logged="ERROR")
+    manager.update_configuration(
+        {
+            "t_x": {"after": ["go"], "run": "finalize.logs"},
+            "t_report": {"after": ["sessionFinalized"], "run": "finalize.ok"},
+        }
+    )
+    manager.fire("go")
+    assert fired(manager) == 1
+    assert manager.storage["t_x#0"].status == "replayed"
+    assert manager.get_instances_with_unresolved_logs() == []
+
+
+@trigger_task(name="finalize.logs")
+def logs(context: TaskContext) -> None:
+    context.log_level = logging.ERROR
+    if not context.retries:
+        raise context.retry(OSError("no connection"))
+    context.log_level = 0

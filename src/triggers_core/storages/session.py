@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -11,7 +12,7 @@ import msgspec
 from triggers_core import payloads
 from triggers_core.attempts import Kwargs, recorded_kwargs
 from triggers_core.configuration import EMPTY, Configuration, Task
-from triggers_core.exceptions import InstanceNotFound
+from triggers_core.exceptions import InstanceNotFound, InvalidName
 from triggers_core.failures import read_metadata
 from triggers_core.names import check_name, split_instance_name
 from triggers_core.protocol import Need
@@ -62,6 +63,16 @@ class TaskInstance:
     def status(self) -> Status:
         """Where it stands; compares equal to the plain word."""
         return self.record.status
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether nothing remains to be done for it; the same as `resolved`."""
+        return self.record.resolved
+
+    @property
+    def log_level_name(self) -> str:
+        """`log_level` in words, such as ``WARNING``; ``NOTSET`` when nothing was logged."""
+        return logging.getLevelName(self.record.log_level)
 
     @property
     def kwargs(self) -> Kwargs:
@@ -166,7 +177,7 @@ class SessionStorage:
 
     @property
     def instances(self) -> Mapping[str, TaskInstance]:
-        """All instances, by name."""
+        """All instances, by name. Iterating gives the names, as with any mapping."""
         return self._named(self.store.instances(self.uid))
 
     @property
@@ -206,8 +217,14 @@ class SessionStorage:
         }
 
     def __getitem__(self, name: str) -> TaskInstance:
-        """An instance by name; raises `InstanceNotFound`."""
-        task, number = split_instance_name(name)
+        """An instance by name.
+
+        :raises InstanceNotFound: there is none of this name (it is a KeyError, too).
+        """
+        try:
+            task, number = split_instance_name(name)
+        except InvalidName as error:
+            raise InstanceNotFound(f"{self.uid}: {error}") from None
         slice = self.store.load(self.uid, Need(instances=(name,)))
         record = slice.instances.get(name)
         if record is None:
@@ -220,12 +237,21 @@ class SessionStorage:
         return TaskInstance(self.store, self.uid, record)
 
     def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str):
+        try:
+            split_instance_name(name)
+        except InvalidName:
             return False
+        assert isinstance(name, str)
         return name in self.store.load(self.uid, Need(instances=(name,))).instances
 
     def __iter__(self) -> Iterator[str]:
+        """The names of all instances, as of a mapping; the instances are `instances.values()`."""
         return iter(self.instances)
+
+    def instances_of_task(self, task: str | Task) -> list[TaskInstance]:
+        """The instances of one task, by number; empty when it has none."""
+        name = task.name if isinstance(task, Task) else task
+        return list(self._named(self.store.instances(self.uid, task=name)).values())
 
     def get_unresolved_tasks(self) -> list[Task]:
         """The tasks that have no instance yet, or an unresolved one."""

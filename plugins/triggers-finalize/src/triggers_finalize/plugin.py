@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from triggers_core import hookimpl
 from triggers_core.commit import CommitPlan, CommitSession
+from triggers_core.explain import count, listed, names
 from triggers_core.records import STATUSES
 from triggers_finalize.options import Options, read_options
-from triggers_finalize.waiting import tasks_waiting_for
+from triggers_finalize.waiting import is_optional, tasks_waiting_for
 
 _CONFIGURATIONS = 256  # distinct ones whose waiting tasks are remembered in a process
 
@@ -29,18 +31,68 @@ def is_finalized(session: CommitSession, options: Options) -> bool:
         level >= options.level for level in session.unresolved_logs
     ):
         return False
-    key = (session.config, options.trigger)
-    ignored = _ignored.get(key)
-    if ignored is None:
-        ignored = tasks_waiting_for(options.trigger, session.tasks)
-        if len(_ignored) >= _CONFIGURATIONS:
-            _ignored.clear()
-        _ignored[key] = ignored
-    relevant = [name for name in session.tasks if name not in ignored]
+    relevant = _relevant(session, options)
     unresolved = [status for status in STATUSES if status not in options.resolved]
-    return bool(relevant) and all(
-        session.created(name) and not session.count(name, *unresolved) for name in relevant
+    begun = False
+    for name, optional in relevant.items():
+        if session.created(name):
+            begun = True
+            if session.count(name, *unresolved):
+                return False
+        elif not optional:
+            return False
+    return begun
+
+
+def _relevant(session: CommitSession, options: Options) -> Mapping[str, bool]:
+    """The tasks that are waited for, and whether each is optional."""
+    key = (session.config, options.trigger)
+    relevant = _cached.get(key)
+    if relevant is None:
+        waiting = tasks_waiting_for(options.trigger, session.tasks)
+        relevant = {
+            name: is_optional(task) for name, task in session.tasks.items() if name not in waiting
+        }
+        if len(_cached) >= _CONFIGURATIONS:
+            _cached.clear()
+        _cached[key] = relevant
+    return relevant
+
+
+@hookimpl
+def declare_directives() -> Mapping[str, Any]:
+    """``"optional": true``: the session ends without the task, should it never begin."""
+    return {"optional": bool}
+
+
+@hookimpl
+def explain_trigger(session: CommitSession, trigger: str) -> str | None:
+    """What keeps the session open, task by task."""
+    options = read_options(session.options.get("finalize", {}))
+    if trigger != options.trigger:
+        return None
+    relevant = _relevant(session, options)
+    unresolved = [status for status in STATUSES if status not in options.resolved]
+    to_begin = [
+        name for name, optional in relevant.items() if not optional and not session.created(name)
+    ]
+    to_end = [name for name in relevant if session.count(name, *unresolved)]
+    needs = []
+    if to_begin:
+        verb = "has" if len(to_begin) == 1 else "have"
+        needs.append(f"{names(to_begin)} {verb} begun and ended")
+    if to_end:
+        needs.append(f"{names(to_end)} {'has' if len(to_end) == 1 else 'have'} ended")
+    if not any(session.created(name) for name in relevant) and not to_begin:
+        needs.append("a task has begun and ended")
+    logs = sum(
+        amount
+        for level, amount in session.unresolved_logs.items()
+        if options.level is not None and level >= options.level
     )
+    if logs:
+        needs.append(f"what {count(logs, 'instance')} logged is resolved")
+    return f"comes once {listed(needs)}" if needs else "comes with the next change"
 
 
 def summary(session: CommitSession) -> dict[str, Any]:
@@ -57,5 +109,6 @@ def summary(session: CommitSession) -> dict[str, Any]:
     }
 
 
-_ignored: dict[tuple[str, str], frozenset[str]] = {}
-"""(configuration, trigger) → tasks that are not waited for. A configuration never changes."""
+_cached: dict[tuple[str, str], Mapping[str, bool]] = {}
+"""(configuration, trigger) → tasks that are waited for, and whether each is optional. A
+configuration never changes."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from triggers_core.application import Application
 from triggers_core.attempts import Retry
 from triggers_core.exceptions import (
     HookFailed,
@@ -15,11 +16,15 @@ from triggers_core.exceptions import (
     TriggersError,
     UnknownSchema,
 )
+from triggers_core.hookspecs import hookimpl
 from triggers_core.limits import Limits
 from triggers_core.machine import Draft
+from triggers_core.manager import TriggerManager
 from triggers_core.protocol import Decision, Need, Plan, Rules
 from triggers_core.records import SCHEMA, Source
+from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
+from triggers_core.storages.session import SessionStorage
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver, rules_with
 from triggers_core.testing.storage.base import Reopen, StoragePromises
@@ -202,6 +207,45 @@ class Commits(StoragePromises):
         assert "no, thanks" in session.metadata("t_x#0")["plugins_left_out"]["grumpy"]
         assert "noticed" in session.fired(), "the other plugins' additions stay"
         assert ended.scheduled == (["t_y#0"] if outcome == "finish" else [])
+
+    def test_a_hook_that_changes_a_session_through_a_manager_is_refused(self, store: Store) -> None:
+        """At once, and nothing is stored: neither what it changed nor what was under way."""
+
+        class Impatient:
+            action = staticmethod(lambda manager: manager.fire("inner"))
+
+            @hookimpl
+            def before_commit(self, session: Any, plan: Any) -> None:
+                self.action(TriggerManager(SessionStorage.on(store, self.uid), app))
+
+            uid = "order:1"
+
+        plugin = Impatient()
+        app = Application(
+            "nested",
+            Settings.isolated(
+                TRIGGER_STORAGE_TYPE="memory",
+                TRIGGER_PLUGINS=[plugin],
+                TRIGGER_RUNNER_OPTIONS={"sweep": False},
+            ),
+        )
+        try:
+            manager = TriggerManager(SessionStorage.on(store, "order:1"), app)
+            for plugin.uid in ("order:1", "order:2"):
+                for plugin.action in (  # type: ignore[assignment]
+                    lambda inner: inner.fire("inner"),
+                    lambda inner: inner.sibling("order:3").fire("inner"),
+                    lambda inner: inner.delete_session(),
+                    lambda inner: inner.recover(),
+                ):
+                    with pytest.raises(HookFailed, match=r"NestedCommit: .*plan\.fire"):
+                        manager.fire("outer", event_id="e")
+                    assert store.sessions() == []
+            app.plugins.unregister(plugin)
+            assert manager.fire("outer", event_id="e").status == "recorded"
+            assert [event.trigger for event in store.events("order:1")] == ["outer"]
+        finally:
+            app.close()
 
     # -- plugins that a configuration requires ----------------------------------------------------
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from triggers_core.attempts import Retry
+from triggers_core.attempts import Retry, SkipRunning
 from triggers_core.commands import ResolveLogs, UpdateMetadata
 from triggers_core.exceptions import (
     InstanceNotFound,
@@ -226,12 +226,38 @@ class Operators(StoragePromises):
         assert unresolved() == []
         assert session.header.open_logs == {}
 
-    def test_logs_of_a_retried_instance_count(self, session: SessionDriver) -> None:
+    def test_retries_replays_and_skips_deal_with_what_was_logged(
+        self, session: SessionDriver
+    ) -> None:
         session.configure(t_x={"after": ["go"]})
+
+        def unresolved() -> list[str]:
+            found = session.store.instances(session.uid, unresolved_logs=True)
+            return [instance.name for instance in found]
+
         session.fire("go")
         session.fail(session.claim("t_x#0"), retry=Retry(), log_level=logging.WARNING)
+        assert (unresolved(), session.header.open_logs) == ([], {})
         session.fail(session.claim("t_x#1"), log_level=logging.ERROR)
-        assert session.header.open_logs == {logging.WARNING: 1, logging.ERROR: 1}
+        assert (unresolved(), session.header.open_logs) == (["t_x#1"], {logging.ERROR: 1})
+        session.replay("t_x#1")
+        assert (unresolved(), session.header.open_logs) == ([], {})
+        session.fail(session.claim("t_x#2"), log_level=logging.CRITICAL)
+        session.skip("t_x#2")
+        assert (unresolved(), session.header.open_logs) == ([], {})
+        session.commit(ResolveLogs(instance="t_x#2"))
+        assert session.header.open_logs == {}
+
+    def test_a_body_that_skips_itself_leaves_no_unresolved_logs(
+        self, session: SessionDriver
+    ) -> None:
+        session.configure(t_x={"after": ["go"]})
+        session.fire("go")
+        claimed = session.claim("t_x#0")
+        token = claimed.instance.token
+        session.commit(SkipRunning(instance="t_x#0", token=token, log_level=logging.ERROR))
+        assert session.header.open_logs == {}
+        assert session.store.instances(session.uid, unresolved_logs=True) == []
 
     # -- delete and prune -------------------------------------------------------------------------
 

@@ -1,0 +1,140 @@
+"""What `explain` says: names nobody waits for, what a plugin's trigger waits for, one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from applications import STORAGES, application
+
+from triggers_core import Application, TriggerManager, hookimpl
+from triggers_core.attempts import Claim
+from triggers_core.commands import Configure
+from triggers_core.configuration import parse_configuration
+from triggers_core.protocol import Need
+
+TASKS = {
+    "t_ship": {"after": ["paid", "packed"], "unless": ["cancelled"], "run": "x"},
+    "t_mail": {"after": ["t_ship"], "run": "x"},
+}
+
+
+@pytest.fixture(params=STORAGES)
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Application]:
+    with application(request.param, tmp_path, TRIGGER_RUNNER_OPTIONS={"sweep": False}) as app:
+        app.runner().dispatch = lambda *_: None  # type: ignore[method-assign]
+        yield app
+
+
+@pytest.fixture
+def manager(app: Application) -> TriggerManager:
+    manager = app.manager("order:1")
+    manager.commit(Configure(configuration=parse_configuration(TASKS)))
+    return manager
+
+
+def test_a_fire_says_whether_a_task_waits_for_it(app: Application) -> None:
+    manager = app.manager("order:1")
+    assert manager.fire("payed").waited_for, "the first configuration will look at it"
+    manager.commit(Configure(configuration=parse_configuration(TASKS)))
+    assert not manager.fire("payed").waited_for
+    assert not manager.fire("payed", once=True).waited_for
+    assert manager.fire("paid", event_id="e").waited_for
+    assert manager.fire("paid", event_id="e").waited_for, "a duplicate, too"
+    assert manager.fire("cancelled").waited_for, "unless counts"
+
+
+def test_a_slip_of_the_pen_is_named(manager: TriggerManager) -> None:
+    manager.fire("payed")
+    manager.fire("unrelated")
+    explained = manager.explain()
+    text = str(explained)
+    assert "payed fired " in text
+    assert ", and no task waits for it: did you mean paid?" in text
+    assert [(each.trigger, each.did_you_mean) for each in explained.unheard] == [
+        ("payed", "paid"),
+        ("unrelated", None),
+    ]
+    one = manager.explain("t_ship")
+    assert [each["trigger"] for each in one.data["unheard"]] == ["payed"]
+    assert manager.explain("t_mail").unheard == []
+
+
+@pytest.mark.parametrize(
+    ("fired", "meant"),
+    [("paid\u200b", "paid"), ("cafe\u0301", "caf\u00e9"), ("\uff50aid", "paid"), ("paid ", "paid")],
+)
+def test_names_that_look_alike(app: Application, fired: str, meant: str) -> None:
+    manager = app.manager("order:1")
+    tasks = {"t_x": {"after": [meant], "run": "x"}}
+    manager.commit(Configure(configuration=parse_configuration(tasks)))
+    manager.fire(fired)
+    explained = manager.explain("t_x")
+    assert [(each.did_you_mean, each.looks_alike) for each in explained.unheard] == [(meant, True)]
+    assert f"and is another name ({ascii(fired)}, not {ascii(meant)})" in str(explained)
+
+
+def test_cascades_and_plugins_need_no_listener(app: Application, manager: TriggerManager) -> None:
+    class Notes:
+        @hookimpl
+        def before_commit(self, session: Any, plan: Any) -> None:
+            if not session.has_fired("noted"):
+                plan.fire("noted")
+
+    app.plugins.register(Notes())
+    manager.fire("paid")
+    manager.fire("t_mail", force=True)
+    assert manager.explain().unheard == []
+
+
+def test_a_plugin_says_what_its_trigger_waits_for(app: Application) -> None:
+    class Third:
+        @hookimpl
+        def explain_trigger(self, session: Any, trigger: str) -> str | None:
+            return f"comes with event 3 of {session.events}" if trigger == "third" else None
+
+    app.plugins.register(Third())
+    manager = app.manager("order:1")
+    tasks = {"t_x": {"after": ["third", "else"], "run": "x"}}
+    manager.commit(Configure(configuration=parse_configuration(tasks)))
+    manager.fire("else")
+    assert "waits for third (which comes with event 3 of 1)" in str(manager.explain("t_x"))
+
+
+def test_it_says_who_runs_an_instance(manager: TriggerManager) -> None:
+    manager.fire("paid")
+    manager.fire("packed")
+    header = manager.storage.header
+    assert header is not None
+    claim = Claim(instance="t_ship#0", attempt=1, generation=header.generation)
+    claim.token += "@web-1:4711"
+    manager.commit(claim)
+    explained = manager.explain("t_ship")
+    assert explained.tasks[0].instances[0].holder == "web-1:4711"
+    assert "by web-1:4711, attempt 1" in str(explained)
+    assert claim.token not in str(explained)
+    assert "runs once" not in str(explained)
+
+
+def test_it_is_of_one_moment(manager: TriggerManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fire between the reads of the header and of the instances."""
+    manager.fire("paid")
+    store, moved = manager.storage.store, []
+    load = type(store).load
+
+    def slow(self: Any, uid: str, need: Need) -> Any:
+        slice = load(self, uid, need)
+        if need == Need() and not moved:
+            moved.append(True)
+            manager.fire("packed")
+        return slice
+
+    monkeypatch.setattr(type(store), "load", slow)
+    explained = manager.explain("t_ship")
+    assert moved
+    assert "2 events, 1 instance scheduled" in explained.state
+    assert explained.tasks[0].instances[0].status == "scheduled"
+
+

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-<<<<<<< HEAD
 from decimal import Decimal
-=======
->>>>>>> wt/engine
 from typing import Any, Final
 
 import msgspec

@@ -317,11 +317,7 @@ class TriggerManager:
 
     def recover(self) -> Recovered:
         """Dispatch, retry or fail what is overdue in this session."""
-<<<<<<< HEAD
-=======
         refuse_within_hooks("recover", self.uid)
-        now = self.storage.store.clock()
->>>>>>> wt/engine
         overdue = tuple(
             instance.name
             for instance in self.storage.store.instances(self.uid, statuses=UNRESOLVED)

@@ -7,7 +7,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import ClassVar, Final, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from triggers_core.commands import has_unresolved_logs
@@ -450,8 +451,7 @@ class SqliteStore(Store):
         select = "SELECT uid, header FROM sessions WHERE uid > ? ORDER BY uid LIMIT ?"
         erased, after, amount = 0, "", 1000
         while True:
-            values = (after, amount)
-            rows = self.file.read(lambda c, values=values: c.execute(select, values).fetchall())
+            rows = self.file.read(partial(_rows, select, (after, amount)))
             for uid, record in rows:
                 header = readable_header(uid, record)
                 if header is not None and prunable(header, before, resolved_only):
@@ -508,6 +508,10 @@ class _Found:
 
 if hasattr(os, "register_at_fork"):  # another thread of the parent may have held it
     os.register_at_fork(after_in_child=SqliteStore._renew_lock)
+
+
+def _rows(select: str, values: tuple[Any, ...], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(select, values).fetchall()
 
 
 def _key(session: int, number: int) -> int:

@@ -160,7 +160,7 @@ class SqliteFile:
             if frame.f_code in _INSIDE and frame.f_locals.get("self") is self:
                 return True
             frame = frame.f_back  # type: ignore[assignment]
-        while self.mutex._is_owned():  # type: ignore[attr-defined]
+        while self.mutex._is_owned():
             self.mutex.release()  # left by an exception between its taking and its release
         return False
 

@@ -71,7 +71,7 @@ def make_room(file: SqliteFile) -> None:
             return
 
 
-_paused: list[tuple[SqliteFile, threading.RLock]] = []  # type: ignore[valid-type]
+_paused: list[tuple[SqliteFile, threading.RLock]] = []
 
 
 def _before_fork() -> None:

@@ -42,6 +42,14 @@ class TurnstileBusy(TimeoutError):
         self.holder = holder
 
 
+class _Handle(io.FileIO):
+    """Closed with its last reference, and no warning: an exception may have come before it was kept,
+    and a store that nobody uses any more need not be closed."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Turnstile:
     """One handle of the lock. Threads that share it must come one at a time."""
 
@@ -62,7 +70,7 @@ class Turnstile:
         if fcntl is None:
             return
         try:
-            self._file = io.FileIO(path, "r+", opener=partial(_open, like=like))
+            self._file = _Handle(path, "r+", opener=partial(_open, like=like))
         except PermissionError:
             # Somebody else's, as an earlier version or another umask left it. The queue is for
             # fairness alone; SQLite's own locks keep writers apart.

@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -99,14 +100,16 @@ def interrupt_at(
     :returns: where that was; empty when it came to an end before.
     """
     countdown, traced = _Countdown(number, moments, error), sys.gettrace()
-    sys.settrace(countdown)
-    try:
-        work()
-    except error:
-        if not countdown.where:
-            raise
-    finally:
-        sys.settrace(traced)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a half-made connection is thrown away
+        try:
+            sys.settrace(countdown)
+            work()
+        except error:
+            if not countdown.where:
+                raise
+        finally:
+            sys.settrace(traced)
     return countdown.where or None
 
 
@@ -124,16 +127,18 @@ def interrupt_after(
             raise error
 
     before = signal.signal(signal.SIGALRM, handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        work()
-        armed = False
-    except error:
-        return True
-    finally:
-        armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a half-made connection is thrown away
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            work()
+            armed = False
+        except error:
+            return True
+        finally:
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
     return False
 
 

@@ -12,6 +12,7 @@ from triggers_core.testing.storage.fire_rule import FireRule
 from triggers_core.testing.storage.fleet import Fleet
 from triggers_core.testing.storage.operators import Operators
 from triggers_core.testing.storage.recovery import Recovery
+from triggers_core.testing.storage.survival import Survival
 
 
 class StorageContract(
@@ -25,6 +26,7 @@ class StorageContract(
     Fleet,
     Commits,
     Concurrency,
+    Survival,
 ):
     """What a storage plugin runs against itself. Name the subclass ``Test…``.
 

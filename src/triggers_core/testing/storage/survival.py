@@ -1,0 +1,46 @@
+"""What a store survives: exceptions out of signal handlers, and clocks that were wrong for a while."""
+
+from __future__ import annotations
+
+from triggers_core.storages.base import Due
+from triggers_core.testing.driver import SessionDriver
+from triggers_core.testing.interruptions import survey
+from triggers_core.testing.invariants import check_store
+from triggers_core.testing.storage.base import MakeStore, StoragePromises
+
+
+class Survival(StoragePromises):
+    """Exceptions between any two bytecodes, and times that nobody could have asked for."""
+
+    def test_an_exception_at_any_moment_is_survived(self, make_store: MakeStore) -> None:
+        store = make_store(lambda: 1_700_000_000.0)
+        try:
+            report = survey(store, step=41)
+            assert not report.problems, report
+            check_store(store)
+        finally:
+            store.close()
+
+    def test_a_lease_that_a_wrong_clock_wrote_is_free(self, make_store: MakeStore) -> None:
+        times = [1_700_003_600.0]
+        store = make_store(lambda: times[-1])
+        try:
+            assert store.acquire_lease("sweep", "ahead", 30)
+            times.append(1_700_000_000.0)
+            assert store.acquire_lease("sweep", "right", 30)
+            assert not store.acquire_lease("sweep", "ahead", 30)
+        finally:
+            store.close()
+
+    def test_what_is_due_far_ahead_is_found(self, session: SessionDriver) -> None:
+        session.configure(t_x={"andEvery": "go"})
+        session.fire("go")
+        wait = session.store.next_due()
+        assert wait is not None
+        assert session.store.due_ahead(wait - 1) == [Due(session.uid, "t_x#0")]
+        assert session.store.due_ahead(wait - 1, limit=0) == []
+        assert session.store.due_ahead(wait + 1) == []
+
+    def test_a_store_says_where_it_is(self, make_store: MakeStore) -> None:
+        with make_store(lambda: 1_700_000_000.0) as store:
+            assert store.place

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -15,9 +16,20 @@ from triggers_redis import RedisStore, writing
 
 Make = Callable[..., RedisStore]
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_collect() -> Iterator[None]:
+    """Sockets that redis-py was just making are let go of here, not in somebody else's test."""
+    yield
+    gc.collect()
+
 
 @pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interruptions_all_along_every_operation(
     make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -28,7 +40,6 @@ def test_interruptions_all_along_every_operation(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interruptions_at_random_moments(make_redis_store: Make) -> None:
     store = make_redis_store()
     report = at_random(store, 3_000)
@@ -36,8 +47,6 @@ def test_interruptions_at_random_moments(make_redis_store: Make) -> None:
     check_store(store)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_connection_is_used_when_its_handshake_is_complete(
     make_redis_store: Make, redis_url: str
 ) -> None:

@@ -134,6 +134,9 @@ class CrashingStore(Store):
     def due(self, limit: int = 100) -> list[Due]:
         return self._read("due", lambda: self.inner.due(limit))
 
+    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        return self._read("due", lambda: self.inner.due_ahead(seconds, limit))
+
     def next_due(self) -> float | None:
         return self._read("next_due", self.inner.next_due)
 

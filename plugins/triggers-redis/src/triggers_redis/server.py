@@ -20,8 +20,6 @@ SCHEMA: Final = 1
 
 DEFAULT_SHARDS: Final = 16
 
-_MARKED_AT_ONCE: Final = 64  # shards; others are marked when they get their first session
-
 _NEEDED: Final = (6, 2, 0)  # ZADD, SET KEEPTTL, scripts replicated by what they did
 _SAFE: Final = ((6, 2, 7), (7, 0, 0))  # CVE-2022-24735: Lua code could run for other users
 
@@ -121,7 +119,7 @@ def settle_namespace(
     """
     wanted = b"%d" % (shards or DEFAULT_SHARDS)
     key = packed((f"{namespace}:meta".encode(),))
-    (schema, found, new, *lacking), _ = link.run(NAMESPACE, 1, key, (b"%d" % SCHEMA, wanted))
+    (schema, found, *lacking), _ = link.run(NAMESPACE, 1, key, (b"%d" % SCHEMA, wanted))
     if lacking:
         commands = ", ".join(sorted(each.decode() for each in lacking))
         raise StorageError(
@@ -149,9 +147,6 @@ def settle_namespace(
     names = Names(namespace, found)
     if clustered:
         _check_slots(link, names)
-    if new:
-        for shard in range(min(found, _MARKED_AT_ONCE)):
-            mark(link, names, shard)
     return found
 
 

@@ -3,10 +3,9 @@
 --
 -- KEYS 1 the namespace's hash    ARGV 1 schema, 2 shards
 
-local new = redis.call('HSETNX', KEYS[1], 'schema', ARGV[1])
+redis.call('HSETNX', KEYS[1], 'schema', ARGV[1])
 redis.call('HSETNX', KEYS[1], 'shards', ARGV[2])
 local answer = redis.call('HMGET', KEYS[1], 'schema', 'shards')
-answer[3] = new
 -- Each in a form that changes nothing: most are not for a hash, some name a key that is not there,
 -- some lack an argument. Whether the user may is what Redis looks at before all that.
 local none = KEYS[1] .. '\1'

@@ -136,5 +136,3 @@ def test_it_is_of_one_moment(manager: TriggerManager, monkeypatch: pytest.Monkey
     assert moved
     assert "2 events, 1 instance scheduled" in explained.state
     assert explained.tasks[0].instances[0].status == "scheduled"
-
-

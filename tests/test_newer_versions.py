@@ -212,7 +212,9 @@ def test_trigger_names_have_a_limit(tmp_path: Path) -> None:
         manager = app.manager("order:1")
         for number in range(5):
             manager.fire(f"page:{number}")
-        with pytest.raises(LimitExceeded, match=r"'page:5' would be trigger name 6 .*trigger_names"):
+        with pytest.raises(
+            LimitExceeded, match=r"'page:5' would be trigger name 6 .*trigger_names"
+        ):
             manager.fire("page:5")
         manager.fire("page:4")
         assert len(manager.storage.events) == 6

@@ -73,7 +73,7 @@ def test_names_that_look_alike(app: Application, fired: str, meant: str) -> None
     manager.fire(fired)
     explained = manager.explain("t_x")
     assert [(each.did_you_mean, each.looks_alike) for each in explained.unheard] == [(meant, True)]
-    assert f"and is another name ({ascii(fired)}, not {ascii(meant)})" in str(explained)
+    assert f"and is another name ({fired!a}, not {meant!a})" in str(explained)
 
 
 def test_cascades_and_plugins_need_no_listener(app: Application, manager: TriggerManager) -> None:

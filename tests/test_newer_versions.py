@@ -63,9 +63,8 @@ def test_a_damaged_record_is_read_or_refused(record: Any, decode: Any) -> None:
     for damaged in itertools.chain(flipped, cut, [b"[" * 100_000, b'{"x":' * 100_000, None, "é"]):
         try:
             decode(damaged)
-        except UnknownSchema as error:
+        except UnknownSchema:
             refused += 1
-            assert "cannot be read" in str(error)
     assert refused > len(data)
 
 

@@ -73,7 +73,7 @@ def test_names_that_look_alike(app: Application, fired: str, meant: str) -> None
     manager.fire(fired)
     explained = manager.explain("t_x")
     assert [(each.did_you_mean, each.looks_alike) for each in explained.unheard] == [(meant, True)]
-    assert f"and is another name ({ascii(fired)}, not {ascii(meant)})" in str(explained)
+    assert f"and is another name ({fired!a}, not {meant!a})" in str(explained)
 
 
 def test_cascades_and_plugins_need_no_listener(app: Application, manager: TriggerManager) -> None:
@@ -136,5 +136,3 @@ def test_it_is_of_one_moment(manager: TriggerManager, monkeypatch: pytest.Monkey
     assert moved
     assert "2 events, 1 instance scheduled" in explained.state
     assert explained.tasks[0].instances[0].status == "scheduled"
-
-

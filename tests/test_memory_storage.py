@@ -195,14 +195,14 @@ def test_a_damaged_record_harms_its_session_alone(damage: bytes) -> None:
         session.configure(t_x={"andEvery": "a"})
         session.fire("a")
     store._sessions["bad"].instances["t_x", 0] = damage
-    with pytest.raises(UnknownSchema, match="^bad: the record of an instance cannot be read"):
+    with pytest.raises(UnknownSchema, match=r"^bad: the record of an instance cannot be read"):
         store.instances("bad")
     bad, good = SessionDriver(store, "bad"), SessionDriver(store, "good")
-    with pytest.raises(UnknownSchema, match="^bad: "):
+    with pytest.raises(UnknownSchema, match=r"^bad: "):
         bad.claim("t_x#0")
     good.claim("t_x#0")
     store._sessions["bad"].header = damage or b"{"
-    with pytest.raises(UnknownSchema, match="^bad: the session's header cannot be read"):
+    with pytest.raises(UnknownSchema, match=r"^bad: the session's header cannot be read"):
         bad.fire("a")
     assert [each.uid for each in store.sessions()] == ["good"]
     assert store.delete("bad")

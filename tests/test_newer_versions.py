@@ -63,9 +63,8 @@ def test_a_damaged_record_is_read_or_refused(record: Any, decode: Any) -> None:
     for damaged in itertools.chain(flipped, cut, [b"[" * 100_000, b'{"x":' * 100_000, None, "é"]):
         try:
             decode(damaged)
-        except UnknownSchema as error:
+        except UnknownSchema:
             refused += 1
-            assert "cannot be read" in str(error)
     assert refused > len(data)
 
 
@@ -212,7 +211,9 @@ def test_trigger_names_have_a_limit(tmp_path: Path) -> None:
         manager = app.manager("order:1")
         for number in range(5):
             manager.fire(f"page:{number}")
-        with pytest.raises(LimitExceeded, match=r"'page:5' would be trigger name 6 .*trigger_names"):
+        with pytest.raises(
+            LimitExceeded, match=r"'page:5' would be trigger name 6 .*trigger_names"
+        ):
             manager.fire("page:5")
         manager.fire("page:4")
         assert len(manager.storage.events) == 6

@@ -127,9 +127,7 @@ class Fire(msgspec.Struct, kw_only=True):
     def _nothing(self, status: str, draft: Draft, event_id: str, number: int) -> Plan:
         waited_for = _is_waited_for(draft, self.trigger)
         return Plan(
-            outcome=Recorded(
-                status=status, event_id=event_id, number=number, waited_for=waited_for
-            )
+            outcome=Recorded(status=status, event_id=event_id, number=number, waited_for=waited_for)
         )
 
 

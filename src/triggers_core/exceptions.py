@@ -107,7 +107,7 @@ class WrongState(TriggersError, RuntimeError, ValueError):
 
 
 class NestedCommit(WrongState):
-    """A `before_commit` hook changed a session through a manager; `plan.fire` is its way to fire."""
+    """A `before_commit` hook changed a session through a manager, in place of `plan.fire`."""
 
 
 class SessionClosed(WrongState):

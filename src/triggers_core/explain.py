@@ -11,7 +11,14 @@ from typing import Any
 import msgspec
 
 from triggers_core.commit import CommitSession
-from triggers_core.configuration import FEATURE, FEATURES, Configuration, Task, did_you_mean, nearest
+from triggers_core.configuration import (
+    FEATURE,
+    FEATURES,
+    Configuration,
+    Task,
+    did_you_mean,
+    nearest,
+)
 from triggers_core.exceptions import PluginMissing, SessionNotFound, TaskNotFound, UnknownSchema
 from triggers_core.failures import read_metadata
 from triggers_core.machine import Draft
@@ -251,7 +258,7 @@ class _Words:
             if each.looks_alike:
                 text += (
                     f": it looks like {names([each.did_you_mean or ''])}, and is another name"
-                    f" ({ascii(each.trigger)}, not {ascii(each.did_you_mean)})."
+                    f" ({each.trigger!a}, not {each.did_you_mean!a})."
                 )
             elif each.did_you_mean is not None:
                 text += f": did you mean {names([each.did_you_mean])}?"

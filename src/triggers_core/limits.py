@@ -8,9 +8,9 @@ import msgspec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Upper bounds, checked before anything is stored; all settable as `TRIGGER_LIMITS`.
 
-    Breaking one raises `LimitExceeded` (`CascadeTooDeep` for `cascade_depth`). The defaults follow what
-    brokers and databases digest without harm: SQS and Celery on Redis suffer from messages above
-    256 kB, and a JSON parser's stack from nesting beyond a few dozen levels.
+    Breaking one raises `LimitExceeded` (`CascadeTooDeep` for `cascade_depth`). The defaults follow
+    what brokers and databases digest without harm: SQS and Celery on Redis suffer from messages
+    above 256 kB, and a JSON parser's stack from nesting beyond a few dozen levels.
 
     Example::
 

@@ -412,7 +412,7 @@ def _check_plugins(requires: Iterable[str], present: frozenset[str]) -> None:
         raise PluginMissing(
             f"the session's configuration requires the {'plugins' if missing[1:] else 'plugin'}"
             f" {named}, which this process has not loaded: install what provides"
-            f" {'them' if missing[1:] else 'it'} (those of this project: triggers-<name>; a process"
-            " that has it shows its distribution in `triggers plugins`) and see that TRIGGER_PLUGINS"
+            f" {'them' if missing[1:] else 'it'} (those of this project: triggers-<name>; where"
+            " it is loaded, `triggers plugins` shows its distribution) and see that TRIGGER_PLUGINS"
             " does not leave it out"
         )

@@ -353,7 +353,7 @@ class TriggerManager:
 
         For runners and plugins; applications use the methods above.
         """
-        refuse_within_hooks("change", self.uid)
+        refuse_within_hooks("change", self.storage.uid)
         plan = self.storage.store.commit(self.uid, command, self.app.rules)
         if not plan.empty:
             self.after_commit(plan)

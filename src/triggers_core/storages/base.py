@@ -281,9 +281,7 @@ def check_limit(limit: object, what: str = "limit") -> int | None:
     if limit is None:
         return None
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-        raise InvalidArgument(
-            f"{what}: expected a whole number from 0 on, got {short_repr(limit)}"
-        )
+        raise InvalidArgument(f"{what}: expected a whole number from 0 on, got {short_repr(limit)}")
     return min(limit, MOST)
 
 

@@ -60,9 +60,10 @@ class _Session:
         self.header = written.header or self.header
         if written.events:
             # By number: what an interrupted write has appended already is replaced.
-            self.events[written.first :] = [record for _, record in written.events]
-            for number, (event_id, _) in enumerate(written.events, written.first):
-                self.event_ids[event_id] = number
+            del self.events[written.first :]
+            for event_id, record in written.events:
+                self.event_ids[event_id] = len(self.events)
+                self.events.append(record)
         for change, record in written.instances:
             self._index(change)
             self.instances[change.instance.task, change.instance.number] = record
@@ -83,12 +84,22 @@ class _Session:
 class _Written:
     """A plan as it will be kept: encoded, so that writing it cannot fail."""
 
-    __slots__ = ("config", "events", "first", "header", "instances")
+    __slots__ = (
+        "config",
+        "config_before",
+        "configuration",
+        "events",
+        "first",
+        "header",
+        "instances",
+    )
 
-    def __init__(self, plan: Plan, config: str) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.header = None if plan.header is None else encode_record(plan.header)
-        self.config = config
-        """The address of the configuration that the session had before."""
+        self.config = self.config_before = ""
+        """The addresses of another configuration that the session gets, and of its last one."""
+        self.configuration: Configuration | None = None
+        """That configuration, if no other session has it."""
         self.events = [(event.id, encode_record(event)) for event in plan.events]
         self.first = plan.events[0].number if plan.events else 0
         self.instances = [(change, encode_record(change.instance)) for change in plan.changes]
@@ -122,32 +133,31 @@ class MemoryStore(Store):
 
     def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
         with self._lock:
-            self._heal()
-            before = ""
-
-            def load(need: Need) -> Slice:
-                nonlocal before
-                slice = self._load(uid, need)
-                if slice.header is not None:
-                    before = slice.header.config
-                return slice
-
+            if self._unfinished is not None:
+                self._heal()
             while True:
                 serial = self._serial
-                plan = decide(command, uid, rules, load)
+                plan = decide(command, uid, rules, partial(self._load, uid))
                 if plan.empty:
                     return plan
                 if serial == self._serial:  # else a signal handler has committed meanwhile
                     break
             plan.stamp(self.clock())
-            new = plan.configuration
-            if new is not None and new.hash in self._configurations:
-                new = None
-            elif new is not None:
-                new = Configuration.decoded(new.encoded)
-            address = plan.header.config if plan.header is not None else before
-            self._write(partial(self._save, uid, _Written(plan, before), address, new))
+            written = _Written(plan)
+            if plan.configuration is not None:
+                self._replace_configuration(uid, written, plan.configuration)
+            self._write(partial(self._save, uid, written))
             return plan
+
+    def _replace_configuration(
+        self, uid: str, written: _Written, configuration: Configuration
+    ) -> None:
+        session = self._sessions.get(uid)
+        if session is not None:
+            written.config_before = decode_header(session.header).config
+        written.config = configuration.hash
+        if configuration.hash not in self._configurations:
+            written.configuration = Configuration.decoded(configuration.encoded)
 
     def _write(self, change: Callable[[], None]) -> None:
         self._serial += 1
@@ -166,17 +176,15 @@ class MemoryStore(Store):
                 raise NestedCommit("a signal handler cannot use this storage while it is written")
         self._write(self._unfinished)
 
-    def _save(
-        self, uid: str, written: _Written, address: str, configuration: Configuration | None
-    ) -> None:
+    def _save(self, uid: str, written: _Written) -> None:
         session = self._sessions.get(uid) or _Session()
         session.write(written)
         self._sessions[uid] = session
-        if address != written.config:
-            if configuration is not None:
-                self._configurations[address] = configuration
-            self._users.setdefault(address, set()).add(uid)
-            self._let_go(uid, written.config)
+        if written.config != written.config_before:
+            if written.configuration is not None:
+                self._configurations[written.config] = written.configuration
+            self._users.setdefault(written.config, set()).add(uid)
+            self._let_go(uid, written.config_before)
         for change, _ in written.instances:
             instance = change.instance
             if instance.due_at is None:
@@ -202,46 +210,42 @@ class MemoryStore(Store):
                 raise error.of(uid) from error.__cause__
 
     def _load(self, uid: str, need: Need) -> Slice:
-            now, session = self.clock(), self._sessions.get(uid)
-            if session is None:
-                return Slice(now=now)
-            header = decode_header(session.header)
-            keys: dict[Key, None] = {}
-            for trigger in need.triggers:
-                keys.update(dict.fromkeys(session.waiting_for.get(trigger, ())))
-            for task in need.unstarted:
-                keys.update(dict.fromkeys(session.unstarted.get(task, ())))
-            keys.update((split_instance_name(name), None) for name in need.instances)
-            instances = {
-                instance.name: instance
-                for instance in (
-                    decode_instance(session.instances[key])
-                    for key in keys
-                    if key in session.instances
-                )
-            }
-            taken = [
-                number
-                for name in (need.instances if need.payloads else ())
-                if name in instances
-                for numbers in instances[name].taken.values()
-                for number in numbers
-            ]
-            return Slice(
-                now=now,
-                header=header,
-                configuration=self._configuration(header),
-                instances=instances,
-                known={
-                    event_id: decode_event(session.events[session.event_ids[event_id]])
-                    for event_id in need.event_ids
-                    if event_id in session.event_ids
-                },
-                events=[decode_event(record) for record in session.events]
-                if need.all_events
-                else [],
-                payloads=_payloads(session, taken),
+        now, session = self.clock(), self._sessions.get(uid)
+        if session is None:
+            return Slice(now=now)
+        header = decode_header(session.header)
+        keys: dict[Key, None] = {}
+        for trigger in need.triggers:
+            keys.update(dict.fromkeys(session.waiting_for.get(trigger, ())))
+        for task in need.unstarted:
+            keys.update(dict.fromkeys(session.unstarted.get(task, ())))
+        keys.update((split_instance_name(name), None) for name in need.instances)
+        instances = {
+            instance.name: instance
+            for instance in (
+                decode_instance(session.instances[key]) for key in keys if key in session.instances
             )
+        }
+        taken = [
+            number
+            for name in (need.instances if need.payloads else ())
+            if name in instances
+            for numbers in instances[name].taken.values()
+            for number in numbers
+        ]
+        return Slice(
+            now=now,
+            header=header,
+            configuration=self._configuration(header),
+            instances=instances,
+            known={
+                event_id: decode_event(session.events[session.event_ids[event_id]])
+                for event_id in need.event_ids
+                if event_id in session.event_ids
+            },
+            events=[decode_event(record) for record in session.events] if need.all_events else [],
+            payloads=_payloads(session, taken),
+        )
 
     def _configuration(self, header: Header) -> Configuration:
         if not header.config:
@@ -327,7 +331,9 @@ class MemoryStore(Store):
         with self._lock:
             self._heal()
             after = self.clock() + seconds
-            ahead = sorted(((at, *key) for key, at in self._due.items() if at > after), reverse=True)
+            ahead = sorted(
+                ((at, *key) for key, at in self._due.items() if at > after), reverse=True
+            )
         return [Due(uid, instance) for _, uid, instance in ahead[:most]]
 
     def next_due(self) -> float | None:

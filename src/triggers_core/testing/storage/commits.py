@@ -232,7 +232,7 @@ class Commits(StoragePromises):
         try:
             manager = TriggerManager(SessionStorage.on(store, "order:1"), app)
             for plugin.uid in ("order:1", "order:2"):
-                for plugin.action in (  # type: ignore[assignment]
+                for plugin.action in (
                     lambda inner: inner.fire("inner"),
                     lambda inner: inner.sibling("order:3").fire("inner"),
                     lambda inner: inner.delete_session(),

@@ -188,7 +188,7 @@ class Events(StoragePromises):
                 session.fire(f"{uid}{number}")
 
         def read(*window: int | None) -> list[str]:
-            return [event.trigger for event in store.events("b", *window)]
+            return [event.trigger for event in store.events("b", *window)]  # type: ignore[arg-type]
 
         assert read() == read(0) == read(0, None) == read(0, 2**70) == ["b0", "b1", "b2"]
         assert read(1, 1) == ["b1"]

@@ -159,7 +159,6 @@ class Fleet(StoragePromises):
         for failed, waiting in ((False, False), (True, False), (False, True)):
             assert session.store.sessions(failed=failed, waiting=waiting) == []
 
-
     @pytest.mark.parametrize("limit", [-1, -(2**70), 1.5, True, "5"])
     def test_a_listing_refuses_an_amount_that_is_none(self, store: Store, limit: int) -> None:
         SessionDriver(store).fire("a")

@@ -197,7 +197,9 @@ def test_a_plugin_that_uses_the_application_while_it_is_loaded(
 # -- re-entrancy --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["join", "join_all", "close", "stop", "configure", "reset", "shutdown"])
+@pytest.mark.parametrize(
+    "what", ["join", "join_all", "close", "stop", "configure", "reset", "shutdown"]
+)
 def test_a_body_that_waits_for_itself_fails(made: Callable[..., Application], what: str) -> None:
     app = made()
 

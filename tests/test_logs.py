@@ -185,6 +185,7 @@ def test_what_is_not_emitted_counts_all_the_same(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two workers whose logging is set up differently must not decide differently."""
+
     def does(context: TaskContext) -> None:
         quiet = logging.getLogger("quiet")
         quiet.setLevel(logging.ERROR)

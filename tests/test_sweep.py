@@ -64,7 +64,8 @@ def app(store: Store) -> Application:
 def _application(store: Store, **settings: object) -> Application:
     kind = "memory" if isinstance(store, MemoryStore) else "sqlite"
     app = Application(
-        "test", Settings.isolated(**{"TRIGGER_STORAGE_TYPE": kind, "TRIGGER_PLUGINS": [], **settings})
+        "test",
+        Settings.isolated(**{"TRIGGER_STORAGE_TYPE": kind, "TRIGGER_PLUGINS": [], **settings}),
     )
     app.__dict__["store"] = store
     app.use_runner(Collects(app))
@@ -99,7 +100,9 @@ def work_off(app: Application, clock: VirtualClock, seconds: float) -> None:
 class TestAClockThatWasAhead:
     """What it wrote lies far in the future when it is right again."""
 
-    def settle(self, app: Application, clock: VirtualClock, step: float, restarted: bool) -> Application:
+    def settle(
+        self, app: Application, clock: VirtualClock, step: float, restarted: bool
+    ) -> Application:
         if not restarted:
             next_look(app.store)  # a sweep that has seen the wrong clock
         clock.now -= step

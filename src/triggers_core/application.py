@@ -48,7 +48,7 @@ _ASK_AGAIN: Final = 30.0  # seconds until `stores_to_sweep` is asked again
 _applications: WeakSet[Application] = WeakSet()
 
 
-class _built(Generic[T]):  # noqa: N801 - a decorator, like cached_property
+class _built(Generic[T]):
     """A part of an application, made on first use, by one thread; kept until `reset`."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -79,7 +79,6 @@ class _built(Generic[T]):  # noqa: N801 - a decorator, like cached_property
                 parts.pop(under_way, None)
             found = parts.setdefault(self._name, made)
             return found
-
 
 
 class Application:
@@ -406,7 +405,9 @@ class Application:
         with self._lock:
             seen = list(self._seen.values())
         for manager in seen:
-            found.setdefault(_place_of(manager.storage.store), Place(self, manager.storage, manager))
+            found.setdefault(
+                _place_of(manager.storage.store), Place(self, manager.storage, manager)
+            )
         if unused or "store" in self.__dict__:
             own = self.storage_class.on(self.store, "~")
             found.setdefault(_place_of(own.store), Place(self, own, None))

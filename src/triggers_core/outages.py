@@ -47,9 +47,7 @@ class Outages:
             outages.works("look", "the look at the shop")
     """
 
-    def __init__(
-        self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger, self._clock = logger, clock
         self._outages: OrderedDict[Hashable, _Outage] = OrderedDict()
         self._lock = threading.Lock()

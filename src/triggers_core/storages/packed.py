@@ -97,7 +97,6 @@ class _Sessions(MutableMapping[str, _Session]):
         self._open.pop(uid, None)
         self._sorted, self._new = [], list(self._packed)
 
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._packed)
 

@@ -169,9 +169,7 @@ class SqliteStore(Store):
         except UnknownSchema as error:
             raise error.of(uid) from error.__cause__
 
-    def _load(
-        self, connection: sqlite3.Connection, uid: str, need: Need, found: _Found
-    ) -> Slice:
+    def _load(self, connection: sqlite3.Connection, uid: str, need: Need, found: _Found) -> Slice:
         row = connection.execute(_HEADER, (uid,)).fetchone()
         if row is None:
             return Slice(now=self.clock())
@@ -228,9 +226,7 @@ class SqliteStore(Store):
             self._configurations.put(header.config, configuration)
         return configuration
 
-    def _save(
-        self, connection: sqlite3.Connection, uid: str, plan: Plan, found: _Found
-    ) -> None:
+    def _save(self, connection: sqlite3.Connection, uid: str, plan: Plan, found: _Found) -> None:
         execute, header, session = connection.execute, plan.header, found.session
         if plan.configuration is not None:
             insert = "INSERT OR IGNORE INTO configurations (hash, body, kept) VALUES (?, ?, 0)"

@@ -141,5 +141,6 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 def address_key(address: str) -> int:
     """What `sessions.config` holds of a configuration's address: short, and unique enough to tell
-    whether a configuration is in use. (Of two that share it, one stays a little longer.)"""
+    whether a configuration is in use. (Of two that share it, one stays a little longer.)
+    """
     return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=7).digest(), "big")

@@ -37,7 +37,11 @@ class Other:
     """Another process at the same place: it fires when asked, or all the time."""
 
     def __init__(self, opener: str, options: dict[str, Any], name: str, busy: bool = False) -> None:
-        call = [sys.executable, "-c", "from triggers_core.testing.interruption_soak import be_another; be_another()"]
+        call = [
+            sys.executable,
+            "-c",
+            "from triggers_core.testing.interruption_soak import be_another; be_another()",
+        ]
         task = json.dumps([opener, options, name, busy])
         self._process = subprocess.Popen(
             [*call, task], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

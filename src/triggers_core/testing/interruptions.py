@@ -24,7 +24,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from types import CodeType, FrameType
 from typing import Any, Final, Literal
 
@@ -51,7 +51,7 @@ class Interruption(Exception):
     """What the handler raises. No storage knows it, so none can expect it."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _looks_at_signals(code: CodeType) -> frozenset[int]:
     """Offsets of the instructions at whose end Python runs pending signal handlers."""
     return frozenset(

@@ -374,8 +374,10 @@ class TriggerManager:
             attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
             ready = [(name, attempts[name]) for name in plan.scheduled]
             self.dispatch(plan.header.generation, ready, plan.tasks)
-        if any(change.hold_for is not None for change in plan.changes):
-            self.app.runner(self.default_task_runner_name).wake()
+        for change in plan.changes:
+            if change.hold_for is not None:
+                self.app.runner(self.default_task_runner_name).wake()
+                break
 
     def _tell(self, plan: Plan, overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}

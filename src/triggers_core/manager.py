@@ -353,9 +353,10 @@ class TriggerManager:
 
         For runners and plugins; applications use the methods above.
         """
-        refuse_within_hooks("change", self.storage.uid)
-        plan = self.storage.store.commit(self.uid, command, self.app.rules)
-        if not plan.empty:
+        storage = self.storage
+        refuse_within_hooks("change", storage.uid)
+        plan = storage.store.commit(storage.uid, command, self.app.rules)
+        if plan.header is not None or plan.changes:
             self.after_commit(plan)
         return plan
 

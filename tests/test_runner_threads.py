@@ -195,7 +195,7 @@ def test_a_body_that_hangs_gives_its_place_away(app: Application) -> None:
         Hangs.release.set()
 
 
-# -- the ends of processes --------------------------------------------------------------------------
+# -- the ends of processes -------------------------------------------------------------------------
 
 SETUP = """
     import atexit, os, signal, sys, threading, time

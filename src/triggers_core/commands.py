@@ -39,7 +39,6 @@ from triggers_core.records import (
     number_in_id,
 )
 
-
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # `urlsafe_b64encode` does it in three steps
 
 

@@ -226,7 +226,7 @@ def _report(store: Store, problems: list[tuple[str, BaseException]]) -> None:
     )
 
 
-# -- times that a wrong clock has written -----------------------------------------------------------
+# -- times that a wrong clock has written ----------------------------------------------------------
 
 
 def _look_ahead(turn: _Turn, memory: _Memory, timing: Timing) -> None:
@@ -268,7 +268,7 @@ def _misdated(turn: _Turn, far: Iterable[Due], timing: Timing) -> list[Due]:
     return found
 
 
-# -- one session ------------------------------------------------------------------------------------
+# -- one session -----------------------------------------------------------------------------------
 
 
 def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Recovered:
@@ -278,7 +278,8 @@ def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Reco
     for name, attempt, holder in recovered.lost:
         follows = "it has failed" if name in recovered.failed else f"attempt {attempt + 1} follows"
         logger.warning(
-            "%s %s: the process that ran attempt %d%s was lost, or hung until its lease ran out: %s",
+            "%s %s: the process that ran attempt %d%s was lost, or hung until its lease ran out:"
+            " %s",
             *(manager.uid, name, attempt, f" ({holder})" if holder else "", follows),
         )
     for plugin, problem in recovered.dropped.items():

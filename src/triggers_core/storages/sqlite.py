@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -370,10 +371,8 @@ class SqliteStore(Store):
         connection.execute("DELETE FROM events WHERE key BETWEEN ? AND ?", keys)
         connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
         if key is not None:
-            try:
+            with suppress(UnknownSchema):  # which one it had, nobody can tell then; it stays
                 connection.execute(_DROP_CONFIG, (decode_header(header).config, key))
-            except UnknownSchema:
-                pass  # which one it had, nobody can tell; it stays
         return True
 
     # -- the fleet --------------------------------------------------------------------------------
@@ -472,7 +471,8 @@ class SqliteStore(Store):
         # One that ends later than its holder (or whoever asks now) asks for was written by a clock
         # that was ahead.
         upsert = (
-            "INSERT INTO leases (name, owner, until, seconds) VALUES (:name, :owner, :until, :seconds)"
+            "INSERT INTO leases (name, owner, until, seconds)"
+            " VALUES (:name, :owner, :until, :seconds)"
             " ON CONFLICT (name) DO UPDATE SET owner = :owner, until = :until, seconds = :seconds"
             " WHERE owner = :owner OR until <= :now"
             " OR until > :now + max(coalesce(leases.seconds, 0), :seconds)"

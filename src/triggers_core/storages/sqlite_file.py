@@ -37,7 +37,16 @@ _SETTLED: Final = 1_000_000_000  # nanoseconds: coarser than the times of any fi
 class Opened:
     """A connection, and the files that it has open."""
 
-    __slots__ = ("connection", "folder", "identities", "names", "passing", "seen", "settled", "turnstile")
+    __slots__ = (
+        "connection",
+        "folder",
+        "identities",
+        "names",
+        "passing",
+        "seen",
+        "settled",
+        "turnstile",
+    )
 
     def __init__(self, connection: sqlite3.Connection, path: str, given: str) -> None:
         self.connection = connection
@@ -48,7 +57,8 @@ class Opened:
         self.seen = -_PATIENCE
         self.settled = -1 if path == given else -2
         """The folder's time of change when the files were last seen to be in place: as long as it
-        stays, none was put in or taken out. Nothing can be told from it (-2) if links lead there."""
+        stays, none was put in or taken out. Nothing can be told from it (-2) if links lead
+        there."""
         self.passing = False
         """Whether it serves one read only: somebody may write without this process noticing."""
 
@@ -105,7 +115,7 @@ class SqliteFile:
             self._enter()
             self.drop()
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
             except RuntimeError:  # it was not taken
                 pass
@@ -196,7 +206,7 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
             except RuntimeError:
                 pass
@@ -230,7 +240,7 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
             except RuntimeError:
                 pass
@@ -337,7 +347,7 @@ class SqliteFile:
                     return
                 opened.close()
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 open_files.lock.release()
             except RuntimeError:  # it was not taken
                 pass

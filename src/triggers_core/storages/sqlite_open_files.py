@@ -63,7 +63,7 @@ def make_room(file: SqliteFile) -> None:
         except Exception as error:
             logger.warning("the SQLite file %s could not be closed: %s", each.path, error)
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 mutex.release()
             except RuntimeError:
                 pass

@@ -14,6 +14,7 @@ import msgspec
 
 from triggers_core.attempts import Recover, Recovered
 from triggers_core.clocks import Drift, is_misdated, shortest_reach
+from triggers_core.exceptions import BodyInterrupted
 from triggers_core.outages import describe, is_outage
 from triggers_core.protocol import Need, Timing
 from triggers_core.storages.base import Due, Store
@@ -166,7 +167,7 @@ class _Turn:
                 self.swept.instances += len(names)
                 try:
                     recovered = recover_session(self.manager_of(uid), names)
-                except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                except (KeyboardInterrupt, SystemExit, GeneratorExit, BodyInterrupted):
                     raise
                 except BaseException as error:
                     if type(error).__name__ == "GreenletExit":

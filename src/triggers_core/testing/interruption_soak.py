@@ -26,6 +26,9 @@ from triggers_core.testing.interruptions import Report, at_random
 from triggers_core.testing.invariants import check_store
 
 
+_BREATHER = 0.002  # seconds between two fires of another process: it must not take all the time
+
+
 def open_store(opener: str, options: dict[str, Any]) -> Store:
     """Call ``module:callable`` with the options."""
     module, _, name = opener.partition(":")
@@ -101,7 +104,7 @@ def be_another() -> None:
         enough = threading.Event()
 
         def on_and_on() -> None:
-            while not enough.is_set():
+            while not enough.wait(_BREATHER):
                 fire()
 
         thread = threading.Thread(target=on_and_on)

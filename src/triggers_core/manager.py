@@ -33,6 +33,7 @@ from triggers_core.exceptions import (
     TaskNotFound,
     TriggersError,
 )
+from triggers_core.failures import log_exception, message_of
 from triggers_core.limits import Limits
 from triggers_core.messages import Message
 from triggers_core.names import check_name
@@ -395,12 +396,12 @@ class TriggerManager:
     def _call_post_fire(self, event: Event, instances: Sequence[Instance]) -> None:
         try:
             self._post_fire(event.trigger, [self._instance(each) for each in instances])
-        except Exception:
-            logger.exception(
+        except Exception as error:
+            log_exception(
+                logger,
                 "%s: %s._post_fire failed for %r; the fire itself is recorded",
-                self.uid,
-                type(self).__name__,
-                event.trigger,
+                error,
+                *(self.uid, type(self).__name__, event.trigger),
             )
 
     def _call(self, method: str, *arguments: Any) -> None:
@@ -411,9 +412,11 @@ class TriggerManager:
         bound = getattr(self, method)
         try:
             bound(*arguments[: _accepted(bound, len(arguments))])
-        except Exception:
-            logger.exception(
+        except Exception as error:
+            log_exception(
+                logger,
                 "%s: %s.%s failed; what it was told about has happened and stays",
+                error,
                 *(self.uid, type(self).__name__, method),
             )
 
@@ -433,11 +436,14 @@ class TriggerManager:
             except TriggersError as error:  # a broker that is down, say: no bug to be traced
                 logger.error(
                     "%s: %s could not be dispatched; the sweep will try again: %s",
-                    *(self.uid, name, error),
+                    *(self.uid, name, message_of(error)),
                 )
-            except Exception:
-                logger.exception(
-                    "%s: %s could not be dispatched; the sweep will try again", self.uid, name
+            except Exception as error:
+                log_exception(
+                    logger,
+                    "%s: %s could not be dispatched; the sweep will try again",
+                    error,
+                    *(self.uid, name),
                 )
 
     def _instance(self, record: Instance) -> TaskInstance:

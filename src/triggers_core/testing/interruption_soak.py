@@ -25,7 +25,6 @@ from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.interruptions import Report, at_random
 from triggers_core.testing.invariants import check_store
 
-
 _BREATHER = 0.002  # seconds between two fires of another process: it must not take all the time
 
 

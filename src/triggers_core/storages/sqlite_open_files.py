@@ -48,6 +48,8 @@ def make_room(file: SqliteFile) -> None:
 
     They are opened again by their next use; one that a thread is in stays open.
     """
+    if len(files) <= most_open():
+        return
     idle = [each for each in every_file() if each is not file and each.opened is not None]
     excess = len(idle) + 1 - most_open()
     if excess <= 0:

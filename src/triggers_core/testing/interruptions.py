@@ -41,6 +41,7 @@ Moments = Literal["signals", "opcodes"]
 functions, at the end of each round of a loop), or before every bytecode, which asks for more than
 signals do."""
 
+_MOMENTS: Final = 20_000  # that an operation may have: a fire has some hundred
 _STUCK: Final = 20.0  # seconds; what has not answered by then waits for a lock that nobody holds
 _ROUNDS: Final = 40  # of operations in one session; then another, so that checks stay cheap
 _LOOKS_AT_SIGNALS: Final = frozenset(
@@ -366,13 +367,15 @@ def survey(
     report, sessions = Report(), _sessions(store)
     for kind in operations:
         enough = len(report.problems) + 3  # of one kind of operation
-        for number in range(1, sys.maxsize, step):
+        for number in range(1, _MOMENTS, step):
             operation = kind(next(sessions))
             operation.prepare()
             where = interrupt_at(number, operation.work, moments)
             judge(report, operation, where, where or "at its end", also)
             if where is None or len(report.problems) >= enough:
                 break
+        else:
+            report.problems.append(f"{operation.name}: not over after {_MOMENTS:,} moments")
     return report
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from triggers_core.attempts import Claim, Claimed, Finish
 from triggers_core.backtest_step import TOKEN, Step, Unusual
 from triggers_core.commands import Fire, Recorded
 from triggers_core.configuration import Configuration
-from triggers_core.exceptions import InvalidEvent, InvalidInput, StaleMessage
+from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
 from triggers_core.heartbeats import Heartbeats
 from triggers_core.names import check_name
 from triggers_core.protocol import Need, Plan, Rules
@@ -280,8 +281,24 @@ class _Run(_Dry):
         if claimed is None:
             return ()
         self._scheduled.clear()
-        run_claimed(self._manager.sibling(uid), claimed, self._heartbeats)
+        manager = self._manager.sibling(uid)
+        try:
+            run_claimed(manager, claimed, self._heartbeats, around_body=_stoppable)
+        except _Stopped as stopped:
+            raise KeyboardInterrupt from stopped
         return tuple(self._scheduled)
+
+
+class _Stopped(BodyInterrupted):
+    """Ctrl-C in a body stops the backtest: no outcome, the next call makes the attempt again."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise _Stopped from error
 
 
 def _logged(event: Mapping[str, Any] | LoggedEvent) -> LoggedEvent:

@@ -92,6 +92,7 @@ def triggers(path: Path, uid: str = "order:1") -> list[str]:
 # -- exceptions out of signal handlers -------------------------------------------------------------
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_exception_at_any_moment_leaves_nothing_behind(store: SqliteStore, step: int) -> None:
     def another_process_can_write() -> None:

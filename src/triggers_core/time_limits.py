@@ -150,11 +150,11 @@ class Strikes:
 
 
 def stack_of(thread: int) -> str:
-    """Where a thread is now, as text; nothing if that cannot be told."""
+    """Where a thread is now, as text: its innermost frames. Nothing if that cannot be told."""
     frame = sys._current_frames().get(thread)
     if frame is None:
         return ""
-    return "".join(traceback.format_stack(frame, limit=-12)).rstrip("\n")
+    return "".join(traceback.format_stack(frame, limit=12)).rstrip("\n")
 
 
 def _greenlet() -> Any:

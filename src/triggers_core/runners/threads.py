@@ -61,7 +61,9 @@ class ThreadingTaskRunner(TaskRunner):
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._holder = f"{socket.gethostname()}:{self._pid}"
-        lock = threading.RLock()
+        # Entered by itself, never by its conditions: their `__enter__` is Python, and an exception
+        # out of a signal handler at its end would leave the lock taken.
+        self._lock = lock = threading.RLock()
         self._changed = threading.Condition(lock)  # for those who wait until there is no work
         self._work_waits = threading.Condition(lock)  # for the workers
         self._jobs: deque[Job] = deque()
@@ -90,7 +92,7 @@ class ThreadingTaskRunner(TaskRunner):
         if task is not None:
             # Unknown here, perhaps known to another process of the application: leave it to that.
             self.app.resolve_task(task.run, task.using)
-        with self._changed:
+        with self._lock:
             if self._stopping:
                 return  # the sweep of another process, or of the next start, takes it
             self._jobs.append((manager, message))
@@ -126,7 +128,7 @@ class ThreadingTaskRunner(TaskRunner):
             self._workers.pop(worker, None)
 
     def _next_job(self, worker: _Worker) -> Job | None:
-        with self._changed:
+        with self._lock:
             worker.job = None
             if not self._busy():
                 self._changed.notify_all()
@@ -141,7 +143,7 @@ class ThreadingTaskRunner(TaskRunner):
 
     def _leave(self, worker: _Worker) -> None:
         """A worker's thread ends, whatever of: its place is free, its job no longer waited for."""
-        with self._changed:
+        with self._lock:
             worker.job = None
             self._workers.pop(worker, None)
             self._abandoned.pop(worker, None)
@@ -151,7 +153,7 @@ class ThreadingTaskRunner(TaskRunner):
 
     def _abandon(self, worker: _Worker) -> None:
         """A body hangs beyond its time limit: its place in the pool goes to a new thread."""
-        with self._changed:
+        with self._lock:
             if worker not in self._workers:
                 return
             self._workers.pop(worker, None)
@@ -201,7 +203,7 @@ class ThreadingTaskRunner(TaskRunner):
         self.refuse_here("join")
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            with self._changed:
+            with self._lock:
                 self._forget_the_dead()
                 if not self._busy():
                     return True
@@ -255,7 +257,7 @@ class ThreadingTaskRunner(TaskRunner):
         self._nap.set()
 
     def _start_sweeper(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._stopping or (self._sweeper is not None and self._sweeper.is_alive()):
                 return
             sweeper = threading.Thread(
@@ -289,7 +291,7 @@ class ThreadingTaskRunner(TaskRunner):
         """
         self.heartbeats.beat()
         self.heartbeats.revive()
-        with self._changed:
+        with self._lock:
             self._forget_the_dead()
             if self._jobs:
                 self._hire()  # a thread could not be had, or a call was interrupted
@@ -307,9 +309,9 @@ class ThreadingTaskRunner(TaskRunner):
         self.refuse_here("shutdown")
         while not self._stopping:
             self.join_all()
-            with self._changed:
+            with self._lock:
                 self._stopping = not self._busy()
-        with self._changed:
+        with self._lock:
             workers = list(self._workers)
             self._work_waits.notify_all()
         self._nap.set()

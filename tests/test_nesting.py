@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from triggers_core.exceptions import (
     NestedCommit,
     WrongState,
 )
+from triggers_core.nesting import AfterCommit, BeforeCommit
 
 
 @pytest.fixture(params=STORAGES)
@@ -213,3 +217,91 @@ def test_a_hook_that_makes_data_of_objects(app: Application) -> None:
     manager = app.manager("order:1")
     assert manager.fire("paid", {"order": Order()}, event_id="evt_1").status == "recorded"
     assert manager.fire("paid", {"order": Order()}, event_id="evt_1").status == "duplicate"
+
+
+# -- interrupted -----------------------------------------------------------------------------------
+
+
+class Alarm(Exception):
+    """What a signal handler raises."""
+
+
+def interrupted(call: Callable[[], object], code: Any) -> None:
+    """Make a call; raise in it where a function of this code begins, as signal handlers do."""
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code is code:
+            sys.settrace(None)
+            raise Alarm
+
+    sys.settrace(trace)
+    try:
+        with pytest.raises(Alarm):
+            call()
+    finally:
+        sys.settrace(None)
+
+
+def test_an_interruption_at_the_end_of_before_commit_forbids_nothing(app: Application) -> None:
+    class Looks:
+        @hookimpl
+        def before_commit(self, session: Any, plan: Any) -> None: ...
+
+    app.plugins.register(Looks(), "looks")
+    manager = app.manager("order:1")
+    interrupted(lambda: manager.fire("a"), BeforeCommit.__exit__.__code__)
+    manager.fire("b")
+    assert fired(manager) == ["b"]
+    assert manager.delete_session()
+
+
+def test_an_interruption_at_the_end_of_post_fire_uses_up_nothing(app: Application) -> None:
+    class Answers:
+        @hookimpl
+        def post_fire(self, manager: TriggerManager, event: Any) -> None:
+            if event.trigger == "asked":
+                manager.fire("answered")
+
+    app.plugins.register(Answers(), "answers")
+    manager = app.manager("order:1")
+    for _ in range(40):  # Limits.additions is 32
+        interrupted(lambda: manager.fire("a"), AfterCommit.__exit__.__code__)
+    manager.fire("asked")
+    assert fired(manager) == [*("a",) * 40, "asked", "answered"]
+
+
+def test_an_interruption_inside_of_answers_uses_up_nothing(app: Application) -> None:
+    class Answers:
+        @hookimpl
+        def post_fire(self, manager: TriggerManager, event: Any) -> None:
+            if event.trigger != "asked":
+                return
+            for _ in range(40):
+                interrupted(lambda: manager.fire("a"), AfterCommit.__exit__.__code__)
+            manager.fire("answered")
+
+    app.plugins.register(Answers(), "answers")
+    manager = app.manager("order:1")
+    manager.fire("asked")
+    assert fired(manager) == ["asked", *("a",) * 40, "answered"]
+
+
+def test_a_hook_may_not_fire_through_a_thread_of_its_own(app: Application) -> None:
+    raised: list[BaseException] = []
+
+    class Asks:
+        @hookimpl
+        def before_commit(self, session: Any, plan: Any) -> None:
+            def fires() -> None:
+                try:
+                    app.manager("order:2").fire("inner")
+                except BaseException as error:
+                    raised.append(error)
+
+            thread = threading.Thread(target=contextvars.copy_context().run, args=(fires,))
+            thread.start()
+            thread.join(30)
+
+    app.plugins.register(Asks(), "asks")
+    app.manager("order:1").fire("outer")
+    assert [type(error) for error in raised] == [NestedCommit]

@@ -380,3 +380,44 @@ def test_a_task_that_nobody_knows_fails_in_the_end() -> None:
     assert statuses[0] == "scheduled"
     assert statuses[-1] == "failed"
     assert manager.storage["t#0"].metadata["error"]["type"].endswith("TaskNotFound")
+
+
+# -- interrupted -----------------------------------------------------------------------------------
+
+
+class Alarm(Exception):
+    """What a signal handler raises."""
+
+
+class Interrupted(threading.Condition):
+    """Python runs signal handlers at the end of functions in Python, such as this one."""
+
+    def __enter__(self) -> bool:
+        entered = super().__enter__()
+        if threading.current_thread() is threading.main_thread():
+            raise Alarm
+        return entered
+
+
+@pytest.mark.parametrize("what", ["dispatch", "join"])
+def test_an_interruption_leaves_nothing_locked(app: Application, what: str) -> None:
+    manager = app.manager("s")
+    configure(manager, t=(bodies.Echo, {"andEvery": "go"}))
+    runner = runner_of(app)
+    for condition in (runner._changed, runner._work_waits):
+        condition.__class__ = Interrupted
+    with contextlib.suppress(Alarm):
+        manager.fire("go") if what == "dispatch" else runner.join_all(0.01)
+    for condition in (runner._changed, runner._work_waits):
+        condition.__class__ = threading.Condition
+
+    def elsewhere() -> None:
+        app.manager("s").fire("go")
+        assert manager.join(30)
+        done.append(True)
+
+    done: list[bool] = []
+    thread = threading.Thread(target=elsewhere, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert done, "nobody can go on"

@@ -388,6 +388,38 @@ class TriggersSpec:
         """
 
     @hookspec
+    def body_context(self, context: TaskContext) -> AbstractContextManager[Any] | None:
+        """Put a context manager around each body: connections, tracing spans, context variables.
+
+        Called in the thread (process, greenlet) that runs the body, right before it, on every
+        runner. The context managers of all plugins are entered in order, and left the other way
+        round: the first plugin's is the outermost. What the body raised, to be skipped or retried
+        too, is handed to `__exit__`, whose answer does not count: nothing that the body raised is
+        swallowed. They are left before the outcome is stored.
+
+        An error on the way in, or an answer that is no context manager, fails the attempt, with a
+        note that names the plugin: the body is not run, and what was entered is left. An error on
+        the way out is logged, and changes nothing about the outcome.
+
+        :param context: the attempt.
+        :returns: a context manager, what it yields is not used; None for none.
+
+        **Example**::
+
+            from contextlib import closing
+
+            from triggers_core import hookimpl
+
+            class Connection:
+                def close(self):
+                    print("given back to the pool")
+
+            @hookimpl
+            def body_context(context):
+                return closing(Connection())
+        """
+
+    @hookspec
     def declare_directives(self) -> Mapping[str, Any] | Sequence[Directive] | None:
         """Name the directives that the plugin owns, so that task configurations may use them.
 

@@ -37,7 +37,7 @@ from triggers_core.failures import log_exception, message_of
 from triggers_core.limits import Limits
 from triggers_core.messages import Message
 from triggers_core.names import check_name
-from triggers_core.nesting import after_commit_of, refuse_endless_answers, refuse_within_hooks
+from triggers_core.nesting import AfterCommit, refuse_endless_answers, refuse_within_hooks
 from triggers_core.protocol import Plan
 from triggers_core.records import UNRESOLVED, Event, Instance
 from triggers_core.registries import trigger_managers
@@ -367,7 +367,7 @@ class TriggerManager:
         overridden = type(self)._post_fire is not TriggerManager._post_fire
         told = bool(plan.events) and (overridden or plugins.has_post_fire)
         if told or plugins.has_post_commit:
-            with after_commit_of():
+            with AfterCommit():
                 plugins.post_commit(self, plan)
                 if told:
                     self._tell(plan, overridden)

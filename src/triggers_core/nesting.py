@@ -4,13 +4,17 @@ A `before_commit` hook runs inside the transaction of its session. A fire of it 
 would wait for that very transaction, or be recorded and then decided anew with it, without end; so
 it is refused, whatever the storage. A `post_fire` hook may fire: its fires are answered by the same
 hooks, level by level, up to a limit.
+
+Both are noted in context variables, which reach the threads and tasks that a hook starts. What is
+noted counts only while its frame is being executed somewhere: an exception out of a signal handler
+may come before the note is taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import sys
+from contextvars import ContextVar, Token
+from types import FrameType
 
 from triggers_core.exceptions import LimitExceeded, NestedCommit
 
@@ -18,19 +22,21 @@ from triggers_core.exceptions import LimitExceeded, NestedCommit
 class _Hooks:
     """A round of `before_commit` hooks. Contexts that were copied meanwhile outlive it."""
 
-    __slots__ = ("plugin", "uid")
+    __slots__ = ("frame", "plugin", "uid")
 
     def __init__(self, uid: str) -> None:
         self.uid, self.plugin = uid, ""
+        self.frame: FrameType | None = None
 
 
 class _Answers:
     """The hooks that follow one commit, and those that follow the commits that they make."""
 
-    __slots__ = ("depth", "exhausted")
+    __slots__ = ("exhausted", "frames")
 
     def __init__(self) -> None:
-        self.depth, self.exhausted = 0, False
+        self.frames: list[FrameType] = []
+        self.exhausted = False
 
 
 _hooks: ContextVar[_Hooks | None] = ContextVar("triggers_before_commit", default=None)
@@ -43,7 +49,7 @@ def refuse_within_hooks(what: str, uid: str) -> None:
     :param what: what it tries to do with the session, for the message, such as ``fire into``.
     """
     hooks = _hooks.get()
-    if hooks is not None and hooks.plugin:
+    if hooks is not None and hooks.plugin and _executes(hooks.frame):
         raise NestedCommit(
             f"a before_commit hook of the plugin {hooks.plugin!r}, inside a change of"
             f" {hooks.uid!r}, cannot {what} {uid!r}: to add an event to that change, call"
@@ -60,39 +66,77 @@ class BeforeCommit:
         self._hooks = _Hooks(uid)
 
     def __enter__(self) -> _Hooks:
+        self._hooks.frame = sys._getframe(1)
         self._token = _hooks.set(self._hooks)
         return self._hooks
 
     def __exit__(self, *exc_info: object) -> None:
-        self._hooks.plugin = ""
+        self._hooks.plugin, self._hooks.frame = "", None
         _hooks.reset(self._token)
 
 
-@contextmanager
-def after_commit_of() -> Iterator[None]:
+class AfterCommit:
     """Around the hooks that are told of a commit."""
-    answers = _answers.get()
-    if answers is None or not answers.depth:
-        answers = _Answers()
-    token = _answers.set(answers)
-    answers.depth += 1
-    try:
-        yield
-    finally:
-        answers.depth -= 1
-        _answers.reset(token)
+
+    __slots__ = ("_answers", "_depth", "_token")
+
+    def __enter__(self) -> None:
+        answers = _noted()
+        self._token: Token[_Answers | None] | None = None
+        if answers is None:
+            answers = _Answers()
+            self._token = _answers.set(answers)
+        self._answers, self._depth = answers, len(answers.frames)
+        answers.frames.append(sys._getframe(1))
+
+    def __exit__(self, *exc_info: object) -> None:
+        del self._answers.frames[self._depth :]
+        if self._token is not None:
+            _answers.reset(self._token)
 
 
 def refuse_endless_answers(most: int) -> None:
     """Raise `LimitExceeded` if a fire comes of hooks that answer each other's fires without end."""
-    answers = _answers.get()
-    if answers is None or not answers.depth:
+    answers = _noted()
+    if answers is None:
         return
-    if answers.depth >= most:
-        answers.exhausted = True
+    if len(answers.frames) >= most:
+        # Levels whose end was interrupted are still listed.
+        answers.frames[:] = [frame for frame in answers.frames if _executes(frame)]
+        answers.exhausted |= len(answers.frames) >= most
     if answers.exhausted:
         raise LimitExceeded(
             f"hooks that follow a commit (post_fire, post_commit) have fired {most} levels deep,"
             " each in answer to the fire before: the limit is Limits.additions. Such a hook must"
             " look at the trigger, and not answer its own"
         )
+
+
+def _noted() -> _Answers | None:
+    """What this context is in the middle of answering."""
+    answers = _answers.get()
+    if answers is None or not answers.frames:
+        return None
+    if not _executes(answers.frames[0]):
+        answers.frames.clear()
+        _answers.set(None)
+        return None
+    return answers
+
+
+def _executes(wanted: FrameType | None) -> bool:
+    """Whether a frame is on the stack of this thread, or of another one."""
+    if wanted is None:
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame is wanted:
+            return True
+        frame = frame.f_back
+    for top in sys._current_frames().values():
+        frame = top
+        while frame is not None:
+            if frame is wanted:
+                return True
+            frame = frame.f_back
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,3 +64,13 @@ def ordered_calls(plugins: Sequence[Loaded]) -> dict[str, tuple[tuple[str, Call]
         )
         for hook in HOOKS
     }
+
+
+def noted(plugin: str, hook: str, call: Call, *arguments: Any) -> Any:
+    """Call an implementation; an error of it passes, with a note that names the plugin."""
+    try:
+        return call(*arguments)
+    except BaseException as error:
+        with suppress(Exception):  # frozen data classes take no note
+            error.add_note(f"raised by {hook} of the plugin {plugin!r}")
+        raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from triggers_core.attempts import Retry
+from triggers_core.body_contexts import BodyContexts
 from triggers_core.configuration import Configuration, Directive, did_you_mean
 from triggers_core.directives import collect_directives
 from triggers_core.exceptions import PluginError
@@ -19,7 +20,7 @@ from triggers_core.pending_event import PendingEvent
 from triggers_core.plugin_checks import HOOKS, find_implementations
 from triggers_core.plugin_infos import PluginInfo, infos_of, not_loaded
 from triggers_core.plugin_loading import Installed, Wanted, label, read_list
-from triggers_core.plugin_order import Call, Loaded, ordered_calls
+from triggers_core.plugin_order import Loaded, noted, ordered_calls
 from triggers_core.protocol import BeforeCommit, Plan
 from triggers_core.providers import Provider, error_text
 from triggers_core.records import Event, Instance
@@ -56,6 +57,7 @@ class Plugins:
     has_post_replay: bool
     has_post_skip: bool
     has_post_commit: bool
+    has_body_context: bool
     """Whether any plugin implements the hook: for callers that would have to prepare its call."""
 
     def __init__(self, listed: Sequence[object] | None = None, *, autoload: bool = True) -> None:
@@ -188,7 +190,7 @@ class Plugins:
         event = PendingEvent(trigger, event_id, once, force, given)
         for plugin, call in calls:
             before = event.kwargs
-            _noted(plugin, "pre_fire", call, manager, event)
+            noted(plugin, "pre_fire", call, manager, event)
             if event.kwargs is not before and not isinstance(event.kwargs, Mapping):
                 raise PluginError(
                     f"plugin {plugin!r}: pre_fire set event.kwargs to a"
@@ -256,7 +258,7 @@ class Plugins:
         :raises PluginError: an answer is not a class.
         """
         for plugin, call in self._calls["resolve_task"]:
-            found = _noted(plugin, "resolve_task", call, run, using)
+            found = noted(plugin, "resolve_task", call, run, using)
             if isinstance(found, type):
                 return found
             if found is not None:
@@ -274,7 +276,7 @@ class Plugins:
         :raises Exception: whatever an implementation raised, with a note that names the plugin.
         """
         for plugin, call in self._calls["storage_load"]:
-            found: SessionStorage | None = _noted(
+            found: SessionStorage | None = noted(
                 plugin, "storage_load", call, backend, uid, options
             )
             if found is not None:
@@ -314,6 +316,10 @@ class Plugins:
             "get_logger_context", AbstractContextManager, context, logger, extra
         )
         return answer
+
+    def body_contexts(self, context: TaskContext) -> BodyContexts:
+        """What plugins put around a body, as one context manager; see `has_body_context`."""
+        return BodyContexts(self._calls["body_context"], context)
 
     def _ask(self, hook: str, expected: type, *arguments: Any) -> Any:
         """The first answer of the expected type; whatever else happens is logged."""
@@ -361,13 +367,3 @@ class Plugins:
         used = {name for task in configuration.tasks.values() for name in task.directives}
         owners = {each.owner for name, each in self.directives().items() if name in used}
         return tuple(sorted(owners.union(plugin for plugin, _ in self._calls["before_commit"])))
-
-
-def _noted(plugin: str, hook: str, call: Call, *arguments: Any) -> Any:
-    """Call an implementation; an error of it passes, with a note that names the plugin."""
-    try:
-        return call(*arguments)
-    except BaseException as error:
-        with suppress(Exception):  # frozen data classes take no note
-            error.add_note(f"raised by {hook} of the plugin {plugin!r}")
-        raise

@@ -37,7 +37,9 @@ class _Alarms:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._changed = threading.Condition()
+        # Entered by itself: a condition's `__enter__` is Python, and may be interrupted at its end.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._due: list[tuple[float, int, Alarm]] = []
         self._count = itertools.count()
         self._thread: threading.Thread | None = None
@@ -47,7 +49,7 @@ class _Alarms:
         if self._pid != os.getpid():
             self._begin()  # threads do not survive a fork
         alarm = Alarm(call)
-        with self._changed:
+        with self._lock:
             if len(self._due) >= 64 and sum(not each[2].cancelled for each in self._due) < 32:
                 self._due = [each for each in self._due if not each[2].cancelled]
                 heapq.heapify(self._due)
@@ -61,7 +63,7 @@ class _Alarms:
 
     def _watch(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._due or self._due[0][0] > time.monotonic():
                     wait = self._due[0][0] - time.monotonic() if self._due else None
                     self._changed.wait(wait if wait is None else min(max(wait, 0.0), 3_600.0))
@@ -150,11 +152,11 @@ class Strikes:
 
 
 def stack_of(thread: int) -> str:
-    """Where a thread is now, as text; nothing if that cannot be told."""
+    """Where a thread is now, as text: its innermost frames. Nothing if that cannot be told."""
     frame = sys._current_frames().get(thread)
     if frame is None:
         return ""
-    return "".join(traceback.format_stack(frame, limit=-12)).rstrip("\n")
+    return "".join(traceback.format_stack(frame, limit=12)).rstrip("\n")
 
 
 def _greenlet() -> Any:

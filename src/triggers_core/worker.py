@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE: Final = 0.05  # seconds between tries to store an outcome: this, then doubling…
 _LONGEST_PAUSE: Final = 5.0  # …up to this
 
+_NOTHING: Final = nullcontext()
 _ENDINGS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, BodyInterrupted)
 
 AroundBody = Callable[[], AbstractContextManager[Any]]
@@ -231,7 +232,11 @@ class _Attempt:
         context = self.context
         if context.task_class.kwargs_model is not None:
             context.validate(context.task_class.kwargs_model)
-        with self.around_body():
+        plugins = self.manager.app.plugins
+        with (
+            self.around_body(),
+            plugins.body_contexts(context) if plugins.has_body_context else _NOTHING,
+        ):
             try:
                 task = context.task_class(context)
                 task.context = context  # also where an __init__ of its own does not pass it on

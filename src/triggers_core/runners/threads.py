@@ -61,7 +61,9 @@ class ThreadingTaskRunner(TaskRunner):
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._holder = f"{socket.gethostname()}:{self._pid}"
-        lock = threading.RLock()
+        # Entered by itself, never by its conditions: their `__enter__` is Python, and an exception
+        # out of a signal handler at its end would leave the lock taken.
+        self._lock = lock = threading.RLock()
         self._changed = threading.Condition(lock)  # for those who wait until there is no work
         self._work_waits = threading.Condition(lock)  # for the workers
         self._jobs: deque[Job] = deque()
@@ -87,7 +89,7 @@ class ThreadingTaskRunner(TaskRunner):
 
     def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
         self._check_fork()
-        with self._changed:
+        with self._lock:
             if self._stopping:
                 return  # the sweep of another process, or of the next start, takes it
             self._jobs.append((manager, message))
@@ -123,7 +125,7 @@ class ThreadingTaskRunner(TaskRunner):
             self._workers.pop(worker, None)
 
     def _next_job(self, worker: _Worker) -> Job | None:
-        with self._changed:
+        with self._lock:
             worker.job = None
             if not self._busy():
                 self._changed.notify_all()
@@ -138,7 +140,7 @@ class ThreadingTaskRunner(TaskRunner):
 
     def _leave(self, worker: _Worker) -> None:
         """A worker's thread ends, whatever of: its place is free, its job no longer waited for."""
-        with self._changed:
+        with self._lock:
             worker.job = None
             self._workers.pop(worker, None)
             self._abandoned.pop(worker, None)
@@ -148,7 +150,7 @@ class ThreadingTaskRunner(TaskRunner):
 
     def _abandon(self, worker: _Worker) -> None:
         """A body hangs beyond its time limit: its place in the pool goes to a new thread."""
-        with self._changed:
+        with self._lock:
             if worker not in self._workers:
                 return
             self._workers.pop(worker, None)
@@ -198,7 +200,7 @@ class ThreadingTaskRunner(TaskRunner):
         self.refuse_here("join")
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            with self._changed:
+            with self._lock:
                 self._forget_the_dead()
                 if not self._busy():
                     return True
@@ -252,7 +254,7 @@ class ThreadingTaskRunner(TaskRunner):
         self._nap.set()
 
     def _start_sweeper(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._stopping or (self._sweeper is not None and self._sweeper.is_alive()):
                 return
             sweeper = threading.Thread(
@@ -286,7 +288,7 @@ class ThreadingTaskRunner(TaskRunner):
         """
         self.heartbeats.beat()
         self.heartbeats.revive()
-        with self._changed:
+        with self._lock:
             self._forget_the_dead()
             if self._jobs:
                 self._hire()  # a thread could not be had, or a call was interrupted
@@ -304,9 +306,9 @@ class ThreadingTaskRunner(TaskRunner):
         self.refuse_here("shutdown")
         while not self._stopping:
             self.join_all()
-            with self._changed:
+            with self._lock:
                 self._stopping = not self._busy()
-        with self._changed:
+        with self._lock:
             workers = list(self._workers)
             self._work_waits.notify_all()
         self._nap.set()

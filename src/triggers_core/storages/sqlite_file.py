@@ -126,6 +126,11 @@ class SqliteFile:
         if opened is not None:
             opened.close()
 
+    @property
+    def _connection(self) -> sqlite3.Connection | None:
+        """The connection, for whoever has the mutex; None while the file is closed."""
+        return None if self.opened is None else self.opened.connection
+
     # -- one thread at a time ---------------------------------------------------------------------
 
     def _enter(self) -> None:
@@ -198,8 +203,8 @@ class SqliteFile:
         :raises StorageError: SQLite refused.
         """
         if self._nested():
-            assert self.opened is not None
-            return work(self.opened.connection)
+            assert self._connection is not None
+            return work(self._connection)
         try:
             self._enter()
             return self._read(work)

@@ -47,9 +47,9 @@ class Wire:
     __slots__ = ("_at", "_data", "_pid", "_sock", "dirty")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.dirty = False
-        self._sock, self._data, self._at = sock, b"", 0
-        self._pid = os.getpid()
+        self.dirty, self._pid = False, os.getpid()
+        self._data, self._at = b"", 0
+        self._sock = sock
 
     def ask(self, request: bytes) -> Any:
         """Send one command and return its reply.
@@ -105,7 +105,8 @@ class Wire:
 
     def __del__(self) -> None:
         # A thread has ended, or its store has let go of it.
-        if self._sock.fileno() >= 0:
+        sock = getattr(self, "_sock", None)  # none yet: it was interrupted as it was made
+        if sock is not None and sock.fileno() >= 0:
             self.close()
 
     def _check(self) -> None:

@@ -44,9 +44,12 @@ def new_id() -> str:
     """A random id of 96 bits, for generations, event ids, tokens and requests.
 
     Short, because every event keeps one: 16 characters; a collision within a session of a million
-    events has odds below 1 in 10^16.
+    events has odds below 1 in 10^16. None begins with a hyphen: people hand them to programs, which
+    would take that for an option.
     """
-    return urlsafe_b64encode(os.urandom(12)).decode()
+    while (made := urlsafe_b64encode(os.urandom(12)).decode())[0] == "-":
+        pass
+    return made
 
 
 class Recorded(msgspec.Struct, kw_only=True):

@@ -7,18 +7,20 @@ from typing import Any
 
 from triggers_core import hookimpl
 from triggers_core.commit import CommitPlan, CommitSession
+from triggers_core.configuration import Task
 from triggers_core.explain import count, listed, names
 from triggers_core.records import STATUSES
 from triggers_finalize.options import Options, read_options
-from triggers_finalize.waiting import is_optional, tasks_waiting_for
+from triggers_finalize.waiting import is_optional, may_keep_open, tasks_waiting_for
 
+_NONE: Mapping[str, Any] = {}
 _CONFIGURATIONS = 256  # distinct ones whose waiting tasks are remembered in a process
 
 
 @hookimpl(trylast=True)  # what other plugins add to the commit may open the session again
 def before_commit(session: CommitSession, plan: CommitPlan) -> None:
     """Fire the trigger if this commit leaves nothing unresolved."""
-    options = read_options(session.options.get("finalize", {}))
+    options = read_options(session.options.get("finalize", _NONE))
     if is_finalized(session, options):
         plan.fire(options.trigger, summary(session))
 
@@ -68,7 +70,7 @@ def declare_directives() -> Mapping[str, Any]:
 @hookimpl
 def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     """What keeps the session open, task by task."""
-    options = read_options(session.options.get("finalize", {}))
+    options = read_options(session.options.get("finalize", _NONE))
     if trigger != options.trigger:
         return None
     relevant = _relevant(session, options)
@@ -93,6 +95,18 @@ def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     if logs:
         needs.append(f"what {count(logs, 'instance')} logged is resolved")
     return f"comes once {listed(needs)}" if needs else "comes with the next change"
+
+
+@hookimpl
+def lint_configuration(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, str]:
+    """Tasks that may never begin, and would keep the session open for ever."""
+    trigger = read_options(options.get("finalize", _NONE)).trigger
+    return {
+        name: f"may never begin: nothing else waits for {names([every])}. As long as it has not"
+        f" begun, {names([trigger])} does not fire. If that is not meant, it should say"
+        ' "optional": true.'
+        for name, every in may_keep_open(trigger, tasks).items()
+    }
 
 
 def summary(session: CommitSession) -> dict[str, Any]:

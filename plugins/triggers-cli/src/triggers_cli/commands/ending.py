@@ -93,21 +93,58 @@ def prune(state: State, older_than: float, unresolved: bool, dry_run: bool, yes:
     Sessions with unresolved instances are kept, unless --unresolved is given.
     """
     from triggers_core.explain import count
+    from triggers_core.storages.base import check_age
 
     store = state.store()
-    if dry_run or not yes:
+    check_age(older_than)
+    changes = list[float]()
+    if dry_run or not yes or state.out.watched:
         before = store.clock() - older_than
-        uids = [each.uid for each in _old(store, before, unresolved)]
+        uids = []
+        with state.out.status_line() as tell:
+            for each in _old(store, before, unresolved):
+                uids.append(each.uid)
+                changes.append(each.updated_at)
+                if len(uids) % _OFTEN == 0:
+                    tell(f"{len(uids):,} sessions found")
         if dry_run:
             _tell(state, uids)
             return
         if uids:
             state.confirm(f"Erase {count(len(uids), 'session')} and all their events?", yes)
-    erased = store.prune(older_than, resolved_only=not unresolved)
+    erased = _erase(state, store, older_than, unresolved, sorted(changes))
     if state.json:
         state.out.data({"erased": erased})
     else:
         state.out.line(("erased", "green"), f": {count(erased, 'session')}")
+
+
+def _erase(
+    state: State, store: Store, older_than: float, unresolved: bool, changes: list[float]
+) -> int:
+    """Erase what is old; on a terminal oldest first and in steps, to tell how far it is.
+
+    :param changes: when the sessions to be erased changed last, in order.
+    """
+    erased = 0
+    step = max(_OFTEN, len(changes) // _STEPS)
+    try:
+        with state.out.status_line() as tell:
+            for position in range(step, len(changes), step) if state.out.watched else ():
+                age = store.clock() - changes[position]
+                if age > older_than:
+                    erased += store.prune(age, resolved_only=not unresolved)
+                tell(f"{erased:,} of {len(changes):,} sessions erased")
+            erased += store.prune(older_than, resolved_only=not unresolved)
+    except KeyboardInterrupt:
+        if erased:
+            state.out.note(f"{erased:,} sessions are erased, the others are kept.")
+        raise
+    return erased
+
+
+_OFTEN = 500  # sessions, between two lines on the terminal
+_STEPS = 20  # in which many sessions are erased: each looks for what is old enough
 
 
 def _old(store: Store, before: float, unresolved: bool) -> Iterator[SessionSummary]:

@@ -234,6 +234,8 @@ def _first_option(key: str, text: str) -> str:
     from triggers_core.exceptions import PluginError, UnknownKey
     from triggers_core.registries import storage_backends
 
+    if key == "memory":  # its clock is nothing to be typed
+        raise click.UsageError(f"--storage {text!r}: the storage 'memory' takes no value")
     try:
         opens = storage_backends.get_class(key).open_store
     except (UnknownKey, PluginError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from triggers_core import hookimpl
 from triggers_core.commit import CommitPlan, CommitSession
 from triggers_core.configuration import Task
 from triggers_core.explain import count, listed, names
-from triggers_core.records import STATUSES
+from triggers_core.records import STATUSES, Status
 from triggers_finalize.options import Options, read_options
 from triggers_finalize.waiting import is_optional, may_keep_open, tasks_waiting_for
 
@@ -34,7 +35,7 @@ def is_finalized(session: CommitSession, options: Options) -> bool:
     ):
         return False
     relevant = _relevant(session, options)
-    unresolved = [status for status in STATUSES if status not in options.resolved]
+    unresolved = _unresolved(options.resolved)
     begun = False
     for name, optional in relevant.items():
         if session.created(name):
@@ -44,6 +45,12 @@ def is_finalized(session: CommitSession, options: Options) -> bool:
         elif not optional:
             return False
     return begun
+
+
+@lru_cache(maxsize=16)
+def _unresolved(resolved: frozenset[Status]) -> tuple[Status, ...]:
+    """The statuses that keep a session open."""
+    return tuple(status for status in STATUSES if status not in resolved)
 
 
 def _relevant(session: CommitSession, options: Options) -> Mapping[str, bool]:
@@ -74,7 +81,7 @@ def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     if trigger != options.trigger:
         return None
     relevant = _relevant(session, options)
-    unresolved = [status for status in STATUSES if status not in options.resolved]
+    unresolved = _unresolved(options.resolved)
     to_begin = [
         name for name, optional in relevant.items() if not optional and not session.created(name)
     ]

@@ -43,13 +43,18 @@ def delete(state: State, uid: str, yes: bool) -> None:
     What is running for it goes on, and its outcome is dropped. A session that begins under the same
     uid later is another one.
     """
+    from triggers_core.exceptions import UnknownSchema
     from triggers_core.explain import count
 
-    storage = state.session(uid)
-    metadata = storage.metadata
-    amount = 0 if metadata is None else metadata.events
-    state.confirm(f"Erase session {uid} and its {count(amount, 'event')}?", yes)
-    storage.store.delete(uid)
+    store = state.store()
+    try:
+        metadata = state.session(uid).metadata
+        what = f"its {count(0 if metadata is None else metadata.events, 'event')}"
+    except UnknownSchema as error:  # nothing else can be done about it than this
+        state.out.note((str(error), "yellow"))
+        what = "all its events, which may be of use to a newer version"
+    state.confirm(f"Erase session {uid} and {what}?", yes)
+    store.delete(uid)
     _done(state, "deleted", uid)
 
 

@@ -46,15 +46,16 @@ def delete(state: State, uid: str, yes: bool) -> None:
     from triggers_core.exceptions import UnknownSchema
     from triggers_core.explain import count
 
-    store = state.store()
     try:
-        metadata = state.session(uid).metadata
+        storage = state.session(uid)
+        metadata = storage.metadata
         what = f"its {count(0 if metadata is None else metadata.events, 'event')}"
     except UnknownSchema as error:  # nothing else can be done about it than this
         state.out.note((str(error), "yellow"))
+        storage = state.app.storage(uid)
         what = "all its events, which may be of use to a newer version"
     state.confirm(f"Erase session {uid} and {what}?", yes)
-    store.delete(uid)
+    storage.store.delete(uid)
     _done(state, "deleted", uid)
 
 

@@ -1,8 +1,8 @@
 """How fast a log is replayed, in memory and into a file, and whether that stays so as it grows.
 
 The log is made here: orders whose events arrive interleaved with those of thousands of others,
-three to nine each. A bare fire, of the same run and into a storage of the same kind, is the floor: an
-event of a backtest is a fire, and all that it makes ready besides.
+three to eight each. A bare fire, of the same run and into a storage of the same kind, is the floor:
+an event of a backtest is a fire, and all that it makes ready besides.
 
 Each size is replayed in a process of its own, with triggers-finalize if it is installed. Seconds
 are those of the processor; the clock's stand beside them, for they tell how busy the machine was.

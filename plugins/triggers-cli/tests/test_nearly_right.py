@@ -68,3 +68,12 @@ def test_logs_that_are_none(cli: Cli, name: str, content: bytes, told: str) -> N
     cli.write("flow.json", {"t": {"after": ["paid"], "run": "x"}})
     (cli.folder / name).write_bytes(content)
     assert told in cli("backtest", "flow.json", name, code=2).err
+
+
+def test_no_generated_id_looks_like_an_option() -> None:
+    from triggers_core.commands import new_id
+
+    made = [new_id() for _ in range(2_000)]  # one in 64 would, by chance
+    assert {len(each) for each in made} == {16}
+    assert not [each for each in made if each.startswith("-")]
+    assert len(set(made)) == len(made)

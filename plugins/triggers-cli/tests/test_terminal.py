@@ -29,7 +29,7 @@ def test_the_documentation_shows_what_the_session_needs() -> None:
     assert f"```toml\n{PYPROJECT}```" in page
     session = FILE.read_text("utf-8")
     assert f"$ cat flow.json\n{FLOW}" in session
-    assert f"$ cat events.csv\n{EVENTS}" in session
+    assert f"$ cat events.csv\n{normalised(EVENTS)}" in session
 
 
 def test_demo(cli: Cli) -> None:

@@ -1,4 +1,4 @@
-"""What a store survives: exceptions out of signal handlers, and clocks that were wrong for a while."""
+"""What a store survives: exceptions out of signal handlers, and clocks that were wrong."""
 
 from __future__ import annotations
 

@@ -283,22 +283,23 @@ class _Run(_Dry):
         self._scheduled.clear()
         manager = self._manager.sibling(uid)
         try:
-            run_claimed(manager, claimed, self._heartbeats, around_body=_stoppable)
-        except _Stopped as stopped:
-            raise KeyboardInterrupt from stopped
+            run_claimed(manager, claimed, self._heartbeats, _interruptible, passes_on=False)
+        except _Interrupted:
+            raise KeyboardInterrupt from None
         return tuple(self._scheduled)
 
 
-class _Stopped(BodyInterrupted):
-    """Ctrl-C in a body stops the backtest: no outcome, the next call makes the attempt again."""
+class _Interrupted(BodyInterrupted):
+    """Somebody wants the replay to end."""
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def _interruptible() -> Iterator[None]:
+    """A Ctrl-C is no outcome of the body: when the replay is completed, the body runs again."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise _Stopped from error
+        raise _Interrupted from error
 
 
 def _logged(event: Mapping[str, Any] | LoggedEvent) -> LoggedEvent:

@@ -10,7 +10,7 @@ import pytest
 from applications import STORAGES, application
 
 from triggers_core import Application, TriggerManager, hookimpl
-from triggers_core.attempts import Claim
+from triggers_core.attempts import Claim, PassOn
 from triggers_core.commands import Configure
 from triggers_core.configuration import parse_configuration
 from triggers_core.protocol import Need
@@ -136,3 +136,15 @@ def test_it_is_of_one_moment(manager: TriggerManager, monkeypatch: pytest.Monkey
     assert moved
     assert "2 events, 1 instance scheduled" in explained.state
     assert explained.tasks[0].instances[0].status == "scheduled"
+
+
+def test_what_workers_leave_to_others_is_told(manager: TriggerManager) -> None:
+    manager.fire("paid")
+    (name,) = manager.fire("packed").scheduled
+    header = manager.storage.header
+    assert header is not None
+    claim = Claim(instance=name, attempt=1, generation=header.generation)
+    manager.commit(claim)
+    manager.commit(PassOn(instance=name, token=claim.token, metadata={}, why="no task named 'x'"))
+    (told,) = manager.explain("t_ship").tasks[0].instances
+    assert told.why.endswith("; a worker left it to others: no task named 'x'.")

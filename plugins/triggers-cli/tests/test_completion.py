@@ -26,7 +26,9 @@ START = {
     "fish": ["--no-config", "-i"],
 }
 PREPARE = {
-    "bash": 'PS1="READY> "; eval "$(triggers completion bash)"',
+    # Where a substitution begins, bash offers all its commands itself, and would ask before.
+    "bash": "bind 'set completion-query-items -1'; bind 'set page-completions off';"
+    ' PS1="READY> "; eval "$(triggers completion bash)"',
     "zsh": 'PS1="READY> "; autoload -Uz compinit; compinit -u -D;'
     ' eval "$(triggers completion zsh)"',
     "fish": 'function fish_prompt; echo "READY> "; end; triggers completion fish | source',

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,13 @@ def interrupted(cli: Cli, *arguments: str) -> tuple[str, str]:
     )
     assert process.stdout is not None
     assert process.stderr is not None
+    guard = threading.Timer(60, process.kill)  # else a line that is missing would be waited for
+    guard.start()
     first = process.stdout.readline()
     goes_on = process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
+    guard.cancel()
     assert process.returncode == 130, err
     assert "What runs here is given up" in err
     assert "Traceback" not in err

@@ -30,7 +30,7 @@ from triggers_core.storages.base import (
 from triggers_core.storages.memory import MemoryStore, _Session
 
 _OPEN_AT_MOST: Final = 1_000  # sessions that are kept as objects
-_PLAIN_AT_MOST: Final = 20_000  # sessions that are packed and not compressed, 1 to 3 kB each
+_PLAIN_AT_MOST: Final = 8_000  # sessions that are packed and not compressed, 1 to 3 kB each
 _SOME: Final = 1_000  # summaries looked at in one go
 
 _ATTRIBUTES: Final = tuple(vars(_Session()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -461,6 +460,8 @@ def _alike(name: str, known: Iterable[str]) -> str | None:
 
 def _looks(name: str) -> str:
     """What a reader sees of a name: no invisible characters, one form of each letter."""
+    import unicodedata  # a library of its own, 4 ms: most sessions have no look-alikes to compare
+
     folded = unicodedata.normalize("NFKC", name)
     visible = "".join(each for each in folded if unicodedata.category(each) not in ("Cf", "Mn"))
     return " ".join(visible.split())

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import Any, Final
 
 from triggers_core.names import from_outside
-from triggers_core.redaction_texts import MASK, MAX_TEXT, mask_text
 
 __all__ = ["MASK", "SECRET_KEY", "SECRET_KEYS", "key_pattern", "mask", "mask_objects", "mask_url"]
 
@@ -43,6 +42,11 @@ MAX_NODES: Final = 200_000
 MAX_LOGGED: Final = 10_000
 """Values that `mask_objects` keeps: what it returns goes into log lines."""
 
+MASK: Final = "***"
+
+MAX_TEXT: Final = 262_144
+"""Characters of one text that are kept, half of them from each end: some hundredths of a second."""
+
 _MAX_CHARACTERS: Final = 16 * MAX_TEXT  # in all texts together
 
 
@@ -59,6 +63,13 @@ def key_pattern(patterns: Iterable[str]) -> re.Pattern[str]:
 SECRET_KEY: Final = key_pattern(SECRET_KEYS)
 
 
+def _mask_text(text: str, secret: re.Pattern[str], size: int) -> str:
+    # Compiling its patterns takes 7 ms, and a command that shows no secret has none to mask.
+    from triggers_core.redaction_texts import mask_text
+
+    return mask_text(text, secret, size)
+
+
 def mask_url(text: str, secret: re.Pattern[str] = SECRET_KEY, size: int = MAX_TEXT) -> str:
     """Mask passwords in URLs, connection strings, headers, printed data and prose, in any text.
 
@@ -73,7 +84,7 @@ def mask_url(text: str, secret: re.Pattern[str] = SECRET_KEY, size: int = MAX_TE
 
         mask_url("redis://user:s3cret@host/0")  # 'redis://user:***@host/0'
     """
-    return mask_text(text, secret, size)
+    return _mask_text(text, secret, size)
 
 
 def mask(value: Any, secret: re.Pattern[str] = SECRET_KEY, most: int = MAX_NODES) -> Any:
@@ -189,7 +200,7 @@ class _Walk:
         if self._characters <= 0:
             return _MORE
         self._characters -= min(len(text), MAX_TEXT)
-        return mask_text(text, self._secret)
+        return _mask_text(text, self._secret, MAX_TEXT)
 
     def _object(self, value: Any) -> Any:
         """The object itself, unless one of its texts holds a secret or is too long."""

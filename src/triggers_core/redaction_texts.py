@@ -13,10 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-MASK: Final = "***"
-
-MAX_TEXT: Final = 262_144
-"""Characters of one text that are kept, half of them from each end: some hundredths of a second."""
+from triggers_core.redaction import MASK, MAX_TEXT
 
 MARGIN: Final = 4_096
 """Characters beyond a cut that are looked at, too: a secret at the cut must not be half shown."""

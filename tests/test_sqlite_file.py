@@ -92,6 +92,8 @@ def triggers(path: Path, uid: str = "order:1") -> list[str]:
 # -- exceptions out of signal handlers -------------------------------------------------------------
 
 
+# What comes while a finaliser runs, Python reports and drops.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_exception_at_any_moment_leaves_nothing_behind(store: SqliteStore, step: int) -> None:
     def another_process_can_write() -> None:
@@ -180,6 +182,75 @@ def test_a_file_that_is_replaced_during_a_commit_has_it_all_the_same(
     assert (triggers(path), len(runs)) == (["during"], 2)
 
 
+def test_a_fire_with_an_id_is_no_duplicate_in_a_file_that_does_not_know_it(
+    store: SqliteStore, path: Path
+) -> None:
+    """What needs no commit is not answered out of a file that is gone, either."""
+    SessionDriver(store).fire("go", event_id="1")
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    assert SessionDriver(store).fire("go", event_id="1").status == "recorded"
+    assert triggers(path) == ["go"]
+
+
+def test_no_fire_is_recorded_into_a_folder_that_is_gone(fast_dir: Path) -> None:
+    folder = fast_dir / "shop"
+    folder.mkdir()
+    with SqliteStore(folder / "triggers.db") as store:
+        SessionDriver(store).fire("before")
+        shutil.rmtree(folder)
+        with pytest.raises(StorageError, match="there is no folder"):
+            SessionDriver(store).fire("after")
+        folder.mkdir()
+        SessionDriver(store).fire("after")
+        assert triggers(folder / "triggers.db") == ["after"]
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders count as unchanged from the first look on, not only after a second."""
+    monkeypatch.setattr(sqlite_file, "_SETTLED", -1)
+
+
+def let_the_clock_of_files_move(folder: Path) -> None:
+    probe = folder.with_name("probe")
+    while True:
+        probe.touch()
+        if probe.stat().st_ctime_ns > folder.stat().st_ctime_ns:
+            return
+
+
+def test_a_copy_of_the_folder_in_its_place_is_what_is_used(fast_dir: Path, settled: None) -> None:
+    folder, backup = fast_dir / "shop", fast_dir / "backup"
+    folder.mkdir()
+    with SqliteStore(folder / "triggers.db") as store:
+        SessionDriver(store).fire("before")
+        shutil.copytree(folder, backup)  # its files
+        let_the_clock_of_files_move(folder)
+        SessionDriver(store).fire("lost by the restore")
+        folder.rename(fast_dir / "old")
+        backup.rename(folder)
+        kept = (fast_dir / "old").stat()
+        os.utime(folder, ns=(kept.st_atime_ns, kept.st_mtime_ns))  # as `cp -a` leaves it
+        SessionDriver(store).fire("after")
+        assert triggers(folder / "triggers.db") == ["before", "after"]
+
+
+def test_a_symbolic_link_that_leads_elsewhere_is_followed(fast_dir: Path, settled: None) -> None:
+    one, two, link = fast_dir / "one", fast_dir / "two", fast_dir / "link.db"
+    for each in (one, two):
+        each.mkdir()
+    link.symlink_to(one / "triggers.db")
+    with SqliteStore(link) as store:
+        for number in range(2):
+            SessionDriver(store).fire(f"{number}")
+        link.unlink()
+        link.symlink_to(two / "triggers.db")
+        SessionDriver(store).fire("after")
+        assert triggers(two / "triggers.db") == ["after"]
+        assert triggers(one / "triggers.db") == ["0", "1"]
+
+
 def test_a_file_with_two_names_is_refused(path: Path) -> None:
     with SqliteStore(path) as store:
         SessionDriver(store).fire("a")
@@ -218,7 +289,14 @@ def test_the_type_of_a_file_system_is_known() -> None:
     assert sqlite_place.file_system(os.stat("/proc").st_dev) == "proc"
 
 
-@pytest.mark.parametrize("path", [None, 5, "", b"x.db", "a\0b", ":memory:"])
+class PathOfBytes:
+    """As an entry of ``os.scandir(b".")`` is one."""
+
+    def __fspath__(self) -> bytes:
+        return b"x.db"
+
+
+@pytest.mark.parametrize("path", [None, 5, "", b"x.db", PathOfBytes(), "a\0b", ":memory:"])
 def test_what_cannot_be_a_path_is_refused(path: object) -> None:
     for make in (SqliteStore, SqliteStore.shared):
         with pytest.raises(InvalidSetting, match="sqlite:"):
@@ -260,6 +338,25 @@ def test_the_turnstile_has_the_mode_and_owner_of_the_database(path: Path, mode: 
         SessionDriver(store).fire("a")
     found = path.with_name(f"{path.name}-turnstile").stat()
     assert (found.st_mode & 0o777, found.st_uid) == (mode, owner)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+def test_a_turnstile_of_somebody_else_keeps_nobody_from_writing(path: Path) -> None:
+    with SqliteStore(path) as store:
+        SessionDriver(store).fire("a")
+    path.with_name(f"{path.name}-turnstile").chmod(0)
+    path.chmod(0o666)
+    path.parent.chmod(0o777)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with SqliteStore(path) as store:
+            SessionDriver(store).fire("b")
+    finally:
+        if root:
+            os.seteuid(0)
+    assert triggers(path) == ["a", "b"]
 
 
 @linux
@@ -378,6 +475,7 @@ def test_a_damaged_session_harms_itself_alone(
     store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for uid in ("a", "b", "c"):
+        SessionDriver(store, uid).configure(t_x={"after": ["more"]})
         SessionDriver(store, uid).fire("go")
     damage(path, "b")
     assert [each.uid for each in store.sessions()] == ["a", "c"]
@@ -385,16 +483,14 @@ def test_a_damaged_session_harms_itself_alone(
     assert "b" in caplog.text
     with pytest.raises(UnknownSchema, match="b"):
         SessionDriver(store, "b").fire("more")
-    assert store.prune(0) == 2
+    assert store.prune(0, resolved_only=False) == 2
     assert store.delete("b")
+    assert store.sessions() == []
 
 
-def test_a_file_of_version_1_is_read_and_goes_on(path: Path) -> None:
-    with SqliteStore(path) as store:
-        session = SessionDriver(store)
-        session.configure(t_x={"after": ["a", "b"]})
-        session.fire("a")
-        tables = ("sessions", "configurations", "events", "event_ids", "instances", "waits")
+def as_of_version_1(path: Path) -> sqlite3.Connection:
+    """Make the file one of version 1; a process of that version has it open."""
+    tables = ("sessions", "configurations", "events", "event_ids", "instances", "waits")
     now = path.with_suffix(".v2")
     os.replace(path, now)
     old = sqlite3.connect(path)
@@ -407,6 +503,15 @@ def test_a_file_of_version_1_is_read_and_goes_on(path: Path) -> None:
     old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     old.execute("PRAGMA user_version = 1")
     old.commit()
+    return old
+
+
+def test_a_file_of_version_1_is_read_and_goes_on(path: Path) -> None:
+    with SqliteStore(path) as store:
+        session = SessionDriver(store)
+        session.configure(t_x={"after": ["a", "b"]})
+        session.fire("a")
+    old = as_of_version_1(path)
     with SqliteStore(path) as store, SqliteStore(path) as another:
         session = SessionDriver(store)
         assert session.fired() == ["a"]
@@ -419,6 +524,18 @@ def test_a_file_of_version_1_is_read_and_goes_on(path: Path) -> None:
         old.close()
         store.delete("order:1")
     assert configurations(path) == 0
+
+
+def test_what_a_session_needs_that_cannot_be_read_survives_the_upgrade(path: Path) -> None:
+    with SqliteStore(path) as store:
+        for uid in ("a", "b"):
+            SessionDriver(store, uid).configure(t_x={"after": ["go"]})
+    as_of_version_1(path).close()
+    damage(path, "b")
+    with SqliteStore(path) as store:
+        SessionDriver(store, "a").fire("go")
+        store.delete("a")
+    assert configurations(path) == 1
 
 
 def test_a_newer_file_is_refused(path: Path) -> None:

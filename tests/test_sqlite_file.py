@@ -362,14 +362,16 @@ def test_a_turnstile_of_somebody_else_keeps_nobody_from_writing(path: Path) -> N
 @linux
 def test_who_waits_too_long_is_told_for_whom(path: Path) -> None:
     path.touch()
-    first, second = (Turnstile(f"{path}-turnstile", str(path)) for _ in range(2))
+    first, second, third = (Turnstile(f"{path}-turnstile", str(path)) for _ in range(3))
     first.enter(1)
     with pytest.raises(TurnstileBusy, match=f"process {os.getpid()} has been writing"):
         second.enter(0.01)
-    second.leave()
+    second.leave()  # its place in the queue, too
     first.leave()
+    third.enter(0.01)
+    third.leave()
     second.enter(0.01)
-    for each in (first, second):
+    for each in (first, second, third):
         each.close()
 
 
@@ -401,7 +403,7 @@ def test_many_stores_keep_few_files_open(fast_dir: Path, monkeypatch: pytest.Mon
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_files_may_be_opened_while_another_thread_forks(fast_dir: Path) -> None:
     code = """
-import os, sys, threading
+import os, signal, sys, threading
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import SessionDriver
 enough, stores = threading.Event(), []
@@ -414,7 +416,11 @@ thread.start()
 for _ in range(20):
     child = os.fork()
     if not child:
-        SessionDriver(SqliteStore(f"{sys.argv[1]}/child.db")).fire("x")
+        signal.alarm(20)
+        session = SessionDriver(SqliteStore(f"{sys.argv[1]}/child.db"))
+        inside = threading.Thread(target=session.fire, args=("x",))
+        inside.start()
+        inside.join()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 enough.set()
@@ -427,6 +433,40 @@ for store in stores:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(triggers(fast_dir / "child.db")) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_shared_stores_may_be_had_after_a_fork_at_any_moment(fast_dir: Path) -> None:
+    code = """
+import os, signal, sys, threading
+from triggers_core.storages.sqlite import SqliteStore
+with SqliteStore._opening:  # as a thread has it that is just making a store
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        thread = threading.Thread(target=SqliteStore.shared, args=(sys.argv[1],))
+        thread.start()
+        thread.join()
+        os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    command = [sys.executable, "-c", code, str(fast_dir / "child.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_that_is_just_changed_is_not_closed_to_make_room(
+    store: SqliteStore, fast_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_open_files, "most_open", lambda: 1)
+
+    def reads_others(session: object, plan: object) -> None:
+        for number in range(3):
+            with SqliteStore(fast_dir / f"{number}.db") as other:
+                SessionDriver(other).fire("seen")
+
+    SessionDriver(store, rules=rules_with("test", reads_others)).fire("go")
+    assert SessionDriver(store).fired() == ["go"]
 
 
 def test_a_change_within_a_change_is_refused(store: SqliteStore) -> None:

@@ -122,6 +122,7 @@ def test_a_transaction_and_a_turn_that_were_left_open_are_given_back(store: Sqli
     opened.connection.execute("BEGIN IMMEDIATE")
     store.file.mutex.acquire()
     SessionDriver(store).fire("b")
+    assert not store.file.mutex._is_owned()  # type: ignore[attr-defined]
     done = threading.Thread(target=SessionDriver(store).fire, args=("c",))
     done.start()
     done.join()
@@ -469,14 +470,49 @@ def test_a_file_that_is_just_changed_is_not_closed_to_make_room(
     assert SessionDriver(store).fired() == ["go"]
 
 
-def test_a_change_within_a_change_is_refused(store: SqliteStore) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_a_change_within_a_change_is_refused(store: SqliteStore, together: bool) -> None:
     def fires_by_a_manager(session: object, plan: object) -> None:
         SessionDriver(store).fire("inner")
 
-    with pytest.raises(HookFailed, match=r"plan\.fire"):
+    def fires() -> None:
         SessionDriver(store, rules=rules_with("test", fires_by_a_manager)).fire("outer")
+
+    with pytest.raises(HookFailed, match=r"plan\.fire"):
+        if together:
+            store.together(fires)
+        else:
+            fires()
     assert not SessionDriver(store).exists
     assert SessionDriver(store).fire("later").status == "recorded"
+
+
+def test_a_store_is_not_closed_within_a_change(store: SqliteStore) -> None:
+    def closes(session: object, plan: object) -> None:
+        store.close()
+
+    with pytest.raises(HookFailed, match="cannot be closed while it is changed"):
+        SessionDriver(store, rules=rules_with("test", closes)).fire("outer")
+    assert not SessionDriver(store).exists
+    assert SessionDriver(store).fire("later").status == "recorded"
+
+
+def test_many_commits_in_one_go_are_not_made_again_in_another_file(
+    store: SqliteStore, path: Path
+) -> None:
+    SessionDriver(store).fire("before")
+    made: list[int] = []
+
+    def fires() -> None:
+        made.append(1)
+        SessionDriver(store).fire("during")
+        for each in path.parent.glob(f"{path.name}*"):
+            each.unlink()
+
+    with pytest.raises(StorageError, match="the last commits are not stored"):
+        store.together(fires)
+    assert made == [1]
+    assert SessionDriver(store).fire("after").status == "recorded"
 
 
 # -- configurations, records, versions -------------------------------------------------------------

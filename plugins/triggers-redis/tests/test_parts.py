@@ -70,6 +70,18 @@ def test_an_error_leaves_the_wire_in_step(ends: tuple[Wire, socket.socket]) -> N
     assert wire.ask(b"x") == b"a"
 
 
+def test_a_server_that_answers_more_than_it_was_asked(ends: tuple[Wire, socket.socket]) -> None:
+    """Else the next request would get the reply that is left over."""
+    wire, theirs = ends
+    answered(theirs, b":1\r\n:2\r\n")
+    with pytest.raises(ConnectionError, match="more than it was asked"):
+        wire.ask(b"x")
+    assert wire.dirty
+    answered(theirs, b":1\r\n:2\r\n:3\r\n")
+    with pytest.raises(ConnectionError, match="more than it was asked"):
+        wire.ask_all(b"x", 2)
+
+
 @pytest.mark.parametrize("reply", [b"", b"$10\r\nabc", b"%1\r\n"])
 def test_a_connection_that_breaks(ends: tuple[Wire, socket.socket], reply: bytes) -> None:
     wire, theirs = ends

@@ -224,6 +224,10 @@ def test_endless_configurations(endless: Any) -> None:
         parse_configuration(endless)
 
 
+def test_endless_notes_for_editors() -> None:
+    assert parse_configuration(Endless("$schema", "x")).tasks == {}
+
+
 def test_endless_directives() -> None:
     with pytest.raises(InvalidConfiguration):
         parse_configuration({"t_x": Endless("run", "x")})

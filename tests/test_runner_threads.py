@@ -83,6 +83,19 @@ def test_work_is_taken_up_once_threads_can_be_had_again(
     assert ran(manager) == {f"t_a#{number}": 1 for number in range(5)}
 
 
+def test_the_sweep_takes_work_up_that_nobody_waits_for(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = app.manager("order:1")
+    configure(manager, t_a=(bodies.Echo, {"andEvery": "go"}))
+    with NoThreads(monkeypatch):
+        manager.fire("go")
+        assert runner_of(app)._threads == []
+    runner_of(app).sweep()
+    assert len(runner_of(app)._threads) == 1
+    assert manager.join(60)
+
+
 @pytest.mark.parametrize("ending", ["join", "close"])
 def test_no_end_hangs_for_want_of_threads(
     app: Application, monkeypatch: pytest.MonkeyPatch, ending: str
@@ -302,6 +315,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
                 process.wait(0.3)
                 break
         assert process.returncode is not None, "it waits for the body, whatever the user does"
+        assert "_close_the_rest" not in process.stderr.read(), "it began to wait once more"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -478,11 +479,9 @@ def test_a_change_within_a_change_is_refused(store: SqliteStore, together: bool)
     def fires() -> None:
         SessionDriver(store, rules=rules_with("test", fires_by_a_manager)).fire("outer")
 
+    change = partial(store.together, fires) if together else fires
     with pytest.raises(HookFailed, match=r"plan\.fire"):
-        if together:
-            store.together(fires)
-        else:
-            fires()
+        change()
     assert not SessionDriver(store).exists
     assert SessionDriver(store).fire("later").status == "recorded"
 

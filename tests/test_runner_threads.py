@@ -132,6 +132,40 @@ def test_heartbeats_and_sweep_are_started_again_when_they_could_not_be(
     assert manager.join(60)
 
 
+class GreenletExit(BaseException):
+    """What ends a greenlet, and so a thread where threads are greenlets."""
+
+
+def test_heartbeats_and_sweep_that_were_killed_are_started_again(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise GreenletExit
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    manager, runner = app.manager("order:1"), runner_of(app)
+    configure(manager, t_a=(bodies.Gated, {"andEvery": "go"}))
+    gate = Gate("killed")
+    with monkeypatch.context() as killer:
+        killer.setattr(ThreadingTaskRunner, "sweep", killed)
+        killer.setattr(type(runner.heartbeats), "_beat_forever", killed)
+        runner.wake()
+        manager.fire("go", {"gate": "killed"})
+        gate.wait_for(1)
+        for thread in (runner._sweeper, runner.heartbeats._thread):
+            assert thread is not None
+            thread.join(30)
+            assert not thread.is_alive()
+    app.manager("order:1")  # the next use
+    manager.fire("go", {"gate": "killed"})
+    gate.wait_for(2)
+    for thread in (runner._sweeper, runner.heartbeats._thread):
+        assert thread is not None
+        assert thread.is_alive()
+    gate.open()
+    assert manager.join(60)
+
+
 class Panic(BaseException):
     """As those of Rust's extensions, gevent, trio and pytest."""
 

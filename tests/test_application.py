@@ -156,6 +156,23 @@ def test_a_module_that_makes_a_manager_while_it_is_imported(
         del builtins.uses_app_a  # type: ignore[attr-defined]
 
 
+def test_a_module_that_fails_after_it_has_made_a_manager_is_imported_again(
+    made: Callable[..., Application], module: Callable[[str, str], None]
+) -> None:
+    import builtins
+
+    app = made(TRIGGER_IMPORTS=["half_a"])
+    builtins.half_a = app  # type: ignore[attr-defined]
+    try:
+        module("half_a", "import builtins; builtins.half_a.manager('x'); raise OSError('not yet')")
+        with pytest.raises(OSError, match="not yet"):
+            __import__("half_a")
+        with pytest.raises(OSError, match="not yet"):
+            app.manager("a")
+    finally:
+        del builtins.half_a  # type: ignore[attr-defined]
+
+
 # -- parts -----------------------------------------------------------------------------------------
 
 
@@ -223,6 +240,45 @@ def test_a_body_that_waits_for_itself_fails(made: Callable[..., Application], wh
     assert "WrongState" in error["type"]
     assert "wait for itself" in error["message"]
     assert app.settings.limits.tasks != 7, "a refused configure changes nothing"
+
+
+def test_a_plugin_that_uses_the_application_while_another_thread_sets_that_up(
+    module: Callable[[str, str], None],
+) -> None:
+    """One thread imports the plugin and wants the application, the other one the other way."""
+    import builtins
+
+    module(
+        "both_ways_a",
+        """
+        import builtins, threading
+        from triggers_core import hookimpl
+        @hookimpl
+        def resolve_task(): ...
+        app, begun = builtins.both_ways_a
+        begun.set()
+        while app._builder is None:
+            threading.Event().wait(0.01)
+        threading.Event().wait(0.1)
+        app.store
+        """,
+    )
+    settings = Settings.isolated(TRIGGER_STORAGE_TYPE="memory", TRIGGER_PLUGINS=["both_ways_a"])
+    app, begun = Application("test", settings), threading.Event()
+    builtins.both_ways_a = (app, begun)  # type: ignore[attr-defined]
+    try:
+        importing = threading.Thread(target=__import__, args=("both_ways_a",), daemon=True)
+        importing.start()
+        assert begun.wait(30)
+        building = threading.Thread(target=lambda: app.plugins, daemon=True)
+        building.start()
+        for thread in (importing, building):
+            thread.join(20)
+            assert not thread.is_alive(), "each waits for the other"
+        assert app.plugins.names == {"both_ways_a"}
+        app.close()
+    finally:
+        del builtins.both_ways_a  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("what", ["close", "reset", "configure"])

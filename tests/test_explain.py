@@ -118,20 +118,23 @@ def test_it_says_who_runs_an_instance(manager: TriggerManager) -> None:
     assert "runs once" not in str(explained)
 
 
-def test_it_is_of_one_moment(manager: TriggerManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fire between the reads of the header and of the instances."""
+@pytest.mark.parametrize("part", ["load", "instances", "events"])
+def test_it_is_of_one_moment(
+    manager: TriggerManager, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A fire between the reads of the header, of the instances and of the events."""
     manager.fire("paid")
     store, moved = manager.storage.store, []
-    load = type(store).load
+    read = getattr(type(store), part)
 
-    def slow(self: Any, uid: str, need: Need) -> Any:
-        slice = load(self, uid, need)
-        if need == Need() and not moved:
+    def slow(self: Any, uid: str, *arguments: Any, **options: Any) -> Any:
+        answer = read(self, uid, *arguments, **options)
+        if not moved and arguments in ((), (Need(),)):
             moved.append(True)
             manager.fire("packed")
-        return slice
+        return answer
 
-    monkeypatch.setattr(type(store), "load", slow)
+    monkeypatch.setattr(type(store), part, slow)
     explained = manager.explain("t_ship")
     assert moved
     assert "2 events, 1 instance scheduled" in explained.state

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from applications import STORAGES, application
 
-from triggers_core import Application, configuration, machine, payloads
+from triggers_core import (
+    Application,
+    TaskContext,
+    configuration,
+    machine,
+    payloads,
+    trigger_task,
+)
 from triggers_core.commands import Configure
 from triggers_core.configuration import Configuration, Task, parse_configuration
 from triggers_core.exceptions import (
@@ -162,7 +169,23 @@ def test_a_process_that_knows_fewer_features(
         with pytest.raises(UnknownSchema, match=upgrade):
             change()
     assert [event.trigger for event in manager.storage.events] == ["a", "c"]
+    told = "needs a newer triggers-core, which knows any-of: what follows may leave something out"
+    assert told in str(manager.explain())
     assert app.manager("order:2").fire("b").status == "recorded"
+
+
+def test_a_default_configuration_says_which_features_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (configuration, machine):
+        monkeypatch.setattr(module, "FEATURES", frozenset({"any-of"}))
+    monkeypatch.setattr(Task, "features", property(lambda task: frozenset({"any-of"})))
+    default = {"t_x": {"after": ["b"], "run": "x"}}
+    with application("memory", tmp_path, TRIGGER_CONFIGURATION=default) as app:
+        manager = app.manager("order:1")
+        manager.fire("c")
+        assert manager.storage.metadata is not None
+        assert manager.storage.metadata.requires == ("feature:any-of",)
 
 
 # -- bounds ----------------------------------------------------------------------------------------
@@ -201,6 +224,10 @@ def test_endless_configurations(endless: Any) -> None:
         parse_configuration(endless)
 
 
+def test_endless_notes_for_editors() -> None:
+    assert parse_configuration(Endless("$schema", "x")).tasks == {}
+
+
 def test_endless_directives() -> None:
     with pytest.raises(InvalidConfiguration):
         parse_configuration({"t_x": Endless("run", "x")})
@@ -220,6 +247,27 @@ def test_trigger_names_have_a_limit(tmp_path: Path) -> None:
         parsed = parse_configuration({"t_x": {"after": ["go"], "run": "x"}})
         manager.commit(Configure(configuration=parsed))
         assert manager.fire("go").scheduled == ("t_x#0",), "what a task waits for can fire always"
+
+
+def test_fires_of_a_body_have_a_limit(tmp_path: Path) -> None:
+    @trigger_task(name="newer.pages")
+    def pages(context: TaskContext) -> None:
+        for number in range(context.trigger_kwargs["go"]["pages"]):
+            context.fire("page", {"number": number})
+
+    with application("memory", tmp_path, TRIGGER_LIMITS={"body_fires": 3}) as app:
+        manager = app.manager("order:1")
+        manager.update_configuration({"t_x": {"andEvery": "go", "run": pages.name}})
+        for amount in (3, 4):
+            manager.fire("go", {"pages": amount})
+            assert manager.join(30)
+        assert manager.storage["t_x#0"].status == "finished"
+        failed = manager.storage["t_x#1"]
+        assert failed.status == "failed"
+        message = failed.metadata["error"]["message"]
+        assert "t_x#1 fired 4 triggers, the limit for one body is 3 (Limits.body_fires)" in message
+        fired = [event.trigger for event in manager.storage.events]
+        assert fired.count("page") == 3, "all or none"
 
 
 # -- texts -----------------------------------------------------------------------------------------

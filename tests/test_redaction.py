@@ -266,6 +266,17 @@ def test_a_key_without_its_beginning_is_masked() -> None:
     assert "CANARY" not in mask_url(text, size=2_000)
 
 
+def test_of_a_long_text_both_ends_are_shown() -> None:
+    masked = mask_url("begin " + "x " * 50_000 + "end", size=1_000)
+    assert masked.startswith("begin x")
+    assert masked.endswith("x end")
+
+
+def test_a_text_that_is_short_without_its_secrets_is_shown_whole() -> None:
+    masked = mask_url(f"begin password={'C' * 1_200} end", size=1_000)
+    assert masked == "begin password=*** end"
+
+
 def test_many_secrets_near_a_cut_leave_nothing_half_shown() -> None:
     text = "password=CANARYCANARYCANARYCANARYCANARY " * 10_000
     assert "CANARY" not in mask_url(text, size=5_000)

@@ -83,6 +83,19 @@ def test_work_is_taken_up_once_threads_can_be_had_again(
     assert ran(manager) == {f"t_a#{number}": 1 for number in range(5)}
 
 
+def test_the_sweep_takes_work_up_that_nobody_waits_for(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = app.manager("order:1")
+    configure(manager, t_a=(bodies.Echo, {"andEvery": "go"}))
+    with NoThreads(monkeypatch):
+        manager.fire("go")
+        assert runner_of(app)._threads == []
+    runner_of(app).sweep()
+    assert len(runner_of(app)._threads) == 1
+    assert manager.join(60)
+
+
 @pytest.mark.parametrize("ending", ["join", "close"])
 def test_no_end_hangs_for_want_of_threads(
     app: Application, monkeypatch: pytest.MonkeyPatch, ending: str
@@ -115,6 +128,40 @@ def test_heartbeats_and_sweep_are_started_again_when_they_could_not_be(
     gate.wait_for(2)
     names = {thread.name for thread in threading.enumerate()}
     assert {"triggers-sweep", "triggers-heartbeat"} <= names
+    gate.open()
+    assert manager.join(60)
+
+
+class GreenletExit(BaseException):
+    """What ends a greenlet, and so a thread where threads are greenlets."""
+
+
+def test_heartbeats_and_sweep_that_were_killed_are_started_again(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise GreenletExit
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    manager, runner = app.manager("order:1"), runner_of(app)
+    configure(manager, t_a=(bodies.Gated, {"andEvery": "go"}))
+    gate = Gate("killed")
+    with monkeypatch.context() as killer:
+        killer.setattr(ThreadingTaskRunner, "sweep", killed)
+        killer.setattr(type(runner.heartbeats), "_beat_forever", killed)
+        runner.wake()
+        manager.fire("go", {"gate": "killed"})
+        gate.wait_for(1)
+        for thread in (runner._sweeper, runner.heartbeats._thread):
+            assert thread is not None
+            thread.join(30)
+            assert not thread.is_alive()
+    app.manager("order:1")  # the next use
+    manager.fire("go", {"gate": "killed"})
+    gate.wait_for(2)
+    for thread in (runner._sweeper, runner.heartbeats._thread):
+        assert thread is not None
+        assert thread.is_alive()
     gate.open()
     assert manager.join(60)
 
@@ -302,6 +349,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
                 process.wait(0.3)
                 break
         assert process.returncode is not None, "it waits for the body, whatever the user does"
+        assert "_close_the_rest" not in process.stderr.read(), "it began to wait once more"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 
@@ -105,6 +106,18 @@ def test_a_handler_that_fires_while_its_thread_waits_for_a_reply(
     session.fire("page")
     assert session.fired() == ["go", "page"]
     assert other.fired() == ["go", "handled"]
+
+
+def test_a_change_that_is_interrupted_leaves_its_turn(make_redis_store: Make) -> None:
+    store = make_redis_store()
+    session = SessionDriver(store)
+    session.fire("go")
+    for number in itertools.count(1):
+        where = interrupt_at(number, lambda: session.fire("go"))
+        assert store.committer._turns._turns == {}, where
+        if where is None:
+            assert number > 100
+            return
 
 
 def test_a_store_that_is_closed_while_other_threads_fire(make_redis_store: Make) -> None:

@@ -65,9 +65,12 @@ class Opened:
     def stands(self) -> bool:
         """Whether the names still lead to the files that SQLite has open."""
         try:
-            changed = os.stat(self.folder).st_mtime_ns
+            folder = os.stat(self.folder)
         except FileNotFoundError:
             return False
+        # A copy that took the folder's place may have its `st_mtime` (cp -a), and nobody can set
+        # the other back.
+        changed = max(folder.st_mtime_ns, folder.st_ctime_ns)
         if changed == self.settled:
             self.seen = time.monotonic()
             return True

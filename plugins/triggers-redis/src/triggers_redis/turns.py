@@ -23,13 +23,12 @@ has lost its turn, or its server is out of reach, which the next may as well see
 class Turn:
     """A thread's place in the line; `leave` it any number of times."""
 
-    __slots__ = ("_gone", "_line", "_lines", "_name", "_ready", "_thread")
+    __slots__ = ("_line", "_lines", "_name", "_ready", "_thread")
 
     def __init__(self, lines: dict[str, deque[Turn]], name: str) -> None:
         self._lines, self._name = lines, name
         self._line: deque[Turn] | None = None
         self._ready: threading.Lock | None = None
-        self._gone = False
         self._thread = get_ident()
 
     # An exception may come out of a signal handler between any two steps. Each step here is one
@@ -68,8 +67,6 @@ class Turn:
 
     def leave(self) -> None:
         """Let the next thread go on."""
-        if self._gone:
-            return
         line = self._line
         if line is None:  # interrupted before it knew its line, which it may have made
             line = self._lines.get(self._name)
@@ -82,7 +79,6 @@ class Turn:
         following = _first(line)
         if following is not None:
             following._wake()
-        self._gone = True
 
     def _wake(self) -> None:
         ready = self._ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from triggers_core.storages.base import Due
+from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.interruptions import at_random
 from triggers_core.testing.invariants import check_store
@@ -37,14 +38,21 @@ class Survival(StoragePromises):
         finally:
             store.close()
 
-    def test_what_is_due_far_ahead_is_found(self, session: SessionDriver) -> None:
+    def test_what_is_due_far_ahead_is_found(
+        self, session: SessionDriver, clock: VirtualClock
+    ) -> None:
         session.configure(t_x={"andEvery": "go"})
+        session.fire("go")
+        clock.advance(60)
         session.fire("go")
         wait = session.store.next_due()
         assert wait is not None
-        assert session.store.due_ahead(wait - 1) == [Due(session.uid, "t_x#0")]
+        both = [Due(session.uid, "t_x#1"), Due(session.uid, "t_x#0")]
+        assert session.store.due_ahead(wait - 1) == both, "farthest first"
+        assert session.store.due_ahead(wait - 1, limit=1) == both[:1]
+        assert session.store.due_ahead(wait + 1) == both[:1]
         assert session.store.due_ahead(wait - 1, limit=0) == []
-        assert session.store.due_ahead(wait + 1) == []
+        assert session.store.due_ahead(wait + 61) == []
 
     def test_a_store_says_where_it_is(self, make_store: MakeStore) -> None:
         with make_store(lambda: 1_700_000_000.0) as store:

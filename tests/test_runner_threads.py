@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerTask
+from triggers_core.exceptions import InvalidSetting
 from triggers_core.runners import ThreadingTaskRunner
 from triggers_core.settings import Settings
 from triggers_core.testing import bodies
@@ -419,3 +420,14 @@ def test_code_can_be_traced_after_a_time_limit(tmp_path: Path, how: str) -> None
     setup = SETUP.replace("import ", "import subprocess, sys, threading, ", 1)
     done = run(tmp_path, end, setup)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_workers": value} for value in (0, -1, 2.5, True, "4", float("nan"))]
+    + [{"sweep": value} for value in ("no", 0, None)],
+)
+def test_options_are_checked(app: Application, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(InvalidSetting, match=f"threading: {name} must be"):
+        ThreadingTaskRunner(app, **options)

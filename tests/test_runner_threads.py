@@ -17,6 +17,7 @@ import pytest
 
 from triggers_core import Application, TaskContext, TriggerTask
 from triggers_core.commands import Configure
+from triggers_core.exceptions import InvalidSetting
 from triggers_core.runners import ThreadingTaskRunner
 from triggers_core.settings import Settings
 from triggers_core.testing import VirtualClock, bodies
@@ -469,3 +470,40 @@ def test_an_interruption_leaves_nothing_locked(app: Application, what: str) -> N
     thread.start()
     thread.join(20)
     assert done, "nobody can go on"
+
+
+@pytest.mark.parametrize("how", ["time.sleep(0.3)", "hang.wait()", "while True: pass"])
+def test_code_can_be_traced_after_a_time_limit(tmp_path: Path, how: str) -> None:
+    """By a debugger or coverage: an exception that was taken back must not be looked for ever."""
+    end = f"""
+        hang = threading.Event()
+        class Late(TriggerTask):
+            name = "b.Late"
+            time_limit = 0.1
+            def _run(self, context):
+                {how}
+        manager = app.manager("l")
+        manager.update_configuration({{"t_l": {{"after": ["go"], "run": "b.Late"}}}})
+        manager.fire("go")
+        assert manager.join(30)
+        assert manager.storage["t_l#0"].status == "failed"
+        def looks(*_): pass
+        sys.settrace(looks)
+        subprocess.list2cmdline(["a", "b"])
+        sys.settrace(None)
+        hang.set()
+    """
+    setup = SETUP.replace("import ", "import subprocess, sys, threading, ", 1)
+    done = run(tmp_path, end, setup)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_workers": value} for value in (0, -1, 2.5, True, "4", float("nan"))]
+    + [{"sweep": value} for value in ("no", 0, None)],
+)
+def test_options_are_checked(app: Application, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(InvalidSetting, match=f"threading: {name} must be"):
+        ThreadingTaskRunner(app, **options)

@@ -928,3 +928,26 @@ def test_a_limit_that_passes_as_the_body_ends_leaves_the_outcome_to_the_body() -
     assert manager.storage["t#0"].status == "running"
     assert not ending.context.lease_lost
     app.close()
+
+
+@pytest.mark.parametrize("error", [Panic("no"), SystemExit(3), Untold()])
+def test_whatever_a_before_commit_hook_raises_the_body_is_not_run_again(
+    run: Run, error: BaseException
+) -> None:
+    class Plugin:
+        @hookimpl
+        def before_commit(self, session: Any, plan: Any) -> None:
+            if session.has_fired("t"):
+                raise error
+
+    seen: list[TaskInstance] = []
+
+    def elsewhere() -> None:  # in the main thread a SystemExit is somebody's who ends the process
+        seen.append(run(lambda *_: {"n": 1}, (Plugin(),)))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join(60)
+    (instance,) = seen
+    assert instance.status == "finished"
+    assert type(error).__name__ in str(instance.metadata)

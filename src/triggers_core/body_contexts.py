@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from triggers_core.exceptions import BodyInterrupted, PluginError
 from triggers_core.failures import log_exception
-from triggers_core.names import from_outside, in_main_thread
+from triggers_core.names import ends_the_program
 from triggers_core.plugin_order import Call, noted
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class BodyContexts:
             except BaseException as problem:
                 if problem is error:
                     continue  # it passed it on itself
-                if _ends_the_program(problem):
+                if isinstance(problem, BodyInterrupted) or ends_the_program(problem):
                     interruption = problem
                     continue
                 log_exception(
@@ -85,13 +85,3 @@ class BodyContexts:
                 )
         if interruption is not None:
             raise interruption
-
-
-def _ends_the_program(error: BaseException) -> bool:
-    """Whether it comes from whoever ends this process, its worker or its greenlet."""
-    return (
-        from_outside(error)
-        or isinstance(error, BodyInterrupted)
-        or (isinstance(error, SystemExit) and in_main_thread())
-        or type(error).__name__ == "GreenletExit"
-    )

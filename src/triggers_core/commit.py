@@ -11,8 +11,9 @@ import msgspec
 from triggers_core import payloads
 from triggers_core.configuration import Task
 from triggers_core.exceptions import HookFailed, WrongState
+from triggers_core.failures import message_of
 from triggers_core.machine import Draft
-from triggers_core.names import check_name
+from triggers_core.names import check_name, ends_the_program
 from triggers_core.nesting import BeforeCommit
 from triggers_core.protocol import Change, Need, Slice
 from triggers_core.records import Event, SessionState, Source, Status
@@ -149,9 +150,12 @@ def let_plugins_add(
                 inside.plugin = plugin
                 try:
                     hook(session, plan)
-                except Exception as error:
+                except BaseException as error:
+                    if not isinstance(error, Exception) and ends_the_program(error):
+                        raise
                     raise HookFailed(
-                        f"plugin {plugin}: before_commit raised {type(error).__name__}: {error}",
+                        f"plugin {plugin}: before_commit raised {type(error).__name__}:"
+                        f" {message_of(error)}",
                         plugin,
                     ) from error
                 added += ((plugin, event) for event in plan.added)

@@ -133,6 +133,18 @@ def from_outside(error: BaseException) -> bool:
     )
 
 
+def ends_the_program(error: BaseException) -> bool:
+    """Whether it comes from whoever ends this process or greenlet: nobody on its way keeps it.
+
+    `SystemExit` counts in the main thread alone, where signal handlers raise it.
+    """
+    return (
+        from_outside(error)
+        or (isinstance(error, SystemExit) and in_main_thread())
+        or type(error).__name__ == "GreenletExit"
+    )
+
+
 def in_main_thread() -> bool:
     """Whether this is the thread in which signal handlers run."""
     return threading.current_thread() is threading.main_thread()

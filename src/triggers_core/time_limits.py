@@ -123,6 +123,7 @@ class Strikes:
                 sys.modules["gevent"].kill(self._greenlet, kind)  # asynchronously
             else:
                 _set_async_exception(self._thread, kind)
+                _settle()  # whoever it is for notices when it runs again
         except RuntimeError:  # the loop has been closed
             pass
         finally:
@@ -143,7 +144,7 @@ class Strikes:
         if self._greenlet is not None:
             sys.modules["gevent"].sleep(0)
         elif self._task is None:
-            _set_async_exception(self._thread, None)
+            _settle()
 
     def in_loop(self, loop: Any, task: Any) -> None:
         """From now on the body runs in this task: there a limit cancels it."""
@@ -167,12 +168,30 @@ def _greenlet() -> Any:
     return sys.modules["gevent"].getcurrent()
 
 
-def _set_async_exception(thread: int, kind: LimitError | None) -> None:
+class _Nothing(BaseException):
+    """Raised and caught at once."""
+
+
+def _settle() -> None:
+    """Nothing waits to be raised in this thread any more, and the interpreter knows.
+
+    Taking a waiting exception back (``SetAsyncExc(thread, NULL)``) leaves CPython's mark that there
+    is one: all threads would look for it, again and again, and in 3.11 and before any function that
+    is traced (a debugger, coverage) would do so for ever. The mark goes when one is raised.
+    """
+    try:
+        _set_async_exception(threading.get_ident(), _Nothing)  # in place of what waits
+        for _ in range(1_000):  # it comes at the end of a round
+            pass
+    except _Nothing:
+        pass
+
+
+def _set_async_exception(thread: int, kind: type[BaseException]) -> None:
     try:
         import ctypes
 
         set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
     except (ImportError, AttributeError):  # not CPython
         return
-    raised = None if kind is None else ctypes.py_object(kind)
-    set_exception(ctypes.c_ulong(thread), raised)
+    set_exception(ctypes.c_ulong(thread), ctypes.py_object(kind))

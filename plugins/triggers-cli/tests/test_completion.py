@@ -165,6 +165,8 @@ def test_in_a_real_shell(names: Cli, kind: str) -> None:
             shell.forget()
         # Tab, Tab, Enter: whatever was offered or inserted, nothing of it runs.
         for begin in ("order:", "order:$", "-", "~", "=", "order:*"):
+            if kind == "fish" and "$" in begin:
+                continue  # it shows its own variables, page by page
             shell.type(f"triggers explain {begin}\t\t")
             shell.forget()
             shell.type(f"triggers explain {begin}\t\n")

@@ -51,8 +51,12 @@ class ThreadingTaskRunner(TaskRunner):
         self, app: Application, max_workers: int | None = None, sweep: bool = True
     ) -> None:
         super().__init__(app)
-        if max_workers is not None and max_workers < 1:
-            raise InvalidSetting(f"threading: max_workers must be at least 1, got {max_workers}")
+        if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
+            raise InvalidSetting(
+                f"threading: max_workers must be a whole number of at least 1, got {max_workers!r}"
+            )
+        if not isinstance(sweep, bool):
+            raise InvalidSetting(f"threading: sweep must be True or False, got {sweep!r}")
         self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self.sweeps = sweep
         self._begin()

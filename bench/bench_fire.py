@@ -243,14 +243,14 @@ def timed_connection(store: Any, watch: Stopwatch) -> Iterator[None]:
     if store.key != "sqlite":
         yield
         return
-    file, queue = store.file, "the turnstile"
-    connection, turnstile = file._connect()
-    file._connection = watch.proxy(connection, execute=sql_part)
-    file._turnstile = watch.proxy(turnstile, enter=lambda *_: queue, leave=lambda *_: queue)
+    opened, queue = store.file.opened, "the turnstile"
+    connection, turnstile = opened.connection, opened.turnstile
+    opened.connection = watch.proxy(connection, execute=sql_part)
+    opened.turnstile = watch.proxy(turnstile, enter=lambda *_: queue, leave=lambda *_: queue)
     try:
         yield
     finally:
-        file._connection, file._turnstile = connection, turnstile
+        opened.connection, opened.turnstile = connection, turnstile
 
 
 def sql_part(statement: str, *_: object) -> str:

@@ -154,6 +154,7 @@ class Session:
         if kwargs is None:  # the same work again, under the same key
             clone |= {"kwargs": failed["kwargs"], "key": failed["key"]}
         failed |= {"replayed_as": clone["name"], **status("replayed")}
+        failed["logs_resolved"] = failed["log_level"] >= WARNING  # it is dealt with
         return clone
 
     @change
@@ -163,6 +164,7 @@ class Session:
             return
         self.require(failed, "failed")
         failed |= {"request": request, **status("skipped")}
+        failed["logs_resolved"] = failed["log_level"] >= WARNING
         if cascade:
             failed["result"] = self.record(failed["task"], result, by=failed)
 

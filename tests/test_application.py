@@ -80,7 +80,7 @@ class Calls(TriggerTask):
         type(self).what(context)
 
 
-# -- imports ----------------------------------------------------------------------------------------
+# -- imports ---------------------------------------------------------------------------------------
 
 
 def test_a_module_that_failed_is_imported_again(
@@ -156,7 +156,7 @@ def test_a_module_that_makes_a_manager_while_it_is_imported(
         del builtins.uses_app_a  # type: ignore[attr-defined]
 
 
-# -- parts ------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 
 
 def test_parts_are_made_once(made: Callable[..., Application]) -> None:
@@ -194,7 +194,7 @@ def test_a_plugin_that_uses_the_application_while_it_is_loaded(
     del builtins.loads_a  # type: ignore[attr-defined]
 
 
-# -- re-entrancy --------------------------------------------------------------------------------------
+# -- re-entrancy -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_closing_while_bodies_with_cascades_run(
     assert len(statuses(manager)) == 3
 
 
-# -- start and stop -----------------------------------------------------------------------------------
+# -- start and stop --------------------------------------------------------------------------------
 
 
 def left_behind(path: Path) -> None:
@@ -311,7 +311,7 @@ def test_no_file_is_made_for_a_store_that_nobody_uses(
     assert list(tmp_path.iterdir()) == []
 
 
-# -- many stores --------------------------------------------------------------------------------------
+# -- many stores -----------------------------------------------------------------------------------
 
 
 class Tenants:

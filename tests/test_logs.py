@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -576,3 +577,18 @@ def test_what_is_stored_of_an_error() -> None:
     assert CANARY not in repr(described)
     assert "characters left out" in described["message"]
     assert len(repr(described)) < 16_384
+
+
+def test_no_traceback_reaches_the_log_unmasked() -> None:
+    """`logger.exception` would show secrets in tracebacks: `log_exception` masks them."""
+    root = Path(__file__).parents[1]
+    sources = [*root.glob("src/**/*.py"), *root.glob("plugins/triggers-*/src/**/*.py")]
+    assert sources
+    unmasked = ("logger.exception(", "exc_info=True")
+    found = [
+        f"{each.relative_to(root)}:{number}"
+        for each in sources
+        for number, line in enumerate(each.read_text().splitlines(), 1)
+        if any(call in line for call in unmasked) and "logger.debug" not in line
+    ]
+    assert found == []

@@ -71,6 +71,7 @@ CHANGES: dict[str, Callable[[SessionDriver], object]] = {
 }
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_an_interrupted_change_is_stored_or_not(change: str) -> None:
     whole = a_session()

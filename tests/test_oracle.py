@@ -323,3 +323,13 @@ def test_a_body_may_fire_fail_and_skip(app: Application, monkeypatch: pytest.Mon
         "t_after": (0, 0),
     }
     assert backtest(config, [event("go")], app.store, app=app, run=True).duplicates == 1
+
+
+def test_a_task_that_nobody_knows_fails_in_a_replay_with_bodies(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "declared", {})
+    flow = {"t_ship": {"after": ["paid"], "run": "shop.Nowhere"}}
+    app.settings.configure(TRIGGER_RUNNER="threading")
+    result = backtest(flow, [event("paid")], app.store, app=app, run=True)
+    assert result.tasks["t_ship"].failed == 1  # no other process could know it

@@ -404,6 +404,25 @@ def test_explain_trigger_takes_the_first_answer(caplog: pytest.LogCaptureFixture
     assert Plugins([]).explain_trigger(session, "a") is None
 
 
+def test_lint_configuration_collects_what_all_answer(caplog: pytest.LogCaptureFixture) -> None:
+    tasks: Any = {"t_a": object(), "t_b": object()}
+
+    def leaves(tasks: Any) -> Any:
+        raise ValueError("no mood")
+
+    plugins = Plugins(
+        [
+            plugin("a", lint_configuration=lambda tasks: None),
+            plugin("b", lint_configuration=lambda tasks, options: {"t_b": options["b"]}),
+            plugin("c", lint_configuration=leaves),
+            plugin("d", lint_configuration=lambda: {"t_a": "is odd", "t_gone": "is not there"}),
+        ]
+    )
+    found = plugins.lint_configuration(tasks, {"b": "is even"})
+    assert found == [("b", "t_b", "is even"), ("d", "t_a", "is odd")]
+    assert "plugin 'c': its lint_configuration failed; counts as no warning" in caplog.text
+
+
 def test_storage_load_takes_the_first_answer() -> None:
     storage = MemoryStorage("s")
 

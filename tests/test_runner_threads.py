@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerTask
+from triggers_core.commands import Configure
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.runners import ThreadingTaskRunner
 from triggers_core.settings import Settings
-from triggers_core.testing import bodies
+from triggers_core.testing import VirtualClock, bodies
 from triggers_core.testing.bodies import Gate
 from triggers_core.testing.manager_helpers import configure, ran, statuses
 
@@ -196,7 +197,7 @@ def test_a_body_that_hangs_gives_its_place_away(app: Application) -> None:
         Hangs.release.set()
 
 
-# -- the ends of processes ------------------------------------------------------------------------
+# -- the ends of processes -------------------------------------------------------------------------
 
 SETUP = """
     import atexit, os, signal, sys, threading, time
@@ -353,6 +354,33 @@ def test_a_body_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
         manager.fire("go")
     """
     assert run(tmp_path, end).returncode == 0
+
+
+def test_a_task_that_nobody_knows_fails_in_the_end() -> None:
+    """A deploy that never brings the task: its instance must not stay `scheduled` for ever."""
+    clock = VirtualClock()
+    app = Application(
+        "test",
+        Settings.isolated(
+            TRIGGER_STORAGE_TYPE="memory",
+            TRIGGER_STORAGE_OPTIONS={"clock": clock},
+            TRIGGER_PLUGINS=[],
+            TRIGGER_RUNNER_OPTIONS={"max_workers": 1, "sweep": False},
+        ),
+    )
+    manager = app.manager("s")
+    manager.commit(Configure(configuration=app.parse({"t": {"after": ["go"], "run": "no.Where"}})))
+    manager.fire("go")
+    statuses = []
+    for _ in range(60):
+        assert manager.join(10)
+        statuses.append(str(manager.storage["t#0"].status))
+        clock.advance(10)
+        app.recover()
+    app.close()
+    assert statuses[0] == "scheduled"
+    assert statuses[-1] == "failed"
+    assert manager.storage["t#0"].metadata["error"]["type"].endswith("TaskNotFound")
 
 
 # -- interrupted -----------------------------------------------------------------------------------

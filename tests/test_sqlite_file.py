@@ -1,4 +1,4 @@
-"""What happens to SQLite's file, and around it: replaced, linked, shared, forked, damaged, upgraded."""
+"""SQLite and its file: interrupted, replaced, linked, shared; its turnstile and its schema."""
 
 from __future__ import annotations
 
@@ -89,9 +89,10 @@ def triggers(path: Path, uid: str = "order:1") -> list[str]:
         return [event.trigger for event in other.events(uid)]
 
 
-# -- exceptions out of signal handlers ----------------------------------------------------------------
+# -- exceptions out of signal handlers -------------------------------------------------------------
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_exception_at_any_moment_leaves_nothing_behind(store: SqliteStore, step: int) -> None:
     def another_process_can_write() -> None:
@@ -100,7 +101,8 @@ def test_an_exception_at_any_moment_leaves_nothing_behind(store: SqliteStore, st
 
     report = survey(store, step=step, also=another_process_can_write)
     assert not report.problems, report
-    assert report.interrupted["fires"] and report.interrupted["connects"]
+    assert report.interrupted["fires"]
+    assert report.interrupted["connects"]
     check_store(store)
 
 
@@ -113,7 +115,8 @@ def test_a_signal_at_any_time_leaves_nothing_behind(store: SqliteStore) -> None:
 def test_a_transaction_and_a_turn_that_were_left_open_are_given_back(store: SqliteStore) -> None:
     SessionDriver(store).fire("a")
     opened = store.file.opened
-    assert opened is not None and opened.turnstile is not None
+    assert opened is not None
+    assert opened.turnstile is not None
     opened.turnstile.enter(1)
     opened.connection.execute("BEGIN IMMEDIATE")
     store.file.mutex.acquire()
@@ -133,7 +136,7 @@ def test_a_mutex_that_nobody_holds_any_more_is_replaced(store: SqliteStore) -> N
     assert triggers(Path(store.file.path)) == ["a", "b"]
 
 
-# -- another file under the same name -----------------------------------------------------------------
+# -- another file under the same name --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["*", "", "-wal", "-shm"])
@@ -183,7 +186,7 @@ def test_a_file_with_two_names_is_refused(path: Path) -> None:
         SessionDriver(store).fire("a")
     os.link(path, path.with_suffix(".link"))
     for name in (path, path.with_suffix(".link")):
-        with SqliteStore(name) as store, pytest.raises(StorageError, match="2 names .hard links"):
+        with SqliteStore(name) as store, pytest.raises(StorageError, match=r"2 names .hard links"):
             SessionDriver(store).fire("b")
 
 
@@ -202,7 +205,7 @@ def test_network_drives_are_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sqlite_place, "file_system", lambda device: "nfs4")
-    with SqliteStore(path) as store, pytest.raises(StorageError, match="network drive .nfs4"):
+    with SqliteStore(path) as store, pytest.raises(StorageError, match=r"network drive .nfs4"):
         SessionDriver(store).fire("a")
     assert beside(path) == []
     monkeypatch.setattr(sqlite_place, "file_system", lambda device: "9p")
@@ -236,7 +239,7 @@ def test_options_are_checked_at_once(path: Path, synchronous: object) -> None:
         SqliteStore(path, synchronous)  # type: ignore[arg-type]
 
 
-# -- the turnstile -------------------------------------------------------------------------------------
+# -- the turnstile ---------------------------------------------------------------------------------
 
 
 def test_a_reader_makes_no_turnstile(path: Path) -> None:
@@ -284,7 +287,7 @@ def test_a_suspended_writer_is_named(path: Path, monkeypatch: pytest.MonkeyPatch
             SessionDriver(store).fire("a")
 
 
-# -- many stores, forks, changes within changes ---------------------------------------------------------
+# -- many stores, forks, changes within changes ----------------------------------------------------
 
 
 def test_many_stores_keep_few_files_open(fast_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,13 +337,13 @@ def test_a_change_within_a_change_is_refused(store: SqliteStore) -> None:
     def fires_by_a_manager(session: object, plan: object) -> None:
         SessionDriver(store).fire("inner")
 
-    with pytest.raises(HookFailed, match="plan.fire"):
+    with pytest.raises(HookFailed, match=r"plan\.fire"):
         SessionDriver(store, rules=rules_with("test", fires_by_a_manager)).fire("outer")
     assert not SessionDriver(store).exists
     assert SessionDriver(store).fire("later").status == "recorded"
 
 
-# -- configurations, records, versions ------------------------------------------------------------------
+# -- configurations, records, versions -------------------------------------------------------------
 
 
 def configurations(path: Path) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from triggers_core.attempts import Claim, Claimed, Finish
 from triggers_core.backtest_step import TOKEN, Step, Unusual
 from triggers_core.commands import Fire, Recorded
 from triggers_core.configuration import Configuration
-from triggers_core.exceptions import InvalidEvent, InvalidInput, StaleMessage
+from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
 from triggers_core.heartbeats import Heartbeats
 from triggers_core.names import check_name
 from triggers_core.protocol import Need, Plan, Rules
@@ -280,8 +281,25 @@ class _Run(_Dry):
         if claimed is None:
             return ()
         self._scheduled.clear()
-        run_claimed(self._manager.sibling(uid), claimed, self._heartbeats)
+        manager = self._manager.sibling(uid)
+        try:
+            run_claimed(manager, claimed, self._heartbeats, _interruptible, passes_on=False)
+        except _Interrupted:
+            raise KeyboardInterrupt from None
         return tuple(self._scheduled)
+
+
+class _Interrupted(BodyInterrupted):
+    """Somebody wants the replay to end."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A Ctrl-C is no outcome of the body: when the replay is completed, the body runs again."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise _Interrupted from error
 
 
 def _logged(event: Mapping[str, Any] | LoggedEvent) -> LoggedEvent:

@@ -63,7 +63,10 @@ class CommitSession:
 
     def count(self, task: str, *statuses: Status) -> int:
         """Instances of a task in any of the statuses."""
-        return sum(self._draft.header.count(task, status) for status in statuses)
+        count, found = self._draft.header.count, 0
+        for status in statuses:
+            found += count(task, status)
+        return found
 
     def created(self, task: str) -> int:
         """Instances that the task ever had in this session."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property
@@ -319,7 +320,12 @@ def _params(place: str, value: object) -> dict[str, dict[str, Any]]:
 
 
 def _fits(place: str, value: object, directive: Directive) -> Any:
-    plain = _plain(place, {"value": value})["value"]
+    try:
+        plain = _plain(place, {"value": value})["value"]
+    except InvalidConfiguration as error:
+        path = place + error.path.removeprefix(place).removeprefix("['value']")
+        path = re.sub(r"\['([^\W\d]\w*)'\]", r".\1", path)
+        raise InvalidConfiguration(str(error).replace(error.path, path, 1), path) from error
     try:
         msgspec.convert(plain, directive.type)
     except msgspec.ValidationError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from triggers_core.attempts import PASSED_ON
 from triggers_core.commit import CommitSession
 from triggers_core.configuration import (
     FEATURE,
@@ -345,7 +346,7 @@ class _Words:
             waits_for=waits if instance.status is Status.UNSTARTED else [],
             unless=self._seen(instance.noted),
             why=self._why(task, instance, waits),
-            holder=_holder(instance),
+            holder=holder_of(instance),
         )
 
     def _why(self, task: Task, instance: Instance, waits: list[str]) -> str:
@@ -370,7 +371,7 @@ class _Words:
             if lease < 0:
                 held = f"its lease ran out {duration(-lease)} ago: its worker may be gone"
             started = self._since(instance.started_at or self.now)
-            holder = _holder(instance)
+            holder = holder_of(instance)
             by = f" by {holder}" if holder else ""
             return f"running {started}{by}, attempt {instance.attempt}; {held}."
         if status is Status.FINISHED:
@@ -406,6 +407,13 @@ class _Words:
         if not instance.parent and instance.scheduled_by in self.events:
             ready = self.events[instance.scheduled_by].at
         text = f"scheduled {self._since(ready)}"
+        passed_on = read_metadata(instance).get(PASSED_ON)
+        if isinstance(passed_on, dict):
+            times = passed_on.get("times", 1)
+            often = "a worker" if times == 1 else f"{times} workers in turn"
+            return (
+                f"{text}; {often} left it to others: {passed_on.get('why', '')}".rstrip(". ") + "."
+            )
         if instance.attempt > 1:
             text = f"scheduled for attempt {instance.attempt}, after its worker was lost"
         if not instance.redispatches:
@@ -440,7 +448,7 @@ def _error_of(instance: Instance) -> str:
     return f": {error.get('type', 'error')}: {message}".rstrip(": .")
 
 
-def _holder(instance: Instance) -> str:
+def holder_of(instance: Instance) -> str:
     """Who runs it: workers put their host and process behind the token."""
     return instance.token.partition("@")[2] if instance.status is Status.RUNNING else ""
 

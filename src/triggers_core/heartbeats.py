@@ -76,7 +76,9 @@ class Heartbeats:
     """
 
     def __init__(self, interval: float, outages: Outages | None = None) -> None:
-        """:param interval: seconds between two heartbeats.
+        """Renew nothing yet.
+
+        :param interval: seconds between two heartbeats.
         :param outages: what is said while renewals fail goes there; a log of its own by default.
         """
         self.interval = min(interval, LONGEST_WAIT)

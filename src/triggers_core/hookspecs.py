@@ -22,7 +22,7 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     from triggers_core.attempts import Retry
     from triggers_core.commit import CommitPlan, CommitSession
-    from triggers_core.configuration import Directive
+    from triggers_core.configuration import Directive, Task
     from triggers_core.manager import TriggerManager
     from triggers_core.pending_event import PendingEvent
     from triggers_core.protocol import Plan
@@ -128,6 +128,34 @@ class TriggersSpec:
                     return None
                 failed = sum(session.count(task, Status.FAILED) for task in session.tasks)
                 return f"comes with the third failure; there are {failed} so far"
+        """
+
+    @hookspec
+    def lint_configuration(
+        self, tasks: Mapping[str, Task], options: Mapping[str, Any]
+    ) -> Mapping[str, str] | None:
+        """Find what a configuration may say and hardly means: for ``triggers check``.
+
+        Called with configurations that have been parsed without an error; nothing is stored.
+
+        An error is logged with the plugin's name, and counts as no warning.
+
+        :param tasks: the configuration, by name, in its order.
+        :param options: the setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options.
+        :returns: task → what is wrong with it: a sentence that goes on after its name; None for
+            nothing. The plugin's name is the warning's code, by which it can be ignored.
+
+        **Example**::
+
+            from triggers_core import hookimpl
+
+            @hookimpl
+            def lint_configuration(tasks):
+                return {
+                    name: "waits for more than five triggers. Is it two tasks?"
+                    for name, task in tasks.items()
+                    if len(task.listens_to) > 5
+                }
         """
 
     @hookspec

@@ -33,6 +33,7 @@ from triggers_core.exceptions import (
     TaskNotFound,
     TriggersError,
 )
+from triggers_core.failures import log_exception, message_of
 from triggers_core.limits import Limits
 from triggers_core.messages import Message
 from triggers_core.names import check_name
@@ -353,9 +354,10 @@ class TriggerManager:
 
         For runners and plugins; applications use the methods above.
         """
-        refuse_within_hooks("change", self.storage.uid)
-        plan = self.storage.store.commit(self.uid, command, self.app.rules)
-        if not plan.empty:
+        storage = self.storage
+        refuse_within_hooks("change", storage.uid)
+        plan = storage.store.commit(storage.uid, command, self.app.rules)
+        if plan.header is not None or plan.changes:
             self.after_commit(plan)
         return plan
 
@@ -374,8 +376,10 @@ class TriggerManager:
             attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
             ready = [(name, attempts[name]) for name in plan.scheduled]
             self.dispatch(plan.header.generation, ready, plan.tasks)
-        if any(change.hold_for is not None for change in plan.changes):
-            self.app.runner(self.default_task_runner_name).wake()
+        for change in plan.changes:
+            if change.hold_for is not None:
+                self.app.runner(self.default_task_runner_name).wake()
+                break
 
     def _tell(self, plan: Plan, overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}
@@ -392,12 +396,12 @@ class TriggerManager:
     def _call_post_fire(self, event: Event, instances: Sequence[Instance]) -> None:
         try:
             self._post_fire(event.trigger, [self._instance(each) for each in instances])
-        except Exception:
-            logger.exception(
+        except Exception as error:
+            log_exception(
+                logger,
                 "%s: %s._post_fire failed for %r; the fire itself is recorded",
-                self.uid,
-                type(self).__name__,
-                event.trigger,
+                error,
+                *(self.uid, type(self).__name__, event.trigger),
             )
 
     def _call(self, method: str, *arguments: Any) -> None:
@@ -408,9 +412,11 @@ class TriggerManager:
         bound = getattr(self, method)
         try:
             bound(*arguments[: _accepted(bound, len(arguments))])
-        except Exception:
-            logger.exception(
+        except Exception as error:
+            log_exception(
+                logger,
                 "%s: %s.%s failed; what it was told about has happened and stays",
+                error,
                 *(self.uid, type(self).__name__, method),
             )
 
@@ -430,11 +436,14 @@ class TriggerManager:
             except TriggersError as error:  # a broker that is down, say: no bug to be traced
                 logger.error(
                     "%s: %s could not be dispatched; the sweep will try again: %s",
-                    *(self.uid, name, error),
+                    *(self.uid, name, message_of(error)),
                 )
-            except Exception:
-                logger.exception(
-                    "%s: %s could not be dispatched; the sweep will try again", self.uid, name
+            except Exception as error:
+                log_exception(
+                    logger,
+                    "%s: %s could not be dispatched; the sweep will try again",
+                    error,
+                    *(self.uid, name),
                 )
 
     def _instance(self, record: Instance) -> TaskInstance:

@@ -9,7 +9,7 @@ import re
 import reprlib
 import threading
 
-from triggers_core.exceptions import InvalidName
+from triggers_core.exceptions import BodyInterrupted, InvalidName
 
 MAX_LENGTH = 200
 """Characters in a name. At most 800 bytes in UTF-8, which every store accepts in a key or index."""
@@ -125,9 +125,12 @@ def from_outside(error: BaseException) -> bool:
     """Whether an exception interrupts the program, rather than coming from the object at hand.
 
     Code that shows foreign objects survives whatever their methods raise, `SystemExit` and the
-    time-outs of other libraries included. Only Ctrl-C passes, and that reaches the main thread.
+    time-outs of other libraries included. Only Ctrl-C passes, and that reaches the main thread, and
+    what a runner interrupts a body with.
     """
-    return isinstance(error, KeyboardInterrupt) and in_main_thread()
+    return isinstance(error, BodyInterrupted) or (
+        isinstance(error, KeyboardInterrupt) and in_main_thread()
+    )
 
 
 def ends_the_program(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from triggers_core.attempts import Retry
 from triggers_core.body_contexts import BodyContexts
-from triggers_core.configuration import Configuration, Directive, did_you_mean
+from triggers_core.configuration import Configuration, Directive, Task, did_you_mean
 from triggers_core.directives import collect_directives
 from triggers_core.exceptions import PluginError
 from triggers_core.failures import log_exception
@@ -208,6 +208,23 @@ class Plugins:
             return None
         answer = self._ask("explain_trigger", str, session, trigger)
         return answer if isinstance(answer, str) else None
+
+    def lint_configuration(
+        self, tasks: Mapping[str, Task], options: Mapping[str, Any]
+    ) -> list[tuple[str, str, str]]:
+        """Ask for likely mistakes. Errors are logged, and count as none.
+
+        :returns: (plugin, task, what is wrong with it), in order.
+        """
+        found: list[tuple[str, str, str]] = []
+        for plugin, call in self._calls["lint_configuration"]:
+            try:
+                said = dict(call(tasks, options) or {})
+                found += [(plugin, name, str(text)) for name, text in said.items() if name in tasks]
+            except Exception as error:
+                problem = "plugin %r: its lint_configuration failed; counts as no warning"
+                log_exception(logger, problem, error, plugin)
+        return found
 
     def post_fire(
         self, manager: TriggerManager, event: Event, scheduled: Sequence[Instance]

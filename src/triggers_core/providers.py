@@ -15,8 +15,6 @@ from importlib.metadata import (
 )
 from typing import Any, Final
 
-from triggers_core.redaction import mask_url
-
 logger = logging.getLogger(__name__)
 
 FORMER: Final = "triggers"
@@ -93,6 +91,8 @@ def load_path(path: str) -> Any:
 
 def error_text(error: BaseException) -> str:
     """An error in short, for messages: its type and text, secrets masked."""
+    from triggers_core.redaction import mask_url  # `triggers --help` has no error to tell
+
     name = type(error).__name__
     try:
         if isinstance(error, SystemExit):

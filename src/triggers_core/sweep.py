@@ -14,6 +14,7 @@ import msgspec
 
 from triggers_core.attempts import Recover, Recovered
 from triggers_core.clocks import Drift, is_misdated, shortest_reach
+from triggers_core.exceptions import BodyInterrupted
 from triggers_core.outages import describe, is_outage
 from triggers_core.protocol import Need, Timing
 from triggers_core.storages.base import Due, Store
@@ -166,7 +167,7 @@ class _Turn:
                 self.swept.instances += len(names)
                 try:
                     recovered = recover_session(self.manager_of(uid), names)
-                except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                except (KeyboardInterrupt, SystemExit, GeneratorExit, BodyInterrupted):
                     raise
                 except BaseException as error:
                     if type(error).__name__ == "GreenletExit":
@@ -226,7 +227,7 @@ def _report(store: Store, problems: list[tuple[str, BaseException]]) -> None:
     )
 
 
-# -- times that a wrong clock has written -----------------------------------------------------------
+# -- times that a wrong clock has written ----------------------------------------------------------
 
 
 def _look_ahead(turn: _Turn, memory: _Memory, timing: Timing) -> None:
@@ -268,7 +269,7 @@ def _misdated(turn: _Turn, far: Iterable[Due], timing: Timing) -> list[Due]:
     return found
 
 
-# -- one session ------------------------------------------------------------------------------------
+# -- one session -----------------------------------------------------------------------------------
 
 
 def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Recovered:
@@ -278,7 +279,8 @@ def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Reco
     for name, attempt, holder in recovered.lost:
         follows = "it has failed" if name in recovered.failed else f"attempt {attempt + 1} follows"
         logger.warning(
-            "%s %s: the process that ran attempt %d%s was lost, or hung until its lease ran out: %s",
+            "%s %s: the process that ran attempt %d%s was lost, or hung until its lease ran out:"
+            " %s",
             *(manager.uid, name, attempt, f" ({holder})" if holder else "", follows),
         )
     for plugin, problem in recovered.dropped.items():

@@ -7,6 +7,7 @@ import sys
 from triggers_core import Application
 from triggers_core.commands import Fire, new_id
 from triggers_core.configuration import Task
+from triggers_core.limits import Limits
 from triggers_core.manager import TriggerManager
 from triggers_core.messages import Message
 from triggers_core.protocol import Plan, Rules
@@ -23,7 +24,8 @@ def wait_for_go(ready: str = "ready") -> None:
 
 
 def fire(store: Store, uid: str, trigger: str) -> Plan:
-    return store.commit(uid, Fire(trigger=trigger, payload=b"{}", event_id=new_id()), Rules())
+    rules = Rules(limits=Limits(trigger_names=1_000_000))
+    return store.commit(uid, Fire(trigger=trigger, payload=b"{}", event_id=new_id()), rules)
 
 
 class Collects(TaskRunner):

@@ -66,7 +66,7 @@ def test_tasks_that_call_each_other_off_are_no_cycle() -> None:
 
 def test_a_task_that_is_none() -> None:
     (found,) = linted(t_ship={"after": ["x"]}, t_mail={"after": ["t_shipp"]})
-    assert (found.code, found.tasks, found.never_runs) == ("never-runs", ("t_mail",), True)
+    assert (found.code, found.tasks, found.never_runs) == ("unknown-task", ("t_mail",), True)
     assert "Did you mean 't_ship'?" in found.message
     (found,) = linted(t_ship={"after": ["x"], "unless": ["t_cancelOrder"]})
     assert (found.code, found.never_runs) == ("unknown-task", False)

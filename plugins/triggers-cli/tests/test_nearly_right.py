@@ -40,7 +40,7 @@ def test_a_module_that_ends_the_program(cli: Cli, module: str, line: tuple[str, 
     cli.write(f"{module}.py", EXITS[module])
     told = cli(*(each.replace("MODULE", module) for each in line))
     assert told.code in (1, 2)
-    assert f"{module}.py:" in told.err
+    assert f"{module}.py:" in told.err or f"settings module {module} " in told.err
     assert not (cli.folder / "triggers.db").exists()
 
 
@@ -68,3 +68,12 @@ def test_logs_that_are_none(cli: Cli, name: str, content: bytes, told: str) -> N
     cli.write("flow.json", {"t": {"after": ["paid"], "run": "x"}})
     (cli.folder / name).write_bytes(content)
     assert told in cli("backtest", "flow.json", name, code=2).err
+
+
+def test_no_generated_id_looks_like_an_option() -> None:
+    from triggers_core.commands import new_id
+
+    made = [new_id() for _ in range(2_000)]  # one in 64 would, by chance
+    assert {len(each) for each in made} == {16}
+    assert not [each for each in made if each.startswith("-")]
+    assert len(set(made)) == len(made)

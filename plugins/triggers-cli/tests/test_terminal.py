@@ -6,11 +6,11 @@ import difflib
 
 import pytest
 from cli_golden import normalised
-from cli_process import Cli
+from cli_process import SHOP, Cli
 
 pytest.importorskip("pty", reason="pseudo-terminals are a thing of POSIX")
 
-from cli_session import FILE, record
+from cli_session import EVENTS, FILE, FLOW, PYPROJECT, record
 
 
 def test_the_session_in_the_documentation(cli: Cli) -> None:
@@ -21,6 +21,15 @@ def test_the_session_in_the_documentation(cli: Cli) -> None:
         difference = difflib.unified_diff(expected.splitlines(), shown.splitlines(), lineterm="")
         told = "python plugins/triggers-cli/tests/cli_session.py writes the file anew"
         pytest.fail("\n".join([told, *difference]))
+
+
+def test_the_documentation_shows_what_the_session_needs() -> None:
+    page = FILE.with_name("cli.md").read_text("utf-8")
+    assert f"```python\n{SHOP.strip()}\n```" in page
+    assert f"```toml\n{PYPROJECT}```" in page
+    session = FILE.read_text("utf-8")
+    assert f"$ cat flow.json\n{FLOW}" in session
+    assert f"$ cat events.csv\n{normalised(EVENTS)}" in session
 
 
 def test_demo(cli: Cli) -> None:

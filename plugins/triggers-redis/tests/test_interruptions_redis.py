@@ -29,6 +29,7 @@ def nothing_is_left_to_collect() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
 def test_interruptions_all_along_every_operation(
     make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, size: int
@@ -47,6 +48,7 @@ def test_interruptions_at_random_moments(make_redis_store: Make) -> None:
     check_store(store)
 
 
+@pytest.mark.traces
 def test_a_connection_is_used_when_its_handshake_is_complete(
     make_redis_store: Make, redis_url: str
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_turn_that_was_lost_is_gone_after_a_moment(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("steps", range(40))
+@pytest.mark.traces
 def test_a_turn_that_is_interrupted_at_any_step_is_lost_to_nobody(steps: int) -> None:
     turns = Turns()
 

@@ -10,6 +10,8 @@ import threading
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from triggers_core.failures import log_exception
+
 if TYPE_CHECKING:
     from triggers_core.runners.threads import ThreadingTaskRunner
 
@@ -63,8 +65,8 @@ def _close_all() -> None:
     for runner in list(_live):
         try:
             runner.shutdown()
-        except Exception:
-            logger.exception("a runner could not be shut down")
+        except Exception as error:
+            log_exception(logger, "a runner could not be shut down", error)
 
 
 @atexit.register

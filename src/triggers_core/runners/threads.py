@@ -93,9 +93,6 @@ class ThreadingTaskRunner(TaskRunner):
 
     def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
         self._check_fork()
-        if task is not None:
-            # Unknown here, perhaps known to another process of the application: leave it to that.
-            self.app.resolve_task(task.run, task.using)
         with self._lock:
             if self._stopping:
                 return  # the sweep of another process, or of the next start, takes it

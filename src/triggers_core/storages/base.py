@@ -17,7 +17,6 @@ import msgspec
 from triggers_core.configuration import Configuration
 from triggers_core.exceptions import InvalidArgument, UnknownSchema
 from triggers_core.names import short_repr
-from triggers_core.nesting import refuse_within_hooks
 from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
 from triggers_core.records import (
     Event,
@@ -93,7 +92,6 @@ def decide(command: Decides, uid: str, rules: Rules, load: Callable[[Need], Slic
 
     :raises UnknownSchema: the session cannot be read; names it.
     """
-    refuse_within_hooks("change", uid)
     decision = command.decide(uid, rules)
     try:
         need = next(decision)

@@ -1,4 +1,4 @@
-"""Decoded configurations, by address: what a process keeps so as not to decode them at each fire."""
+"""Decoded configurations, by address: what a process keeps so as not to decode them again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 from triggers_core.configuration import Configuration
 
 _MOST: Final = 256
-"""Configurations that a process keeps. Applications have a few; those that give each session its own
-have as many as sessions, and no use for an old one."""
+"""Configurations that a process keeps. Applications have a few; those that give each session its
+own have as many as sessions, and no use for an old one."""
 
 
 class ConfigurationCache:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from triggers_core.commands import has_unresolved_logs
 from triggers_core.configuration import EMPTY, Configuration
@@ -40,6 +40,8 @@ from triggers_core.storages.base import (
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
+
+_DECISIONS: Final = 100  # at one change, while something within it commits others
 
 Key = tuple[str, int]
 """Task name and number of an instance."""
@@ -123,7 +125,7 @@ class MemoryStore(Store):
         self._users: dict[str, set[str]] = {}
         """Address of a configuration → the sessions that have it: it goes with the last one."""
         self._serial = 0
-        self._unfinished: Callable[[], None] | None = None
+        self._unfinished: tuple[Callable[..., None], tuple[Any, ...]] | None = None
         self._due: dict[tuple[str, str], float] = {}
         self._leases: dict[str, tuple[str, float]] = {}
 
@@ -135,18 +137,23 @@ class MemoryStore(Store):
         with self._lock:
             if self._unfinished is not None:
                 self._heal()
-            while True:
+            for _ in range(_DECISIONS):
                 serial = self._serial
                 plan = decide(command, uid, rules, partial(self._load, uid))
                 if plan.empty:
                     return plan
                 if serial == self._serial:  # else a signal handler has committed meanwhile
                     break
+            else:
+                raise NestedCommit(
+                    f"{uid}: each time that this change is decided on, something within it (a"
+                    " before_commit hook?) changes the storage: plan.fire adds to the same change"
+                )
             plan.stamp(self.clock())
             written = _Written(plan)
             if plan.configuration is not None:
                 self._replace_configuration(uid, written, plan.configuration)
-            self._write(partial(self._save, uid, written))
+            self._write(self._save, uid, written)
             return plan
 
     def _replace_configuration(
@@ -159,10 +166,10 @@ class MemoryStore(Store):
         if configuration.hash not in self._configurations:
             written.configuration = Configuration.decoded(configuration.encoded)
 
-    def _write(self, change: Callable[[], None]) -> None:
+    def _write(self, change: Callable[..., None], *arguments: Any) -> None:
         self._serial += 1
-        self._unfinished = change  # from here on it is stored, whatever interrupts the rest
-        change()
+        self._unfinished = change, arguments  # from here on it is stored, whatever interrupts it
+        change(*arguments)
         self._unfinished = None
 
     def _heal(self) -> None:
@@ -174,7 +181,8 @@ class MemoryStore(Store):
             frame = frame.f_back
             if frame.f_code is MemoryStore._write.__code__ and frame.f_locals["self"] is self:
                 raise NestedCommit("a signal handler cannot use this storage while it is written")
-        self._write(self._unfinished)
+        change, arguments = self._unfinished
+        self._write(change, *arguments)
 
     def _save(self, uid: str, written: _Written) -> None:
         session = self._sessions.get(uid) or _Session()
@@ -214,38 +222,30 @@ class MemoryStore(Store):
         if session is None:
             return Slice(now=now)
         header = decode_header(session.header)
+        slice = Slice(now=now, header=header, configuration=self._configuration(header))
         keys: dict[Key, None] = {}
         for trigger in need.triggers:
             keys.update(dict.fromkeys(session.waiting_for.get(trigger, ())))
         for task in need.unstarted:
             keys.update(dict.fromkeys(session.unstarted.get(task, ())))
-        keys.update((split_instance_name(name), None) for name in need.instances)
-        instances = {
-            instance.name: instance
-            for instance in (
-                decode_instance(session.instances[key]) for key in keys if key in session.instances
-            )
-        }
-        taken = [
-            number
-            for name in (need.instances if need.payloads else ())
-            if name in instances
-            for numbers in instances[name].taken.values()
-            for number in numbers
-        ]
-        return Slice(
-            now=now,
-            header=header,
-            configuration=self._configuration(header),
-            instances=instances,
-            known={
-                event_id: decode_event(session.events[session.event_ids[event_id]])
-                for event_id in need.event_ids
-                if event_id in session.event_ids
-            },
-            events=[decode_event(record) for record in session.events] if need.all_events else [],
-            payloads=_payloads(session, taken),
-        )
+        for name in need.instances:
+            keys[split_instance_name(name)] = None
+        for key in keys:
+            record = session.instances.get(key)
+            if record is not None:
+                instance = decode_instance(record)
+                slice.instances[instance.name] = instance
+        for event_id in need.event_ids:
+            if event_id in session.event_ids:
+                event = decode_event(session.events[session.event_ids[event_id]])
+                slice.known[event_id] = event
+        if need.all_events:
+            slice.events = [decode_event(record) for record in session.events]
+        if need.payloads:
+            asked = [slice.instances[each] for each in need.instances if each in slice.instances]
+            numbers = [n for each in asked for taken in each.taken.values() for n in taken]
+            slice.payloads = _payloads(session, numbers)
+        return slice
 
     def _configuration(self, header: Header) -> Configuration:
         if not header.config:
@@ -306,7 +306,7 @@ class MemoryStore(Store):
             if session is None:
                 return False
             header = readable_header(uid, session.header)
-            self._write(partial(self._erase, uid, None if header is None else header.config))
+            self._write(self._erase, uid, None if header is None else header.config)
             return True
 
     def _erase(self, uid: str, address: str | None) -> None:

@@ -3,6 +3,9 @@
 Each session that has not changed for a while is one value of bytes. A session in `MemoryStore` is a
 hundred objects, which take four times the room, and which Python's garbage collector visits again
 and again: with a hundred thousand sessions it would take more time than the work itself.
+
+To compress takes longer than anything else that is done to a session, so it is done to those that
+nobody has come back to for long: in a log, the events of one session lie among those of thousands.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import marshal
 import time
 import zlib
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from itertools import islice
 from typing import Any, Final
@@ -26,13 +30,14 @@ from triggers_core.storages.base import (
 from triggers_core.storages.memory import MemoryStore, _Session
 
 _OPEN_AT_MOST: Final = 1_000  # sessions that are kept as objects
+_PLAIN_AT_MOST: Final = 20_000  # sessions that are packed and not compressed, 1 to 3 kB each
 _SOME: Final = 1_000  # summaries looked at in one go
 
 _ATTRIBUTES: Final = tuple(vars(_Session()))
 
 
 class PackedStore(MemoryStore):
-    """`MemoryStore` with about 1 kB a session; the same in all it does."""
+    """`MemoryStore` with 1 to 2 kB a session; the same in all it does."""
 
     def __init__(self, clock: Clock = time.time) -> None:
         super().__init__(clock)
@@ -66,7 +71,10 @@ class _Sessions(MutableMapping[str, _Session]):
     """Uid → session. Some are at hand, everything else is packed."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Session] = {}  # the one that was opened first comes first
+        # In these two, the one that was put in first comes first, and is found at once: a plain
+        # dict looks through the places of all that were taken out.
+        self._open: OrderedDict[str, _Session] = OrderedDict()
+        self._plain: OrderedDict[str, None] = OrderedDict()
         self._packed: dict[str, bytes] = {}
         self._sorted: list[str] = []
         self._new: list[str] = []
@@ -81,6 +89,7 @@ class _Sessions(MutableMapping[str, _Session]):
             self._pack_oldest()
             self._open[uid] = session
             self._packed[uid] = b""
+            self._plain.pop(uid, None)
         return session
 
     def __setitem__(self, uid: str, session: _Session) -> None:
@@ -95,6 +104,7 @@ class _Sessions(MutableMapping[str, _Session]):
     def __delitem__(self, uid: str) -> None:
         del self._packed[uid]
         self._open.pop(uid, None)
+        self._plain.pop(uid, None)
         self._sorted, self._new = [], list(self._packed)
 
     def __iter__(self) -> Iterator[str]:
@@ -119,17 +129,29 @@ class _Sessions(MutableMapping[str, _Session]):
         if len(self._open) >= _OPEN_AT_MOST:
             uid = next(iter(self._open))
             self._packed[uid] = _pack(self._open[uid])
+            self._plain[uid] = None
             del self._open[uid]
+        if len(self._plain) > _PLAIN_AT_MOST:
+            uid = next(iter(self._plain))
+            packed = self._packed.get(uid, b"")
+            if packed and packed[0] != _COMPRESSED:
+                self._packed[uid] = zlib.compress(packed, 1)
+            self._plain.pop(uid, None)
+
+
+_COMPRESSED: Final = zlib.compress(b"", 1)[0]
+"""The first byte of what is compressed; what marshal makes of a list begins with another one."""
 
 
 def _pack(session: _Session) -> bytes:
-    values = [getattr(session, name) for name in _ATTRIBUTES]
-    return zlib.compress(marshal.dumps(values), 1)
+    return marshal.dumps([getattr(session, name) for name in _ATTRIBUTES])
 
 
 def _unpack(packed: bytes) -> _Session:
     session = _Session()
-    values: list[Any] = marshal.loads(zlib.decompress(packed))
+    if packed[0] == _COMPRESSED:
+        packed = zlib.decompress(packed)
+    values: list[Any] = marshal.loads(packed)
     for name, value in zip(_ATTRIBUTES, values, strict=True):
         setattr(session, name, value)
     return session

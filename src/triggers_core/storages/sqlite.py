@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -138,6 +139,8 @@ class SqliteStore(Store):
     # -- one session ------------------------------------------------------------------------------
 
     def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+        batch = self._batch if self._batch.connection is not None else None
+
         def work(connection: sqlite3.Connection) -> tuple[Plan, bool]:
             found = _Found()
             plan = decide(
@@ -146,14 +149,14 @@ class SqliteStore(Store):
             if plan.empty:
                 return plan, False
             plan.stamp(self.clock())
-            self._batch.half_written = True  # should it be torn away in here
+            if batch is not None:
+                batch.half_written = True  # should it be torn away in here
             self._save(connection, uid, plan, found)
-            self._batch.half_written = False
+            if batch is not None:
+                batch.half_written = False
             return plan, True
 
-        if self._batch.connection is not None:
-            return self._batch.commit(work)
-        return self.file.write(work)
+        return self.file.write(work) if batch is None else batch.commit(work)
 
     def together(self, work: Callable[[], _T]) -> _T:
         if self._batch.connection is not None:
@@ -185,12 +188,10 @@ class SqliteStore(Store):
             records += connection.execute(_INSTANCE, key).fetchall()
         for task in need.unstarted:
             records += connection.execute(_UNSTARTED, (session, task)).fetchall()
-        slice = Slice(
-            now=self.clock(),
-            header=header,
-            configuration=configuration,
-            instances={i.name: i for i in (decode_instance(record) for (record,) in records)},
-        )
+        slice = Slice(now=self.clock(), header=header, configuration=configuration)
+        for (record,) in records:
+            instance = decode_instance(record)
+            slice.instances[instance.name] = instance
         for event_id in need.event_ids:
             event = self._event(connection, session, event_id)
             if event is not None:
@@ -239,8 +240,8 @@ class SqliteStore(Store):
                     execute(_DROP_CONFIG, (found.config, address_key(found.config)))
         assert session is not None
         for event in plan.events:
-            execute(_ADD_EVENT, (_key(session, event.number), encode_record(event)))
-            if number_in_id(event.id) is None:
+            execute(_ADD_EVENT, ((session << EVENT_BITS) + event.number, encode_record(event)))
+            if event.id[:1] != "~":  # those that Triggers generates hold the event's number
                 execute(_ADD_EVENT_ID, (session, event.id, event.number))
         for change in plan.changes:
             instance = change.instance
@@ -370,10 +371,8 @@ class SqliteStore(Store):
         connection.execute("DELETE FROM events WHERE key BETWEEN ? AND ?", keys)
         connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
         if key is not None:
-            try:
+            with suppress(UnknownSchema):  # which one it had, nobody can tell then; it stays
                 connection.execute(_DROP_CONFIG, (decode_header(header).config, key))
-            except UnknownSchema:
-                pass  # which one it had, nobody can tell; it stays
         return True
 
     # -- the fleet --------------------------------------------------------------------------------
@@ -472,7 +471,8 @@ class SqliteStore(Store):
         # One that ends later than its holder (or whoever asks now) asks for was written by a clock
         # that was ahead.
         upsert = (
-            "INSERT INTO leases (name, owner, until, seconds) VALUES (:name, :owner, :until, :seconds)"
+            "INSERT INTO leases (name, owner, until, seconds)"
+            " VALUES (:name, :owner, :until, :seconds)"
             " ON CONFLICT (name) DO UPDATE SET owner = :owner, until = :until, seconds = :seconds"
             " WHERE owner = :owner OR until <= :now"
             " OR until > :now + max(coalesce(leases.seconds, 0), :seconds)"

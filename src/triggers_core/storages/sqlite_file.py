@@ -30,13 +30,23 @@ _T = TypeVar("_T")
 _PATIENCE: Final = 30.0
 """Seconds that a thread waits for others: at the mutex, at the turnstile, for SQLite's own lock."""
 _REOPENINGS: Final = 5  # of a file that is replaced again and again while it is written to
+_MOMENT: Final = 0.001  # seconds; as long as a commit may take
 _SETTLED: Final = 1_000_000_000  # nanoseconds: coarser than the times of any file system here
 
 
 class Opened:
     """A connection, and the files that it has open."""
 
-    __slots__ = ("connection", "folder", "identities", "names", "passing", "settled", "turnstile")
+    __slots__ = (
+        "connection",
+        "folder",
+        "identities",
+        "names",
+        "passing",
+        "seen",
+        "settled",
+        "turnstile",
+    )
 
     def __init__(self, connection: sqlite3.Connection, path: str, given: str) -> None:
         self.connection = connection
@@ -44,9 +54,11 @@ class Opened:
         self.names = (given, f"{path}-wal", f"{path}-shm")
         self.identities: tuple[Identity, ...] = ()
         self.folder = os.path.dirname(path)
+        self.seen = -_PATIENCE
         self.settled = -1 if path == given else -2
         """The folder's time of change when the files were last seen to be in place: as long as it
-        stays, none was put in or taken out. Nothing can be told from it (-2) if links lead there."""
+        stays, none was put in or taken out. Nothing can be told from it (-2) if links lead
+        there."""
         self.passing = False
         """Whether it serves one read only: somebody may write without this process noticing."""
 
@@ -57,12 +69,17 @@ class Opened:
         except FileNotFoundError:
             return False
         if changed == self.settled:
+            self.seen = time.monotonic()
             return True
         if self.identities != tuple(map(identity, self.names)):
             return False
         if self.settled != -2 and abs(time.time_ns() - changed) > _SETTLED:
             self.settled = changed
         return True
+
+    def stood_lately(self) -> bool:
+        """Whether that was seen a moment ago, after another commit."""
+        return time.monotonic() - self.seen < _MOMENT
 
     def close(self) -> None:
         self.connection.close()
@@ -98,7 +115,7 @@ class SqliteFile:
             self._enter()
             self.drop()
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
             except RuntimeError:  # it was not taken
                 pass
@@ -128,6 +145,12 @@ class SqliteFile:
         self._visits += 1
 
     def _wait(self) -> None:
+        mutex = self.mutex
+        if mutex.acquire(False):  # the usual way
+            if mutex is self.mutex:
+                self._visits += 1
+                return
+            mutex.release()
         visits, until = -1, time.monotonic() + _PATIENCE
         while True:
             mutex = self.mutex
@@ -188,7 +211,7 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
             except RuntimeError:
                 pass
@@ -222,7 +245,7 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
             except RuntimeError:
                 pass
@@ -236,7 +259,7 @@ class SqliteFile:
                 try:
                     self._queue(turnstile)
                     connection.execute("BEGIN IMMEDIATE")
-                    if opened.stands():
+                    if opened.stood_lately() or opened.stands():
                         answer, keep = work(connection)
                         if not keep:
                             return answer
@@ -329,7 +352,7 @@ class SqliteFile:
                     return
                 opened.close()
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 open_files.lock.release()
             except RuntimeError:  # it was not taken
                 pass

@@ -48,6 +48,8 @@ def make_room(file: SqliteFile) -> None:
 
     They are opened again by their next use; one that a thread is in stays open.
     """
+    if len(files) <= most_open():
+        return
     idle = [each for each in every_file() if each is not file and each.opened is not None]
     excess = len(idle) + 1 - most_open()
     if excess <= 0:
@@ -63,7 +65,7 @@ def make_room(file: SqliteFile) -> None:
         except Exception as error:
             logger.warning("the SQLite file %s could not be closed: %s", each.path, error)
         finally:
-            try:
+            try:  # noqa: SIM105 - the release must be the very next call
                 mutex.release()
             except RuntimeError:
                 pass

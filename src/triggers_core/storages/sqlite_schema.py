@@ -57,9 +57,9 @@ CREATE TABLE waits (
 CREATE TABLE leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 """
 # Which session uses which configuration, so that one goes with the last session that has it; how
-# long a lease was asked for, so that one that a wrong clock wrote is recognised. Processes of version
-# 1 that run on while the file is upgraded know nothing of the former: their inserts would lack it.
-# The trigger refuses them: every session that gets a configuration inserts that first.
+# long a lease was asked for, so that one that a wrong clock wrote is recognised. Processes of
+# version 1 that run on while the file is upgraded know nothing of the former: their inserts would
+# lack it. The trigger refuses them: every session that gets a configuration inserts that first.
 _ADDED_IN_2: Final = """
 ALTER TABLE sessions ADD COLUMN config INTEGER;
 CREATE INDEX sessions_config ON sessions (config) WHERE config IS NOT NULL;
@@ -67,7 +67,9 @@ ALTER TABLE configurations ADD COLUMN kept INTEGER;
 ALTER TABLE leases ADD COLUMN seconds REAL;
 CREATE TRIGGER configurations_by_version_1 BEFORE INSERT ON configurations WHEN NEW.kept IS NULL
 BEGIN
-    SELECT RAISE(ABORT, 'a newer triggers-core has upgraded this file: restart this process with it');
+    SELECT RAISE(
+        ABORT, 'a newer triggers-core has upgraded this file: restart this process with it'
+    );
 END;
 """
 EVENT_BITS: Final = 32
@@ -140,7 +142,9 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 
 def address_key(address: str) -> int:
-    """What `sessions.config` holds of a configuration's address: short, and unique enough to tell
-    whether a configuration is in use. (Of two that share it, one stays a little longer.)
+    """What `sessions.config` holds of a configuration's address.
+
+    Short, and unique enough to tell whether a configuration is in use. (Of two that share it, one
+    stays a little longer.)
     """
     return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=7).digest(), "big")

@@ -43,8 +43,10 @@ class TurnstileBusy(TimeoutError):
 
 
 class _Handle(io.FileIO):
-    """Closed with its last reference, and no warning: an exception may have come before it was kept,
-    and a store that nobody uses any more need not be closed.
+    """Closed with its last reference, without a warning.
+
+    An exception may have come before it was kept, and a store that nobody uses any more need not be
+    closed.
     """
 
     def __del__(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from triggers_core.exceptions import BodyInterrupted
 from triggers_core.heartbeats import Heartbeats, Lease
 from triggers_core.messages import Message
 from triggers_core.names import split_instance_name
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Crash(BaseException):
-    """The process is dead. No `except Exception` survives it."""
+class Crash(BodyInterrupted):
+    """The process is dead. Nothing survives it: neither `except Exception` nor a loop of ours."""
 
 
 class CrashPoints:

@@ -1,12 +1,12 @@
-"""100,000 interrupted operations on one place, while other processes fire into it.
+r"""100,000 interrupted operations on one place, while other processes fire into it.
 
 ::
 
-    python -m triggers_core.testing.interruption_soak triggers_core.storages.sqlite:SqliteStore \\
+    python -m triggers_core.testing.interruption_soak triggers_core.storages.sqlite:SqliteStore \
         '{"path": "/dev/shm/soak.db", "synchronous": "NORMAL"}' --amount 100000 --others 2
 
-The store is what the callable returns for these options, in each process. At the end it is recounted
-whole, and what was acknowledged to the other processes is compared with what is there.
+The store is what the callable returns for these options, in each process. At the end it is
+recounted whole, and what was acknowledged to the other processes is compared with what is there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.interruptions import Report, at_random
 from triggers_core.testing.invariants import check_store
+
+_BREATHER = 0.002  # seconds between two fires of another process: it must not take all the time
 
 
 def open_store(opener: str, options: dict[str, Any]) -> Store:
@@ -63,7 +65,8 @@ class Other:
         return told
 
     def _ask(self, line: str) -> str:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(line)
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()
@@ -100,7 +103,7 @@ def be_another() -> None:
         enough = threading.Event()
 
         def on_and_on() -> None:
-            while not enough.is_set():
+            while not enough.wait(_BREATHER):
                 fire()
 
         thread = threading.Thread(target=on_and_on)
@@ -139,6 +142,7 @@ def soak(
 
 
 def main() -> int:
+    """Run it from the command line; 1 when a problem was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("opener", help="module:callable that returns a store")
     parser.add_argument("options", type=json.loads, help="its keyword arguments, as JSON")

@@ -37,9 +37,11 @@ from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.invariants import check_session
 
 Moments = Literal["signals", "opcodes"]
-"""Where to interrupt: where Python runs signal handlers (after calls, at the beginning of functions,
-at the end of each round of a loop), or before every bytecode, which asks for more than signals do."""
+"""Where to interrupt: where Python runs signal handlers (after calls, at the beginning of
+functions, at the end of each round of a loop), or before every bytecode, which asks for more than
+signals do."""
 
+_MOMENTS: Final = 20_000  # that an operation may have: a fire has some hundred
 _STUCK: Final = 20.0  # seconds; what has not answered by then waits for a lock that nobody holds
 _ROUNDS: Final = 40  # of operations in one session; then another, so that checks stay cheap
 _LOOKS_AT_SIGNALS: Final = frozenset(
@@ -165,6 +167,8 @@ class Operation:
 
 
 class Fires(Operation):
+    """A fire with an id of its own."""
+
     def prepare(self) -> None:
         self.id = new_id()
 
@@ -181,6 +185,8 @@ class Fires(Operation):
 
 
 class Claims(Operation):
+    """A worker takes an instance."""
+
     def prepare(self) -> None:
         (self.instance,) = self.session.fire("go").scheduled
         generation = self.session.header.generation
@@ -199,6 +205,8 @@ class Claims(Operation):
 
 
 class Finishes(Operation):
+    """A worker stores an outcome."""
+
     def prepare(self) -> None:
         (self.instance,) = self.session.fire("go").scheduled
         claimed = self.session.claim(self.instance)
@@ -219,6 +227,8 @@ class Finishes(Operation):
 
 
 class Heartbeats(Operation):
+    """A worker renews its lease."""
+
     def prepare(self) -> None:
         (self.instance,) = self.session.fire("go").scheduled
         self.claimed = self.session.claim(self.instance)
@@ -234,6 +244,8 @@ class Heartbeats(Operation):
 
 
 class Reads(Operation):
+    """Whatever only reads."""
+
     def work(self) -> None:
         uid, store = self.session.uid, self.store
         store.load(uid, Need(triggers=("go",)))
@@ -267,6 +279,8 @@ class Connects(Operation):
 
 
 class Closes(Operation):
+    """The store is closed, to be opened again by the next one."""
+
     def work(self) -> None:
         self.store.close()
 
@@ -275,6 +289,8 @@ class Closes(Operation):
 
 
 class Leases(Operation):
+    """A lease over the whole store."""
+
     def work(self) -> None:
         assert self.store.acquire_lease("interrupted", "me", 30.0)
         self.store.release_lease("interrupted", "me")
@@ -289,6 +305,8 @@ class Leases(Operation):
 
 
 class Deletes(Operation):
+    """A session is erased."""
+
     def prepare(self) -> None:
         self.other = SessionDriver(self.store, f"{self.session.uid}/{new_id()}")
         self.other.configure(t_x={"after": ["go", "more"]})
@@ -349,13 +367,15 @@ def survey(
     report, sessions = Report(), _sessions(store)
     for kind in operations:
         enough = len(report.problems) + 3  # of one kind of operation
-        for number in range(1, sys.maxsize, step):
+        for number in range(1, _MOMENTS, step):
             operation = kind(next(sessions))
             operation.prepare()
             where = interrupt_at(number, operation.work, moments)
             judge(report, operation, where, where or "at its end", also)
             if where is None or len(report.problems) >= enough:
                 break
+        else:
+            report.problems.append(f"{operation.name}: not over after {_MOMENTS:,} moments")
     return report
 
 

@@ -21,6 +21,7 @@ from triggers_celery.sweeping import Sweeper, SweepStep
 from triggers_celery.unsafe import check_content
 from triggers_core import tasks as task_module
 from triggers_core.exceptions import UnknownKey
+from triggers_core.failures import log_exception
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -259,8 +260,9 @@ def _on_unknown_task(sender: Any, message: Any, **_: Any) -> None:
         queue = (message.delivery_info or {}).get("routing_key")
         found = message_of(arguments)
         integration.publisher.send(GENERIC, id_of(found), tuple(arguments), queue)
-    except Exception:
-        logger.exception("a message for an unknown task could not be passed on; the sweep will")
+    except Exception as error:
+        told = "a message for an unknown task could not be passed on; the sweep will"
+        log_exception(logger, told, error)
 
 
 def _on_beat(sender: Any, **_: Any) -> None:

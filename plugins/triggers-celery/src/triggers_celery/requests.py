@@ -14,6 +14,7 @@ from triggers_celery import endings
 from triggers_celery.abandoned import remember
 from triggers_celery.identity import message_of
 from triggers_celery.limits import Untimed, limits_of, sees_to_limits
+from triggers_core.failures import log_exception
 from triggers_core.messages import Message
 
 if TYPE_CHECKING:
@@ -79,10 +80,9 @@ class AttemptRequest(Request):  # type: ignore[misc]
         try:
             message = message_of(self.args)
             end(self._task.integration.application(message.app), message, *details)
-        except Exception:
-            logger.exception(
-                "%s: the end of this attempt could not be stored; the sweep makes up for it", self
-            )
+        except Exception as error:
+            told = "%s: the end of this attempt could not be stored; the sweep makes up for it"
+            log_exception(logger, told, error, self)
 
 
 def _died(exc_info: Any) -> bool:
@@ -103,11 +103,9 @@ def on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: 
         application = sender.integration.application(message.app)
         node = sender.integration.node
         _revoke(application, message, terminated, expired, node)
-    except Exception:
-        logger.exception(
-            "task %s was revoked, but its instance could not be failed: it may come back",
-            getattr(request, "id", "?"),
-        )
+    except Exception as error:
+        told = "task %s was revoked, but its instance could not be failed: it may come back"
+        log_exception(logger, told, error, getattr(request, "id", "?"))
 
 
 def _revoke(

@@ -7,7 +7,7 @@ names that are spelled almost alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,16 +16,27 @@ from triggers_cli.spelling import alike
 from triggers_core.configuration import Configuration, Task, did_you_mean
 from triggers_core.explain import names
 
+CODES: Final = (
+    "never-runs",
+    "cycle",
+    "unknown-task",
+    "after-and-unless",
+    "unless-several",
+    "near-miss",
+)
+"""The kinds of findings."""
+
 TASK_PREFIX: Final = "t_"
 """Names that begin so are tasks by convention: only a task's end fires them."""
+
+_SHOWN: Final = 8  # names in one message
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is most likely a mistake."""
 
     code: str
-    """``never-runs``, ``cycle``, ``unknown-task``, ``after-and-unless``, ``unless-several`` or
-    ``near-miss``."""
+    """One of `CODES`; the plugin's name for what a plugin found."""
     tasks: tuple[str, ...]
     """The tasks that it is about."""
     message: str
@@ -33,8 +44,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Whether these tasks can never run because of it."""
 
 
-def lint(configuration: Configuration) -> list[Finding]:
+def lint(configuration: Configuration, ignore: Collection[str] = ()) -> list[Finding]:
     """Everything that looks like a mistake, in the order of the tasks; near misses last.
+
+    :param ignore: codes of findings to leave out. Without ``unknown-task``, names that look like
+        tasks of other files are triggers like any other, so nothing follows from them.
 
     Example::
 
@@ -42,18 +56,20 @@ def lint(configuration: Configuration) -> list[Finding]:
                                   "t_b": {"after": ["t_a"], "run": "B"}}))[0].code  # 'cycle'
     """
     tasks = configuration.tasks
+    known = set(_unknown_names(tasks)) if "unknown-task" in ignore else set[str]()
     cycles = list(_cycles(tasks))
     findings = [_cycle_finding(cycle) for cycle in cycles]
     never = {name for cycle in cycles for name in cycle}
     for task in tasks.values():
-        found = [*_unknown(task, tasks), *_unless(task, tasks, never)]
+        found = [*_unknown(task, tasks, known), *_unless(task, tasks, never)]
         findings += found
         if any(each.never_runs for each in found):
             never.add(task.name)
     findings += _consequences(tasks, never)
     order = {name: position for position, name in enumerate(tasks)}
     findings.sort(key=lambda each: min(order[name] for name in each.tasks))
-    return [*findings, *_near_misses(tasks)]
+    findings += _near_misses(tasks, known)
+    return [each for each in findings if each.code not in ignore]
 
 
 # -- tasks that wait for each other, or for nothing that comes ------------------------------------
@@ -95,7 +111,11 @@ def _way_back(start: str, tasks: Mapping[str, Task]) -> list[str]:
 
 
 def _cycle_finding(cycle: list[str]) -> Finding:
-    around = " → ".join(names([each]) for each in [*cycle, cycle[0]])
+    shown = [names([each]) for each in [*cycle, cycle[0]]]
+    if len(shown) > _SHOWN + 1:
+        left_out = len(shown) - _SHOWN
+        shown = [*shown[: _SHOWN - 2], f"({left_out:,} more)", *shown[-2:]]
+    around = " → ".join(shown)
     return Finding(
         code="cycle",
         tasks=tuple(cycle),
@@ -109,9 +129,14 @@ def _is_unknown(name: str, tasks: Mapping[str, Task]) -> bool:
     return name.startswith(TASK_PREFIX) and name not in tasks
 
 
-def _unknown(task: Task, tasks: Mapping[str, Task]) -> Iterator[Finding]:
+def _unknown_names(tasks: Mapping[str, Task]) -> Iterator[str]:
+    for task in tasks.values():
+        yield from (name for name in task.listens_to if _is_unknown(name, tasks))
+
+
+def _unknown(task: Task, tasks: Mapping[str, Task], known: Collection[str]) -> Iterator[Finding]:
     for name in dict.fromkeys((*task.after, task.and_every or "", *task.unless)):
-        if not _is_unknown(name, tasks):
+        if name in known or not _is_unknown(name, tasks):
             continue
         hint = did_you_mean(name, tasks)
         hint = hint.removeprefix(":") if hint.endswith("?") else ""
@@ -119,7 +144,7 @@ def _unknown(task: Task, tasks: Mapping[str, Task]) -> Iterator[Finding]:
         told = f"{name!r}, which is no task of this configuration"
         if name in task.required.triggers:
             message = f"can never run: it waits for {told}.{hint}"
-            yield _never(task, message)
+            yield Finding(code="unknown-task", tasks=(task.name,), message=message, never_runs=True)
         else:
             message = f"its unless names {told}, so that it is never called off.{hint}"
             yield Finding(code="unknown-task", tasks=(task.name,), message=message)
@@ -177,10 +202,17 @@ def _unless(task: Task, tasks: Mapping[str, Task], stuck: set[str]) -> Iterator[
         yield Finding(
             code="unless-several",
             tasks=(task.name,),
-            message=f"its unless calls it off only once {names(task.unless)} have"
+            message=f"its unless calls it off only once {_some(task.unless)} have"
             f" {'both' if len(unless) == 2 else 'all'} fired. If one of them should be enough, fire"
             " one more trigger with each of them, and name that one alone.",
         )
+
+
+def _some(triggers: Sequence[str]) -> str:
+    """Names in a sentence, cut if they are many."""
+    if len(triggers) <= _SHOWN:
+        return names(triggers)
+    return f"{', '.join(map(repr, triggers[:_SHOWN]))} and {len(triggers) - _SHOWN:,} more"
 
 
 def _certain(task: Task, tasks: Mapping[str, Task], never: Iterable[str]) -> frozenset[str]:
@@ -197,7 +229,7 @@ def _certain(task: Task, tasks: Mapping[str, Task], never: Iterable[str]) -> fro
 # -- spelling -------------------------------------------------------------------------------------
 
 
-def _near_misses(tasks: Mapping[str, Task]) -> Iterator[Finding]:
+def _near_misses(tasks: Mapping[str, Task], known: Collection[str]) -> Iterator[Finding]:
     users: dict[str, list[str]] = {}
     for task in tasks.values():
         for name in (*task.after, task.and_every or "", *task.unless, *task.with_params):
@@ -206,7 +238,7 @@ def _near_misses(tasks: Mapping[str, Task]) -> Iterator[Finding]:
     for one, other in alike({*users, *tasks}):
         if one in tasks and other in tasks:
             continue  # both were defined on purpose
-        if _is_unknown(one, tasks) or _is_unknown(other, tasks):
+        if any(_is_unknown(name, tasks) and name not in known for name in (one, other)):
             continue  # told about already
         places = [f"{name!r} ({_place(name, users, tasks)})" for name in (one, other)]
         about = dict.fromkeys((*users.get(one, ()), *users.get(other, ())))

@@ -9,7 +9,8 @@ import shutil
 import sys
 import textwrap
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 import click
@@ -37,6 +38,8 @@ STATUS_STYLES: Final = {
     "abandoned": "dim",
 }
 """Status of an instance → style."""
+
+_NARROW: Final = 24  # columns: text is not wrapped to fewer
 
 # Names and error messages come from anywhere. C0 but tab and line feed, C1, and the marks that
 # reverse the order of the text around them would let data rewrite what the terminal shows.
@@ -79,6 +82,11 @@ class Output:
             stream: wants_colour(stream, no_colour) for stream in (sys.stdout, sys.stderr)
         }
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody sees how far a command is: on a terminal, without ``--json``."""
+        return not self.json and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
     def paint(self, text: object, style: str | None, stream: TextIO | None = None) -> str:
         """Text in a style of `STYLES`, if the stream is coloured; control characters shown."""
         shown = clean(str(text))
@@ -93,6 +101,37 @@ class Output:
     def note(self, *parts: str | tuple[str, str | None]) -> None:
         """Print a line that is not a result: to stderr."""
         _write(sys.stderr, "".join(self._painted(part, sys.stderr) for part in parts))
+
+    @contextmanager
+    def status_line(self) -> Iterator[Callable[[str], None]]:
+        """A line on the terminal that is written anew each time, and gone in the end.
+
+        Nothing is written where nobody looks: into pipes and files, and with ``--json``.
+
+        Example::
+
+            with out.status_line() as tell:
+                tell("3 of 10")
+        """
+        stream = sys.stderr
+        if not self.watched:
+            yield lambda text: None
+            return
+        width = max(20, shutil.get_terminal_size().columns) - 1
+        told = False
+
+        def tell(text: str) -> None:
+            nonlocal told
+            told = True
+            stream.write(f"\r\x1b[2K{clean(text)[:width]}")
+            stream.flush()
+
+        try:
+            yield tell
+        finally:
+            if told:
+                stream.write("\r\x1b[2K")
+                stream.flush()
 
     def error(self, message: str, kind: str = "Error") -> None:
         """Print an error: to stderr, as JSON when results are."""
@@ -131,11 +170,17 @@ class Output:
             self.line(line)
 
     def table(
-        self, head: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str] = ()
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        right: Sequence[str] = (),
+        wrap: bool = False,
     ) -> None:
         """Print a table with aligned columns.
 
         :param right: the headings of the columns that are aligned to the right.
+        :param wrap: break the last column between words where a terminal is too narrow for it;
+            elsewhere it stays in one line, so that grep finds it whole.
         """
         texts = [[clean(_text(cell)) for cell in row] for row in rows]
         widths = [max(_width(text) for text in column) for column in zip(head, *texts, strict=True)]
@@ -146,7 +191,19 @@ class Output:
                 blank = " " * (width - _width(text))
                 shown = self.paint(text, cell[1] if isinstance(cell, tuple) else None)
                 padded.append(blank + shown if name in right else shown + blank)
-            _write(sys.stdout, "  ".join(padded).rstrip())
+            if not wrap or not _too_wide(cells, widths):
+                _write(sys.stdout, "  ".join(padded).rstrip())
+                continue
+            before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+            lines = _wrapped(cells[-1], before)
+            if before + _NARROW <= shutil.get_terminal_size().columns:
+                _write(sys.stdout, "  ".join([*padded[:-1], lines.pop(0)]).rstrip())
+            else:  # no room beside the other columns: below them
+                before = 4
+                lines = _wrapped(cells[-1], before)
+                _write(sys.stdout, "  ".join(padded[:-1]).rstrip())
+            for line in lines:
+                _write(sys.stdout, f"{'':{before}}{line}")
 
     def _painted(self, part: str | tuple[str, str | None], stream: TextIO) -> str:
         text, style = part if isinstance(part, tuple) else (part, None)
@@ -198,6 +255,19 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _too_wide(cells: Sequence[str], widths: Sequence[int]) -> bool:
+    """Whether a row does not fit the terminal; False where there is none."""
+    if not sys.stdout.isatty():
+        return False
+    used = sum(widths[:-1]) + 2 * (len(widths) - 1) + _width(cells[-1])
+    return used > shutil.get_terminal_size().columns
+
+
+def _wrapped(text: str, before: int) -> list[str]:
+    room = max(_NARROW, shutil.get_terminal_size().columns - before)
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _joined(cells: Sequence[tuple[str, bool]], widths: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ the store. Here, nothing runs unless the command was told to wait; and then, onl
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from triggers_core.storages.session import TaskInstance
 
 _SOON: Final = 0.001  # seconds after which the sweep of any worker takes what nobody was told about
+_SHOWN: Final = 5  # instances that a line names
 _LOOK: Final = 0.1  # seconds between two looks at work that other processes do
+_TELL: Final = 1.0  # seconds between two lines about work that this process does
+_UNDER_WAY: Final = ("scheduled", "running")
 
 
 class LeftToWorkers(TaskRunner):
@@ -79,6 +83,8 @@ class Operator:
         :returns: the instances as data, and the exit code.
         """
         names = set(scheduled)
+        if self.wait and names and not self.state.json:
+            self.state.out.note((self._waited_for(names), "dim"))
         try:
             in_time = not self.wait or self._join(names, timeout)
         except KeyboardInterrupt:
@@ -119,20 +125,42 @@ class Operator:
             )
         return "Handed to the workers."
 
+    def _waited_for(self, scheduled: set[str]) -> str:
+        """What goes on, for whoever has to wait for it."""
+        shown = sorted(scheduled)[:_SHOWN]
+        more = f" and {len(scheduled) - _SHOWN:,} more" if len(scheduled) > _SHOWN else ""
+        where = "in this process" if self.runs_here else "on the workers"
+        verb = "runs" if len(scheduled) == 1 else "run"
+        return f"{', '.join(shown)}{more} {verb} {where} …"
+
     def _give_up(self) -> None:
         """Stop waiting; tell what becomes of the work."""
         self.state.gives_up = self.runs_here
         self.state.out.note(GIVEN_UP if self.runs_here else "The workers go on.")
 
     def _join(self, names: set[str], timeout: float | None) -> bool:
-        give_up = None if timeout is None else time.monotonic() + timeout
-        if not self.manager.join(timeout):
-            return False
-        while any(each.status in ("scheduled", "running") for each in self._touched(names)):
-            if give_up is not None and time.monotonic() > give_up:
-                return False
-            time.sleep(_LOOK)
-        return True
+        begun = time.monotonic()
+        give_up = None if timeout is None else begun + timeout
+        with self.state.out.status_line() as tell:
+            while not self.manager.join(_until(give_up, _TELL)):
+                if give_up is not None and time.monotonic() > give_up:
+                    return False
+                tell(self._under_way(self._touched(names), begun))
+            while True:
+                left = self._touched(names)
+                if not any(each.status in _UNDER_WAY for each in left):
+                    return True
+                if give_up is not None and time.monotonic() > give_up:
+                    return False
+                tell(self._under_way(left, begun))
+                time.sleep(_LOOK)
+
+    def _under_way(self, found: list[TaskInstance], begun: float) -> str:
+        """What goes on, for a line that is written again and again."""
+        counts = Counter(each.status.value for each in found)
+        told = [f"{counts[status]:,} {status}" for status in _UNDER_WAY if counts[status]]
+        ended = len(found) - sum(counts[status] for status in _UNDER_WAY)
+        return f"{', '.join([*told, f'{ended:,} ended'])} ({time.monotonic() - begun:.0f} s)"
 
     def _touched(self, names: set[str]) -> list[TaskInstance]:
         """The instances of these names, and those that events since then have completed."""
@@ -155,6 +183,11 @@ class Operator:
             "result": mask(each.result),
             "error": mask(told),
         }
+
+
+def _until(give_up: float | None, step: float) -> float:
+    """Seconds to wait now: a step, or what is left."""
+    return step if give_up is None else max(0.0, min(step, give_up - time.monotonic()))
 
 
 def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:

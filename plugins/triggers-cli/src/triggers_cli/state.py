@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
 
-STORAGE_OPTION = {"sqlite": "path"}
-"""Storage → the option that ``--storage TYPE:VALUE`` sets; ``url`` for all others."""
+STORAGE_OPTION = {"sqlite": "path", "redis": "url", "rediss": "url"}
+"""Storage → the option that ``--storage TYPE:VALUE`` sets; others are asked what they take."""
 
 
 GIVEN_UP: Final = "What runs here is given up: when its lease runs out, a worker tries again."
@@ -216,9 +216,45 @@ def read_storage(text: str) -> tuple[str, dict[str, Any]]:
         )
     if not colon:
         return key, {}
-    if value.startswith("//"):
-        return ("redis" if key in ("redis", "rediss", "unix") else key), {"url": text}
-    return key, {STORAGE_OPTION.get(key, "url"): value}
+    if value.startswith("//") and key in ("redis", "rediss", "unix"):
+        return "redis", {"url": text}
+    if key in STORAGE_OPTION:
+        return key, {STORAGE_OPTION[key]: value}
+    option = _first_option(key, text)
+    return key, {option: text if option == "url" and value.startswith("//") else value}
+
+
+def _first_option(key: str, text: str) -> str:
+    """The option of a storage that ``--storage KEY:VALUE`` sets: `url` or `path`, else the first.
+
+    :raises click.UsageError: it takes no options.
+    """
+    import inspect
+
+    from triggers_core.exceptions import PluginError, UnknownKey
+    from triggers_core.registries import storage_backends
+
+    if key == "memory":  # its clock is nothing to be typed
+        raise click.UsageError(f"--storage {text!r}: the storage 'memory' takes no value")
+    try:
+        opens = storage_backends.get_class(key).open_store
+    except (UnknownKey, PluginError):
+        return "url"  # whoever opens it will say what is wrong
+    parameters = list(inspect.signature(opens).parameters.values())
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    named = [
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    ]
+    usual = [name for name in ("url", "path") if name in named]
+    if usual or named:
+        return (usual or named)[0]
+    if open_ended:
+        return "url"
+    raise click.UsageError(
+        f"--storage {text!r}: the storage {key!r} takes no options: --storage {key}"
+    )
 
 
 def override(app: Application, **values: Any) -> None:

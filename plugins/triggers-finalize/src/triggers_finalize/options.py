@@ -37,10 +37,26 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def read_options(values: Mapping[str, Any]) -> Options:
     """Check the options.
 
+    Those of one mapping are checked once, as long as it is asked for again and again: they are
+    wanted at every commit, and the settings do not change what they have handed out.
+
     :raises InvalidSetting: names what does not fit.
     """
+    global _last
+    given, options = _last
+    if given is not values:  # compared by identity: nothing of it has to be hashed
+        options = _checked(values)
+        _last = values, options
+    return options
+
+
+def _checked(values: Mapping[str, Any]) -> Options:
     try:
         return msgspec.convert(dict(values), Options)
     except msgspec.ValidationError as error:
         message = str(error).replace("`$", "`TRIGGER_PLUGIN_OPTIONS['finalize']")
         raise InvalidSetting(f"finalize: {message}") from None
+
+
+_last: tuple[Mapping[str, Any], Options] = ({}, Options())
+"""The mapping that was checked last (kept: no other can get its identity), and its options."""

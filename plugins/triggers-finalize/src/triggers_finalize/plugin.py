@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from triggers_core import hookimpl
 from triggers_core.commit import CommitPlan, CommitSession
+from triggers_core.configuration import Task
 from triggers_core.explain import count, listed, names
-from triggers_core.records import STATUSES
+from triggers_core.records import STATUSES, Status
 from triggers_finalize.options import Options, read_options
-from triggers_finalize.waiting import is_optional, tasks_waiting_for
+from triggers_finalize.waiting import is_optional, may_keep_open, tasks_waiting_for
 
+_NONE: Mapping[str, Any] = {}
 _CONFIGURATIONS = 256  # distinct ones whose waiting tasks are remembered in a process
 
 
 @hookimpl(trylast=True)  # what other plugins add to the commit may open the session again
 def before_commit(session: CommitSession, plan: CommitPlan) -> None:
     """Fire the trigger if this commit leaves nothing unresolved."""
-    options = read_options(session.options.get("finalize", {}))
+    options = read_options(session.options.get("finalize", _NONE))
     if is_finalized(session, options):
         plan.fire(options.trigger, summary(session))
 
@@ -32,7 +35,7 @@ def is_finalized(session: CommitSession, options: Options) -> bool:
     ):
         return False
     relevant = _relevant(session, options)
-    unresolved = [status for status in STATUSES if status not in options.resolved]
+    unresolved = _unresolved(options.resolved)
     begun = False
     for name, optional in relevant.items():
         if session.created(name):
@@ -42,6 +45,12 @@ def is_finalized(session: CommitSession, options: Options) -> bool:
         elif not optional:
             return False
     return begun
+
+
+@lru_cache(maxsize=16)
+def _unresolved(resolved: frozenset[Status]) -> tuple[Status, ...]:
+    """The statuses that keep a session open."""
+    return tuple(status for status in STATUSES if status not in resolved)
 
 
 def _relevant(session: CommitSession, options: Options) -> Mapping[str, bool]:
@@ -68,11 +77,11 @@ def declare_directives() -> Mapping[str, Any]:
 @hookimpl
 def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     """What keeps the session open, task by task."""
-    options = read_options(session.options.get("finalize", {}))
+    options = read_options(session.options.get("finalize", _NONE))
     if trigger != options.trigger:
         return None
     relevant = _relevant(session, options)
-    unresolved = [status for status in STATUSES if status not in options.resolved]
+    unresolved = _unresolved(options.resolved)
     to_begin = [
         name for name, optional in relevant.items() if not optional and not session.created(name)
     ]
@@ -93,6 +102,18 @@ def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     if logs:
         needs.append(f"what {count(logs, 'instance')} logged is resolved")
     return f"comes once {listed(needs)}" if needs else "comes with the next change"
+
+
+@hookimpl
+def lint_configuration(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, str]:
+    """Tasks that may never begin, and would keep the session open for ever."""
+    trigger = read_options(options.get("finalize", _NONE)).trigger
+    return {
+        name: f"may never begin: nothing else waits for {names([every])}. As long as it has not"
+        f" begun, {names([trigger])} does not fire. If that is not meant, it should say"
+        ' "optional": true.'
+        for name, every in may_keep_open(trigger, tasks).items()
+    }
 
 
 def summary(session: CommitSession) -> dict[str, Any]:

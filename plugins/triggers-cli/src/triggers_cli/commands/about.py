@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 
 from triggers_cli.errors import BAD, OK
 from triggers_cli.options import command
-from triggers_cli.output import to_line
+from triggers_cli.output import Cell, to_line
 from triggers_cli.state import State
 
 _STYLES = {"loaded": "green", "failed": "red", "blocked": "dim", "unlisted": "dim"}
@@ -44,14 +45,22 @@ def plugins(state: State) -> int:
             status = (each.status, _STYLES.get(each.status))
             rows.append((each.order, each.name, status, source or each.path, about))
         head = ("#", "PLUGIN", "STATUS", "FROM", "HOOKS, OR WHY IT IS NOT LOADED")
-        state.out.table(head, rows, ("#",))
+        state.out.table(head, rows, ("#",), wrap=True)
     if not state.json:
+        found: list[tuple[Cell, ...]] = []
         for what, registry in (
-            ("Storages", storage_backends),
-            ("Runners", task_runners),
-            ("Managers", trigger_managers),
+            ("storage", storage_backends),
+            ("runner", task_runners),
+            ("manager", trigger_managers),
         ):
-            state.out.line(f"{what}: {', '.join(sorted(registry.keys()))}")
+            for item in registry.items():
+                source = " ".join(part for part in (item.distribution, item.version) if part)
+                told: Cell = (item.error, "red") if item.error else item.path
+                found.append((what, item.key, source or "registered in code", told))
+        state.out.line()
+        state.out.table(
+            ("KIND", "KEY", "FROM", "CLASS, OR WHY IT CANNOT BE USED"), found, wrap=True
+        )
     return BAD if any(each.status == "failed" for each in infos) else OK
 
 
@@ -66,13 +75,20 @@ def settings(state: State) -> None:
     """
     import msgspec
 
-    described = [msgspec.to_builtins(each) for each in state.app.settings.describe()]
+    described = [
+        {**msgspec.to_builtins(each), "problem": None} for each in state.app.settings.describe()
+    ]
+    problems = state.app.settings.problems()
     for each in described:
         # Set in code, but by an option of this command line.
         if state.storage_text is not None and each["name"].startswith("TRIGGER_STORAGE_"):
             each["origin"] = "--storage"
     if state.json:
-        state.out.data(described)
+        unread = [
+            {"name": _name_in(each), "value": None, "origin": None, "problem": each}
+            for each in problems
+        ]
+        state.out.data([*described, *unread])
         return
     rows: list[tuple[Any, ...]] = [
         (
@@ -82,7 +98,15 @@ def settings(state: State) -> None:
         )
         for each in described
     ]
-    state.out.table(("SETTING", "FROM", "VALUE"), rows)
+    state.out.table(("SETTING", "FROM", "VALUE"), rows, wrap=True)
+    for problem in problems:
+        state.out.paragraph(problem, "not read: ", "yellow")
+
+
+def _name_in(problem: str) -> str | None:
+    """The name that a problem of the settings is about, if it can be told."""
+    found = re.search(r"\bTRIGGERS?_\w+", problem)
+    return found.group() if found else None
 
 
 @command(

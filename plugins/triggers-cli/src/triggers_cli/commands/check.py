@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,13 +25,21 @@ if TYPE_CHECKING:
 )
 @click.argument("config", shell_complete=completes("files"))
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="CODE",
+    help="Leave out the warnings of this kind, such as near-miss; may be repeated.",
+)
 @click.pass_obj
-def check(state: State, config: str, strict: bool) -> int:
+def check(state: State, config: str, strict: bool, ignore: tuple[str, ...]) -> int:
     """Find errors and likely mistakes in a configuration.
 
     Errors are what `update_configuration` refuses: one for each task. Warnings are what it accepts
     and what is hardly meant: tasks that can never run, cycles, a trigger both in `after` and in
-    `unless`, an `unless` of several names, and names that are spelled almost alike.
+    `unless`, an `unless` of several names, names that are spelled almost alike, and what plugins
+    find. Each ends with its code, by which --ignore leaves it out; so does the option `ignore` of
+    TRIGGER_PLUGIN_OPTIONS["cli"], a list of codes.
 
     With TRIGGER_IMPORTS set and a runner that executes tasks in the application's own process,
     the tasks that `run` names are looked for, too.
@@ -39,11 +47,10 @@ def check(state: State, config: str, strict: bool) -> int:
     CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. Exits with 1 when
     there is an error.
     """
-    from triggers_cli.linter import lint
-
+    ignored = codes_to_ignore(state.app, ignore)
     read = read_configuration(config)
     parsed, problems = parse_all(state.app, read)
-    findings = [] if parsed is None else lint(parsed)
+    findings = [] if parsed is None else find_mistakes(state.app, parsed, ignored)
     if parsed is not None:
         problems += unknown_runs(state, parsed)
     if state.json:
@@ -68,6 +75,51 @@ def check(state: State, config: str, strict: bool) -> int:
     else:
         _print(state, config, read, problems, findings)
     return BAD if problems or (strict and findings) else OK
+
+
+def codes_to_ignore(app: Application, typed: Iterable[str] = ()) -> frozenset[str]:
+    """The codes of warnings to leave out: those that were typed, and those of the settings.
+
+    :raises click.UsageError: no such code, or the option of the settings is no list of them.
+    """
+    from triggers_cli.linter import CODES
+    from triggers_core.configuration import did_you_mean
+
+    place = 'TRIGGER_PLUGIN_OPTIONS["cli"]'
+    options = app.settings.TRIGGER_PLUGIN_OPTIONS.get("cli", {})
+    for name in options:
+        if name != "ignore":
+            hint = did_you_mean(name, ["ignore"])
+            raise click.UsageError(f"{place} has no option {name!r}{hint}")
+    listed = options.get("ignore", [])
+    if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+        raise click.UsageError(f"{place}: 'ignore' has to be a list of codes, such as near-miss")
+    sources = [("--ignore", each) for each in typed] + [
+        (f"{place}: ignore", each) for each in listed
+    ]
+    for source, code in sources:
+        if code not in CODES and code not in app.plugins.names:
+            known = [*CODES, *sorted(app.plugins.names)]
+            hint = did_you_mean(code, known) or f": take {', '.join(known)}"
+            raise click.UsageError(f"{source}: there is no warning {code!r}{hint}")
+    return frozenset(code for _, code in sources)
+
+
+def find_mistakes(
+    app: Application, parsed: Configuration, ignored: Collection[str] = ()
+) -> list[Finding]:
+    """What a configuration says and hardly means: ours, and what plugins find."""
+    from triggers_cli.linter import Finding, lint
+
+    found = lint(parsed, ignored)
+    if parsed.tasks and app.plugins.names:
+        asked = app.plugins.lint_configuration(parsed.tasks, app.settings.TRIGGER_PLUGIN_OPTIONS)
+        found += [
+            Finding(code=plugin, tasks=(task,), message=text)
+            for plugin, task, text in asked
+            if plugin not in ignored
+        ]
+    return found
 
 
 def parse_all(app: Application, read: Any) -> tuple[Configuration | None, list[InvalidInput]]:

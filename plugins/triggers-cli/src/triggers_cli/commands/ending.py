@@ -43,12 +43,18 @@ def delete(state: State, uid: str, yes: bool) -> None:
     What is running for it goes on, and its outcome is dropped. A session that begins under the same
     uid later is another one.
     """
+    from triggers_core.exceptions import UnknownSchema
     from triggers_core.explain import count
 
-    storage = state.session(uid)
-    metadata = storage.metadata
-    amount = 0 if metadata is None else metadata.events
-    state.confirm(f"Erase session {uid} and its {count(amount, 'event')}?", yes)
+    try:
+        storage = state.session(uid)
+        metadata = storage.metadata
+        what = f"its {count(0 if metadata is None else metadata.events, 'event')}"
+    except UnknownSchema as error:  # nothing else can be done about it than this
+        state.out.note((str(error), "yellow"))
+        storage = state.app.storage(uid)
+        what = "all its events, which may be of use to a newer version"
+    state.confirm(f"Erase session {uid} and {what}?", yes)
     storage.store.delete(uid)
     _done(state, "deleted", uid)
 
@@ -93,21 +99,58 @@ def prune(state: State, older_than: float, unresolved: bool, dry_run: bool, yes:
     Sessions with unresolved instances are kept, unless --unresolved is given.
     """
     from triggers_core.explain import count
+    from triggers_core.storages.base import check_age
 
     store = state.store()
-    if dry_run or not yes:
+    check_age(older_than)
+    changes = list[float]()
+    if dry_run or not yes or state.out.watched:
         before = store.clock() - older_than
-        uids = [each.uid for each in _old(store, before, unresolved)]
+        uids = []
+        with state.out.status_line() as tell:
+            for each in _old(store, before, unresolved):
+                uids.append(each.uid)
+                changes.append(each.updated_at)
+                if len(uids) % _OFTEN == 0:
+                    tell(f"{len(uids):,} sessions found")
         if dry_run:
             _tell(state, uids)
             return
         if uids:
             state.confirm(f"Erase {count(len(uids), 'session')} and all their events?", yes)
-    erased = store.prune(older_than, resolved_only=not unresolved)
+    erased = _erase(state, store, older_than, unresolved, sorted(changes))
     if state.json:
         state.out.data({"erased": erased})
     else:
         state.out.line(("erased", "green"), f": {count(erased, 'session')}")
+
+
+def _erase(
+    state: State, store: Store, older_than: float, unresolved: bool, changes: list[float]
+) -> int:
+    """Erase what is old; on a terminal oldest first and in steps, to tell how far it is.
+
+    :param changes: when the sessions to be erased changed last, in order.
+    """
+    erased = 0
+    step = max(_OFTEN, len(changes) // _STEPS)
+    try:
+        with state.out.status_line() as tell:
+            for position in range(step, len(changes), step) if state.out.watched else ():
+                age = store.clock() - changes[position]
+                if age > older_than:
+                    erased += store.prune(age, resolved_only=not unresolved)
+                tell(f"{erased:,} of {len(changes):,} sessions erased")
+            erased += store.prune(older_than, resolved_only=not unresolved)
+    except KeyboardInterrupt:
+        if erased:
+            state.out.note(f"{erased:,} sessions are erased, the others are kept.")
+        raise
+    return erased
+
+
+_OFTEN = 500  # sessions, between two lines on the terminal
+_STEPS = 20  # in which many sessions are erased: each looks for what is old enough
 
 
 def _old(store: Store, before: float, unresolved: bool) -> Iterator[SessionSummary]:

@@ -118,6 +118,14 @@ def configure(state: State, uid: str, config: str, wait: bool, timeout: float | 
     parsed = state.app.parse(read_configuration(config))
     operator = Operator(state, uid, wait, more=parsed.tasks.values(), create=True)
     configured = operator.manager.update_configuration(parsed)
+    if not state.json:
+        tasks = operator.manager.storage.tasks
+        many = "1 task" if len(tasks) == 1 else f"{len(tasks):,} tasks"
+        if configured.changed:
+            state.out.line(("configured", "green"), f": session {uid} has {many}")
+        else:
+            state.out.line(("unchanged", "yellow"), f": session {uid} has these tasks already")
+        sys.stdout.flush()
     found, code = operator.settle(configured.scheduled, timeout)
     if state.json:
         state.out.data(
@@ -129,21 +137,15 @@ def configure(state: State, uid: str, config: str, wait: bool, timeout: float | 
             }
         )
         return code
-    tasks = operator.manager.storage.tasks
-    many = "1 task" if len(tasks) == 1 else f"{len(tasks):,} tasks"
-    if configured.changed:
-        state.out.line(("configured", "green"), f": session {uid} has {many}")
-    else:
-        state.out.line(("unchanged", "yellow"), f": session {uid} has these tasks already")
     operator.tell(found)
     _hint(state, config, parsed)
     return code
 
 
 def _hint(state: State, config: str, parsed: Any) -> None:
-    from triggers_cli.linter import lint
+    from triggers_cli.commands.check import codes_to_ignore, find_mistakes
 
-    findings = len(lint(parsed))
+    findings = len(find_mistakes(state.app, parsed, codes_to_ignore(state.app)))
     if findings:
         warnings = "1 warning" if findings == 1 else f"{findings} warnings"
         state.out.note((f"{warnings}: triggers check {config}", "yellow"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,13 @@ def _each(
     return scheduled, code
 
 
+def _done(state: State, what: str, about: str) -> None:
+    """Tell at once what is done and stored: what is waited for next may take long."""
+    if not state.json:
+        state.out.line((what, "green"), f": {about}")
+        sys.stdout.flush()
+
+
 @command(
     "replay",
     example="""triggers replay order:42 't_ship#0'
@@ -98,16 +106,16 @@ def replay(
     replays: dict[str, str] = {}
 
     def act(name: str) -> str:
-        replays[name] = operator.manager.replay_failed_instance(name, kwargs).name
-        return replays[name]
+        clone = operator.manager.replay_failed_instance(name, kwargs).name
+        replays[name] = clone
+        _done(state, "replayed", f"{name} runs again as {clone}")
+        return clone
 
     scheduled, code = _each(operator, _chosen(operator, instances, every), act)
     found, ended = operator.settle(scheduled, timeout)
     if state.json:
         state.out.data({"replayed": replays, "instances": found})
     else:
-        for name, clone in replays.items():
-            state.out.line(("replayed", "green"), f": {name} runs again as {clone}")
         if not replays and not code:
             state.out.line(f"There is no failed instance in session {uid}.")
         operator.tell(found)
@@ -156,14 +164,13 @@ def skip(
     def act(name: str) -> None:
         operator.manager.skip_failed_instance(name, cascade, result)
         skipped.append(name)
+        _done(state, "skipped", name)
 
     _, code = _each(operator, names, act)
     found, ended = operator.settle(operator.scheduled() - before, timeout)
     if state.json:
         state.out.data({"skipped": skipped, "instances": found})
     else:
-        for name in skipped:
-            state.out.line(("skipped", "green"), f": {name}")
         if not names:
             state.out.line(f"There is no failed instance in session {uid}.")
         operator.tell(found)
@@ -194,13 +201,11 @@ def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: b
     def act(name: str) -> None:
         operator.manager.fail_instance(name, reason)
         failed.append(name)
+        _done(state, "failed", f"{name}; triggers replay, or triggers skip")
 
     _, code = _each(operator, names, act)
     if state.json:
         state.out.data({"failed": failed})
-    else:
-        for name in failed:
-            state.out.line(("failed", "green"), f": {name}; triggers replay, or triggers skip")
     return code
 
 
@@ -252,17 +257,19 @@ def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: floa
         again = [name for name, _ in recovered.dispatch]
         operators.append((operator, again))
         told.append({"uid": each, "again": again, "failed": recovered.failed})
+        _done(state, "recovered", f"session {each}")
+        for name in recovered.failed if not state.json else ():
+            state.out.line(f"  {name}  ", ("failed", "red"), "  its workers were lost too often")
     for entry, (operator, again) in zip(told, operators, strict=True):
         entry["instances"], ended = operator.settle(again, timeout)
         code = max(code, ended, BAD if entry["failed"] else OK)
+        if not state.json:
+            if len(told) > 1 and entry["instances"]:
+                state.out.line(f"Session {entry['uid']}:")
+            operator.tell(entry["instances"])
     if state.json:
         state.out.data(told)
         return code
-    for entry, (operator, _) in zip(told, operators, strict=True):
-        state.out.line(("recovered", "green"), f": session {entry['uid']}")
-        operator.tell(entry["instances"])
-        for name in entry["failed"]:
-            state.out.line(f"  {name}  ", ("failed", "red"), "  its workers were lost too often")
     if not overdue:
         state.out.line("Nothing is overdue.")
     return code

@@ -43,7 +43,7 @@ def show(state: State, uid: str, instance: str | None, secrets: bool) -> int:
         if state.json:
             state.out.data(data)
         else:
-            _print_instance(state, found, data)
+            _print_instance(state, found, data, storage.store.clock())
         return BAD if found.status == "failed" else OK
     header = storage.header
     assert header is not None
@@ -142,6 +142,7 @@ def _remark(instance: TaskInstance) -> str:
 
 
 def _instance_data(instance: TaskInstance, secrets: bool) -> dict[str, Any]:
+    from triggers_core.explain import holder_of
     from triggers_core.redaction import mask
 
     data = {
@@ -156,6 +157,7 @@ def _instance_data(instance: TaskInstance, secrets: bool) -> dict[str, Any]:
         "started_at": iso(instance.started_at),
         "ended_at": iso(instance.ended_at),
         "lease_until": iso(instance.lease_until),
+        "holder": holder_of(instance.record) or None,
         "kwargs": instance.kwargs,
         "result": instance.result,
         "metadata": instance.metadata,
@@ -164,17 +166,35 @@ def _instance_data(instance: TaskInstance, secrets: bool) -> dict[str, Any]:
 
 
 _CONTENT = ("kwargs", "result", "metadata")
+_MOMENTS = ("created_at", "started_at", "ended_at", "lease_until")
+_WORDS = {
+    "created_at": "created",
+    "started_at": "started",
+    "ended_at": "ended",
+    "lease_until": "lease ends",
+    "holder": "runs in",
+}
 
 
-def _print_instance(state: State, instance: TaskInstance, data: dict[str, Any]) -> None:
+def _when(at: float, now: float) -> str:
+    """A moment as `explain` tells it."""
+    from triggers_core.explain import clock, duration
+
+    ago = f"{duration(now - at)} ago" if at <= now else f"in {duration(at - now)}"
+    return f"{clock(at, now)} ({ago})"
+
+
+def _print_instance(state: State, instance: TaskInstance, data: dict[str, Any], now: float) -> None:
     from triggers_cli.output import to_line
 
     out = state.out
     status = instance.status.value
     out.line((instance.name, "bold"), ": ", (status, STATUS_STYLES[status]))
     for key, value in data.items():
-        if key not in ("name", "status", *_CONTENT) and value not in (None, 0):
-            out.line(f"  {key.replace('_', ' ')}: {value}")
+        if key in ("name", "status", *_CONTENT) or value in (None, 0):
+            continue
+        shown = _when(getattr(instance, key), now) if key in _MOMENTS else value
+        out.line(f"  {_WORDS.get(key, key.replace('_', ' '))}: {shown}")
     metadata = dict(data["metadata"])
     error = metadata.pop("error", None)
     sections = [("kwargs", data["kwargs"]), ("result", data["result"]), ("metadata", metadata)]
@@ -213,7 +233,14 @@ def explain(state: State, uid: str, task: str | None) -> int:
 
     storage = state.session(uid)
     try:
-        explanation = explain_task(storage, task)
+        header = storage.header
+        asks = header is not None and header.requires  # only plugins in use can know more
+        explanation = explain_task(
+            storage,
+            task,
+            state.app.rules if asks else None,
+            state.app.plugins.explain_trigger if asks else None,
+        )
     except TaskNotFound as error:
         if task is not None and "#" in task:
             name = task.rpartition("#")[0]

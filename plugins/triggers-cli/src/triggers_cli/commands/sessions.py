@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,15 +64,19 @@ def sessions(
     Without an option, sessions of all three kinds are listed, the failed ones first. The list
     comes from an index: it costs the same with ten sessions and with ten million.
 
-    Exits with 1 when a session on the list has failed or overdue instances.
+    Exits with 1 when a session on the list has failed or overdue instances, or when one cannot be
+    read: damaged ones, and those of a newer version, are named on stderr.
     """
     store = state.store()
-    # Two sweeps of a worker have passed over what counts here; before that, all may be well.
-    late = _overdue(store, limit, grace=2 * state.app.settings.timing.sweep)
-    if everything:
-        found = store.sessions(limit=limit + 1, after=after)
-    else:
-        found = _stuck(store, late, failed, overdue, waiting, limit + 1)
+    with _unreadable() as unreadable:
+        # Two sweeps of a worker have passed over what counts here; before that, all may be well.
+        late = _overdue(store, limit, unreadable, grace=2 * state.app.settings.timing.sweep)
+        if everything:
+            found = store.sessions(limit=limit + 1, after=after)
+        else:
+            found = _stuck(store, late, failed, overdue, waiting, limit + 1)
+    for message in unreadable:
+        state.out.error(message, "UnknownSchema")
     more, found = len(found) > limit, found[:limit]
     rows = [(each, late[each.uid][1] if each.uid in late else 0) for each in found]
     if state.json:
@@ -86,11 +93,40 @@ def sessions(
         if more:
             state.out.note((f"There are more: --limit {limit * 5}", "dim"))
         state.out.note((f"Why: triggers explain {shlex.quote(rows[0][0].uid)}", "dim"))
-    return BAD if any(each.failed or count for each, count in rows) else OK
+    return BAD if unreadable or any(each.failed or count for each, count in rows) else OK
 
 
-def _overdue(store: Store, limit: int, grace: float) -> dict[str, tuple[SessionSummary, int]]:
+class _Collector(logging.Handler):
+    """Keeps each warning once, in place of printing it at every look."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages[record.getMessage()] = None
+
+
+@contextmanager
+def _unreadable() -> Iterator[dict[str, None]]:
+    """Messages about sessions that storages leave out of their lists, since they cannot be read."""
+    from triggers_core.storages.base import logger
+
+    collector, passes_on = _Collector(), logger.propagate
+    logger.addHandler(collector)
+    logger.propagate = False
+    try:
+        yield collector.messages
+    finally:
+        logger.propagate = passes_on
+        logger.removeHandler(collector)
+
+
+def _overdue(
+    store: Store, limit: int, unreadable: dict[str, None], grace: float
+) -> dict[str, tuple[SessionSummary, int]]:
     """Uid → session and number of overdue instances; those overdue for longest first."""
+    from triggers_core.exceptions import TriggersError
     from triggers_core.protocol import Need
     from triggers_core.storages.base import summarise
 
@@ -99,7 +135,11 @@ def _overdue(store: Store, limit: int, grace: float) -> dict[str, tuple[SessionS
         names.setdefault(due.uid, []).append(due.instance)
     late = {}
     for uid, instances in names.items():
-        slice = store.load(uid, Need(instances=tuple(instances)))
+        try:
+            slice = store.load(uid, Need(instances=tuple(instances)))
+        except TriggersError as error:  # it cannot be read: that must not hide the others
+            unreadable[str(error)] = None
+            continue
         before = slice.now - grace
         amount = sum(i.due_at is not None and i.due_at < before for i in slice.instances.values())
         if slice.header is not None and amount:

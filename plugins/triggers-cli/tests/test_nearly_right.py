@@ -62,6 +62,7 @@ def test_tasks_that_end_the_program(cli: Cli, module: str) -> None:
         ("e.jsonl", b" " * 16_000_002, "more than 16,000,000 characters"),
         ("e.csv", b'session,trigger\n"' + b"a\n" * 8_100_000, "16,000,000 characters"),
         ("e.gz", gzip.compress(gzip.compress(LINE.encode())), "packed by gzip twice"),
+        ("e.jsonl", b"false\n", "expected an object with session and trigger, got bool"),
     ],
 )
 def test_logs_that_are_none(cli: Cli, name: str, content: bytes, told: str) -> None:

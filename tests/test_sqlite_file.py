@@ -109,6 +109,7 @@ def test_an_exception_at_any_moment_leaves_nothing_behind(store: SqliteStore, st
     check_store(store)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_at_any_time_leaves_nothing_behind(store: SqliteStore) -> None:
     report = at_random(store, 40)
     assert not report.problems, report

@@ -84,6 +84,11 @@ class Opened:
         """Whether that was seen a moment ago, after another commit."""
         return time.monotonic() - self.seen < _MOMENT
 
+    def __del__(self) -> None:
+        connection = getattr(self, "connection", None)  # an interruption may have come before
+        if connection is not None:
+            connection.close()  # a store that nobody uses any more need not be closed
+
     def close(self) -> None:
         self.connection.close()
         if self.turnstile is not None:

@@ -49,6 +49,11 @@ _LOOKS_AT_SIGNALS: Final = frozenset(
 )
 
 
+_BY_LINES: Final = sys.version_info >= (3, 12)
+"""From 3.12 on, Python tells of no bytecode in frames that are entered while it traces; of lines it
+does."""
+
+
 class Interruption(Exception):
     """What the handler raises. No storage knows it, so none can expect it."""
 
@@ -71,12 +76,14 @@ class _Countdown:
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
         if self.left <= 0 or frame.f_code.co_filename == __file__:
             return None
-        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        frame.f_trace_lines, frame.f_trace_opcodes = _BY_LINES, not _BY_LINES
         moments, before = _looks_at_signals(frame.f_code), -1
 
         def trace(frame: FrameType, event: str, arg: object) -> Any:
             nonlocal before
-            if event == "opcode" and self.left > 0:
+            if _BY_LINES and event == "line" and self.left > 0:
+                self._reach(frame)
+            elif event == "opcode" and self.left > 0:
                 if self.everywhere or before in moments:
                     self._reach(frame)
                 before = frame.f_lasti

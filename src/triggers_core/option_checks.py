@@ -39,9 +39,9 @@ def with_options(
         _check_names(signature, arguments, options, f"{setting}: the {what}")
     try:
         return make(*arguments, **options)
-    except InvalidSetting:
-        raise
     except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidSetting) and str(error).startswith("TRIGGER_"):
+            raise  # about another setting, which it names
         own = isinstance(error, TriggersError)
         problem = str(error) if own else error_text(error)
         raise InvalidSetting(f"{setting}: the {what}: {problem}") from error

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,14 @@ from triggers_redis import RedisStore
 from triggers_redis.testing import RedisServer
 
 _RUN = f"triggers-test-{new_id()}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def earlier_tests_have_left_nothing() -> None:
+    """Connections that they broke on purpose are let go of here, not in the middle of a test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

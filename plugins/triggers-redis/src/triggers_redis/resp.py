@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
@@ -34,6 +35,13 @@ class ServerError(Exception):
         return str(self).partition(" ")[0]
 
 
+def _close(sock: socket.socket, pid: int) -> None:
+    if pid == os.getpid():  # else a fork copied it, and the parent goes on using it
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
 class Wire:
     """Requests and replies on one connection, which it owns.
 
@@ -44,12 +52,16 @@ class Wire:
     :param sock: connected, logged in, with nothing left to read; timeouts are as it has them.
     """
 
-    __slots__ = ("_at", "_data", "_pid", "_sock", "dirty")
+    __slots__ = ("__weakref__", "_at", "_closer", "_data", "_sock", "dirty")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.dirty, self._pid = False, os.getpid()
+        self.dirty = False
         self._data, self._at = b"", 0
         self._sock = sock
+        # When a thread has ended, or its store has let go of it. No `__del__`: in a cycle of
+        # garbage the socket's own comes first, perhaps, and complains.
+        self._closer = weakref.finalize(self, _close, sock, os.getpid())
+        self._closer.atexit = False
 
     def ask(self, request: bytes) -> Any:
         """Send one command and return its reply.
@@ -98,16 +110,7 @@ class Wire:
     def close(self) -> None:
         """Close the connection; a request that is under way on it fails with an OSError."""
         self.dirty = True
-        if self._pid == os.getpid():  # else a fork copied it, and the parent goes on using it
-            with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
-
-    def __del__(self) -> None:
-        # A thread has ended, or its store has let go of it.
-        sock = getattr(self, "_sock", None)  # none yet: it was interrupted as it was made
-        if sock is not None and sock.fileno() >= 0:
-            self.close()
+        self._closer()
 
     def _check(self) -> None:
         """Nothing must be left when the last reply has been read."""

@@ -20,7 +20,11 @@ class Survival(StoragePromises):
     # Python itself swallows what a handler raises within a `__del__`, and says so.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.filterwarnings("ignore::ResourceWarning")
-    def test_exceptions_out_of_signal_handlers_are_survived(self, make_store: MakeStore) -> None:
+    def test_exceptions_out_of_signal_handlers_are_survived(
+        self, make_store: MakeStore, request: pytest.FixtureRequest
+    ) -> None:
+        # What was half-made goes then, and not in the middle of another test.
+        request.addfinalizer(gc.collect)
         store = make_store(lambda: 1_700_000_000.0)
         try:
             report = at_random(store, 60)
@@ -28,7 +32,6 @@ class Survival(StoragePromises):
             check_store(store)
         finally:
             store.close()
-            gc.collect()  # what was half-made goes here, not in the middle of another test
 
     def test_a_lease_that_a_wrong_clock_wrote_is_free(self, make_store: MakeStore) -> None:
         times = [1_700_003_600.0]

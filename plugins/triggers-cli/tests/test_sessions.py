@@ -107,8 +107,9 @@ def test_ctrl_c_while_waiting(slow: Cli) -> None:
     )
     assert process.stdout
     # What is done already is told at once, before or after the body's own line.
-    lines = {process.stdout.readline() for _ in range(2)}
-    assert lines == {"in the body\n", "recorded: go is event 0 of session o\n"}
+    told = "".join(process.stdout.readline() for _ in range(2))  # a thread's may be in between
+    assert "in the body" in told
+    assert "recorded: go is event 0 of session o\n" in told
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130

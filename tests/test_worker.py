@@ -922,7 +922,7 @@ def test_a_limit_that_passes_as_the_body_ends_leaves_the_outcome_to_the_body() -
     manager = begin(app, "worker.body")
     claimed = claim(manager, message(manager))
     assert claimed is not None
-    ending = _Attempt(manager, claimed, nullcontext, None, False)
+    ending = _Attempt(manager, claimed, nullcontext, None, None, True)
     assert ending.owns_outcome("body")
     ending._give_up(1.0, threading.get_ident())
     assert manager.storage["t#0"].status == "running"

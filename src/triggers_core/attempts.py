@@ -403,8 +403,7 @@ class Recover(msgspec.Struct, kw_only=True):
         elif instance.status is Status.SCHEDULED:
             self._dispatch_again(draft, instance, recovered)
         elif instance.status is Status.RUNNING:
-            holder = instance.token.partition("@")[2]
-            recovered.lost.append((instance.name, instance.attempt, holder))
+            recovered.lost.append((instance.name, instance.attempt, instance.holder))
             if instance.attempt < timing.attempts:
                 draft.schedule(instance)  # its worker is gone: the next attempt
             else:

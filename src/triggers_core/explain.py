@@ -448,8 +448,8 @@ def _error_of(instance: Instance) -> str:
 
 
 def holder_of(instance: Instance) -> str:
-    """Who runs it: workers put their host and process behind the token."""
-    return instance.token.partition("@")[2] if instance.status is Status.RUNNING else ""
+    """Who runs it; empty when nobody does, or nobody knows."""
+    return instance.holder if instance.status is Status.RUNNING else ""
 
 
 def _alike(name: str, known: Iterable[str]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from triggers_core.attempts import Heartbeat
 from triggers_core.exceptions import LeaseLost, NotFound
+from triggers_core.names import is_greenlet_exit
 from triggers_core.outages import Outages, is_outage
 from triggers_core.protocol import Rules
 from triggers_core.storages.base import Store
@@ -128,7 +129,7 @@ class Heartbeats:
             try:
                 lease.renew()
             except BaseException as error:  # the other leases need their heartbeat, too
-                if type(error).__name__ == "GreenletExit":
+                if is_greenlet_exit(error):
                     raise
                 self._outages.failed(*_failing(lease, whole=is_outage(error)), error)
             else:

@@ -141,8 +141,13 @@ def ends_the_program(error: BaseException) -> bool:
     return (
         from_outside(error)
         or (isinstance(error, SystemExit) and in_main_thread())
-        or type(error).__name__ == "GreenletExit"
+        or is_greenlet_exit(error)
     )
+
+
+def is_greenlet_exit(error: BaseException) -> bool:
+    """Whether somebody kills this greenlet. By its name: gevent is never imported for it."""
+    return type(error).__name__ == "GreenletExit"
 
 
 def in_main_thread() -> bool:

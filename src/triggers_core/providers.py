@@ -29,10 +29,9 @@ KNOWN_DISTRIBUTIONS: Final = {
     },
     "triggers.storages": {"redis": "triggers-redis"},
     "triggers.runners": {"celery": "triggers-celery"},
-    "directives": {"retry": "triggers-retry", "optional": "triggers-finalize"},
 }
-"""Group → name → distribution to install, for what the plugins of the project bring: entry points,
-and directives."""
+"""Group → name of an entry point → distribution to install, for the plugins of the project.
+Those of their directives: `configuration.PLUGIN_DIRECTIVES`."""
 
 _REGISTRY: Final = "phx-class-registry"
 _SAME_IMPORT_NAME: Final = "class-registry"

@@ -157,6 +157,11 @@ class Instance(
         return f"{self.task}#{self.number}"
 
     @property
+    def holder(self) -> str:
+        """Who holds its attempt, as far as is known: workers put that behind the token."""
+        return self.token.partition("@")[2]
+
+    @property
     def resolved(self) -> bool:
         """Whether nothing remains to be done for it."""
         return self.status in RESOLVED

@@ -15,6 +15,7 @@ import msgspec
 from triggers_core.attempts import Recover, Recovered
 from triggers_core.clocks import Drift, is_misdated, shortest_reach
 from triggers_core.exceptions import BodyInterrupted
+from triggers_core.names import is_greenlet_exit
 from triggers_core.outages import describe, is_outage
 from triggers_core.protocol import Need, Timing
 from triggers_core.storages.base import Due, Store
@@ -170,7 +171,7 @@ class _Turn:
                 except (KeyboardInterrupt, SystemExit, GeneratorExit, BodyInterrupted):
                     raise
                 except BaseException as error:
-                    if type(error).__name__ == "GreenletExit":
+                    if is_greenlet_exit(error):
                         raise
                     in_a_row += is_outage(error)
                     if in_a_row >= _IN_A_ROW or (is_outage(error) and self.is_away()):

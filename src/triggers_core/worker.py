@@ -30,6 +30,7 @@ from triggers_core.failures import log_exception, message_of
 from triggers_core.heartbeats import Heartbeats, Lease
 from triggers_core.logs import log_failure
 from triggers_core.messages import Message
+from triggers_core.names import in_main_thread
 from triggers_core.outcomes import Outcome
 from triggers_core.storages.session import TaskInstance
 from triggers_core.tasks import SkipRequested, TaskContext, TriggerTask, time_limits
@@ -115,7 +116,6 @@ def run_claimed(
     heartbeats: Heartbeats,
     around_body: AroundBody = nullcontext,
     on_abandoned: Abandoned | None = None,
-    enforces_limits: bool = False,
     limits: tuple[float | None, float | None] | None = None,
     passes_on: bool = True,
 ) -> Ended | None:
@@ -130,14 +130,13 @@ def run_claimed(
     :param on_abandoned: called from another thread when the task's `time_limit` has passed and the
         failure is stored, while the body still hangs: this call may never return, and a pool needs
         another thread. Called at most once, before this returns.
-    :param enforces_limits: the runner itself enforces the time limits of tasks.
-    :param limits: time limit and soft time limit, in seconds, in place of the task's own.
+    :param limits: time limit and soft time limit, in seconds, in place of the task's own; none,
+        twice, when the runner itself enforces them.
     :param passes_on: there may be other workers: an instance whose task is unknown here is left to
         them for a while. Otherwise it fails.
     :raises BodyInterrupted: nothing was stored.
     """
-    attempt = _Attempt(manager, claimed, around_body, on_abandoned, enforces_limits)
-    attempt.limits, attempt.passes_on = limits, passes_on
+    attempt = _Attempt(manager, claimed, around_body, on_abandoned, limits, passes_on)
     context = attempt.context
     lease = Lease(
         manager.storage.store,
@@ -169,7 +168,8 @@ class _Attempt:
         claimed: Claimed,
         around_body: AroundBody,
         on_abandoned: Abandoned | None,
-        enforces_limits: bool,
+        limits: tuple[float | None, float | None] | None,
+        passes_on: bool,
     ) -> None:
         self.manager, self.claimed, self.around_body = manager, claimed, around_body
         self.rules = manager.app.rules
@@ -179,9 +179,8 @@ class _Attempt:
         self.interrupted: BaseException | None = None
         self.stored: threading.Event | None = None
         """Of an attempt with a time limit: set when its failure has been stored."""
-        self.limits: tuple[float | None, float | None] | None = None
-        self.passes_on = True
-        self._on_abandoned, self._enforces_limits = on_abandoned, enforces_limits
+        self.limits, self.passes_on = limits, passes_on
+        self._on_abandoned = on_abandoned
         self._owner: dict[str, str] = {}
         self._strikes: Strikes | None = None
         self._passed: BaseException | None = None
@@ -207,11 +206,7 @@ class _Attempt:
             limits = self.limits
             if limits is None:
                 limits = time_limits(context.task_class, self.rules.timing)
-            returned = (
-                self._run_body()
-                if limits == (None, None) or self._enforces_limits
-                else self._run_limited(*limits)
-            )
+            returned = self._run_body() if limits == (None, None) else self._run_limited(*limits)
             if not self.owns_outcome("body"):
                 return None
             return outcomes.finish(manager, context, self.name, returned)
@@ -222,7 +217,7 @@ class _Attempt:
         except BaseException as error:
             if self._strikes is not None:
                 self._strikes.leave()
-            if issubclass(type(error), KeyboardInterrupt) and _in_main_thread():
+            if issubclass(type(error), KeyboardInterrupt) and in_main_thread():
                 self.interrupted = error
             if not self.owns_outcome("body"):
                 return None
@@ -323,7 +318,7 @@ class _Attempt:
                 logger.error("%s: %s", self.name, error)
                 return None
             except BaseException as error:
-                if issubclass(type(error), _ENDINGS) and _in_main_thread():
+                if issubclass(type(error), _ENDINGS) and in_main_thread():
                     raise
                 lease, first = self.rules.timing.lease, not until
                 if first:
@@ -368,10 +363,6 @@ def _level(context: TaskContext) -> int:
         return int(level) if 0 <= level < 2**31 else logging.ERROR
     except BaseException:
         return logging.ERROR
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 async def _awaited(result: Any, strikes: Strikes | None) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from triggers_core.commands import new_id
 from triggers_core.heartbeats import LONGEST_WAIT
+from triggers_core.names import is_greenlet_exit
 from triggers_core.outages import Outages
 from triggers_core.storages.base import Store
 from triggers_core.sweep import LEASE, next_look, sweep
@@ -70,7 +71,7 @@ class Rounds:
         try:
             wait = self._look(key, place, longest)
         except BaseException as error:
-            if type(error).__name__ == "GreenletExit":
+            if is_greenlet_exit(error):
                 raise
             self._outages.failed(store.place, f"{store.place}: the sweep", error)
             return longest

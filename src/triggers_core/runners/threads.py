@@ -14,6 +14,7 @@ from triggers_core.exceptions import InvalidSetting, WrongState
 from triggers_core.failures import log_exception
 from triggers_core.heartbeats import Heartbeats
 from triggers_core.messages import Message
+from triggers_core.names import is_greenlet_exit
 from triggers_core.outages import Outages
 from triggers_core.runners.base import TaskRunner
 from triggers_core.runners.exits import finish_at_exit, forget, remember
@@ -280,7 +281,7 @@ class ThreadingTaskRunner(TaskRunner):
                 self._nap.clear()
                 self.outages.works("loop", "the sweep")
             except BaseException as error:
-                if type(error).__name__ == "GreenletExit":
+                if is_greenlet_exit(error):
                     raise
                 self.outages.failed("loop", "the sweep", error)
                 time.sleep(1.0)

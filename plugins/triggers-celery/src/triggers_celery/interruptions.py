@@ -23,6 +23,7 @@ from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from triggers_core.exceptions import BodyInterrupted
+from triggers_core.names import is_greenlet_exit
 
 
 class Terminated(BodyInterrupted):
@@ -84,7 +85,9 @@ class allowed:
             _state.holding = True
             if kind is SystemExit and common._should_have_exited[0]:
                 raise Terminated from error
-        if kind is not None and (issubclass(kind, _ENDS) or kind.__name__ == "GreenletExit"):
+        if kind is None or error is None:
+            return
+        if issubclass(kind, _ENDS) or is_greenlet_exit(error):
             raise Terminated from error
 
 
@@ -97,7 +100,7 @@ def must_pass(error: BaseException, eager: bool = False) -> bool:
         return True
     if isinstance(error, KeyboardInterrupt):
         return eager  # a worker's own Ctrl-C raises nothing
-    return isinstance(error, _ENDS) or type(error).__name__ == "GreenletExit"
+    return isinstance(error, _ENDS) or is_greenlet_exit(error)
 
 
 _ENDS: Final = (WorkerShutdown, WorkerTerminate)

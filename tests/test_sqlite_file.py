@@ -116,6 +116,25 @@ def test_a_signal_at_any_time_leaves_nothing_behind(store: SqliteStore) -> None:
     check_store(store)
 
 
+def test_a_signal_handler_may_change_a_session_while_its_thread_reads(store: SqliteStore) -> None:
+    """As Celery's does at a cold shutdown: what it stores must not wait for a lease to run out."""
+    session = SessionDriver(store)
+    session.fire("a")
+
+    def handler() -> None:
+        session.fire("b")
+
+    def read(connection: sqlite3.Connection) -> list[int]:
+        counts = []
+        for work in (handler, lambda: None):
+            counts += [n for (n,) in connection.execute("SELECT count(*) FROM events").fetchall()]
+            work()
+        return counts
+
+    assert store.file.read(read) == [1, 1], "the read itself is of one moment"
+    assert [event.trigger for event in store.events(session.uid)] == ["a", "b"]
+
+
 def test_a_transaction_and_a_turn_that_were_left_open_are_given_back(store: SqliteStore) -> None:
     SessionDriver(store).fire("a")
     opened = store.file.opened

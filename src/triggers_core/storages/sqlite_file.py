@@ -15,6 +15,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import closing
+from types import CodeType
 from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
@@ -31,6 +33,7 @@ _PATIENCE: Final = 30.0
 """Seconds that a thread waits for others: at the mutex, at the turnstile, for SQLite's own lock."""
 _REOPENINGS: Final = 5  # of a file that is replaced again and again while it is written to
 _MOMENT: Final = 0.001  # seconds; as long as a commit may take
+_FORK_WAIT: Final = 1.0  # seconds; it may wait for us, if we are in another file as well
 _SETTLED: Final = 1_000_000_000  # nanoseconds: coarser than the times of any file system here
 
 
@@ -148,17 +151,13 @@ class SqliteFile:
             # connection in the child, so it is kept, unused, and a new one opened.
             inherited.append(self.opened)
             self.forget()
+        if not open_files.gate.is_set():
+            open_files.gate.wait(_FORK_WAIT)
         if not self.mutex.acquire(False):
             self._wait()
         self._visits += 1
 
     def _wait(self) -> None:
-        mutex = self.mutex
-        if mutex.acquire(False):  # the usual way
-            if mutex is self.mutex:
-                self._visits += 1
-                return
-            mutex.release()
         visits, until = -1, time.monotonic() + _PATIENCE
         while True:
             mutex = self.mutex
@@ -187,18 +186,20 @@ class SqliteFile:
                 frame = frame.f_back  # type: ignore[assignment]
         return True
 
-    def _nested(self) -> bool:
-        """Whether this thread is inside already: within a hook, or in a signal handler."""
+    def _nested(self) -> set[CodeType]:
+        """In what this thread is inside already: within a hook, or in a signal handler."""
         if not self.mutex._is_owned():  # type: ignore[attr-defined]
-            return False
-        frame = sys._getframe(1)
+            return set()
+        found, frame = set(), sys._getframe(1)
         while frame is not None:
             if frame.f_code in _INSIDE and frame.f_locals.get("self") is self:
-                return True
+                found.add(frame.f_code)
             frame = frame.f_back  # type: ignore[assignment]
+        if found:
+            return found
         while self.mutex._is_owned():
             self.mutex.release()  # left by an exception between its taking and its release
-        return False
+        return found
 
     # -- transactions -----------------------------------------------------------------------------
 
@@ -242,7 +243,13 @@ class SqliteFile:
         :raises StorageError: SQLite refused (a full disk, …), or somebody else writes too long.
         :raises NestedCommit: this thread is inside a change already.
         """
-        if self._nested():
+        inside = self._nested()
+        if inside == {SqliteFile._read.__code__}:
+            # A signal handler, as Celery's at a cold shutdown, came in the middle of a read: a
+            # connection of its own is not kept from writing by that.
+            with closing(SqliteFile(self.path, self._synchronous)) as beside:
+                return beside.write(work)
+        if inside:
             raise NestedCommit(
                 f"the SQLite file {self.path}: this thread is in the middle of another change. A"
                 " before_commit hook adds events to it by plan.fire, not by a manager"
@@ -390,14 +397,14 @@ class SqliteFile:
         return opened
 
 
-def check_synchronous(synchronous: object) -> str:
+def check_synchronous(synchronous: object) -> Synchronous:
     """The value of SQLite's pragma.
 
     :raises InvalidSetting: it is another one.
     """
     if not isinstance(synchronous, str) or synchronous.upper() not in ("FULL", "NORMAL"):
         raise InvalidSetting(f"sqlite: synchronous must be FULL or NORMAL, got {synchronous!r}")
-    return synchronous.upper()
+    return "FULL" if synchronous.upper() == "FULL" else "NORMAL"
 
 
 inherited: list[Opened | None] = []

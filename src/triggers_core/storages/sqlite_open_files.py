@@ -25,6 +25,12 @@ lock = threading.RLock()
 Who has it waits for no file's mutex."""
 
 
+gate = threading.Event()
+"""Closed while a thread is about to fork: the others would come to one file after the other, and it
+would have to wait for all of them."""
+gate.set()
+
+
 def every_file() -> list[SqliteFile]:
     """Those that are in use now."""
     return [file for file in (each() for each in list(files.values())) if file is not None]
@@ -82,6 +88,7 @@ def _before_fork() -> None:
     SQLite keeps the locks of all connections of a process in one place, which a fork copies: a
     child would believe that it holds what its parent holds. So no connection crosses a fork.
     """
+    gate.clear()
     seen: set[int] = set()
     while True:
         for file in every_file():
@@ -107,6 +114,7 @@ def _close(file: SqliteFile) -> None:
 
 
 def _after_in_parent() -> None:
+    gate.set()
     lock.release()
     while _paused:
         _, mutex = _paused.pop()
@@ -114,10 +122,11 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global lock
+    global gate, lock
     from triggers_core.storages.sqlite_file import inherited
 
-    lock = threading.RLock()
+    lock, gate = threading.RLock(), threading.Event()
+    gate.set()
     _paused.clear()
     for file in every_file():
         inherited.append(file.opened)  # in use by the thread that forked, if there is one

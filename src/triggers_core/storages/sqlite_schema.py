@@ -77,29 +77,29 @@ EVENT_BITS: Final = 32
 thousand million events in a session, and two thousand million sessions in a file."""
 
 
+# Of one moment: another process may be making the tables. (It also reads a page, and so opens the
+# files beside the database.)
+_MARKS: Final = (
+    "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)"
+    " FROM pragma_user_version, pragma_application_id"
+)
+
+
 def is_prepared(connection: sqlite3.Connection, path: str) -> bool:
     """Whether the file has the tables of this version.
 
     :raises StorageError: the file holds another application's database.
     :raises UnknownSchema: a newer version of Triggers wrote it.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchall()[0]
-    (application,) = connection.execute("PRAGMA application_id").fetchall()[0]
+    version, application, tables = connection.execute(_MARKS).fetchall()[0]
     if application == APPLICATION_ID and version > VERSION:
         raise UnknownSchema(
             f"{path} was written in schema {version}, this version of Triggers reads up to"
             f" {VERSION}: upgrade triggers-core in this process"
         )
-    if application == APPLICATION_ID and version == VERSION:
-        # Reads a page, and so opens the files beside the database.
-        return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchall())
-    if application != APPLICATION_ID:
-        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        if application or version or tables:
-            raise StorageError(
-                f"{path} is the SQLite database of another application: name a new file"
-            )
-    return False
+    if application != APPLICATION_ID and (application or version or tables):
+        raise StorageError(f"{path} is the SQLite database of another application: name a new file")
+    return bool(application == APPLICATION_ID and version == VERSION)
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -80,6 +82,7 @@ class Integration:
         self._applications: dict[str, Application] = {}
         self._publisher: Publisher | None = None
         self._sweepers: dict[tuple[int, str], Sweeper] = {}
+        self._postponed: deque[Callable[[], None]] = deque()
         _integrations.add(self)
         # Late acknowledgement keeps what was prefetched from everybody else while a body runs.
         # A default: whatever the user has set wins.
@@ -199,6 +202,15 @@ class Integration:
             seconds = min(every)
             entry = {"task": SWEEP, "schedule": seconds, "options": {"expires": seconds}}
             celery_app.conf.beat_schedule.setdefault(SWEEP, entry)
+
+    def postpone(self, work: Callable[[], None]) -> None:
+        """Do this after the sweep that is under way: a signal handler cannot do it now."""
+        self._postponed.append(work)
+
+    def catch_up(self) -> None:
+        """Do what was postponed."""
+        while self._postponed:
+            self._postponed.popleft()()
 
     # -- the life of a worker ---------------------------------------------------------------------
 

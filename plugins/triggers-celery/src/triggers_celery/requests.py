@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionWithTraceback
@@ -14,6 +15,7 @@ from triggers_celery import endings
 from triggers_celery.abandoned import remember
 from triggers_celery.identity import message_of
 from triggers_celery.limits import Untimed, limits_of, sees_to_limits
+from triggers_core.exceptions import NestedCommit
 from triggers_core.failures import log_exception
 from triggers_core.messages import Message
 
@@ -80,6 +82,10 @@ class AttemptRequest(Request):  # type: ignore[misc]
         try:
             message = message_of(self.args)
             end(self._task.integration.application(message.app), message, *details)
+        except NestedCommit:
+            # In a handler of a signal, as Celery's of a cold shutdown, that came in the middle of
+            # what this process is storing itself.
+            self._task.integration.postpone(partial(self._settle, end, *details))
         except Exception as error:
             told = "%s: the end of this attempt could not be stored; the sweep makes up for it"
             log_exception(logger, told, error, self)

@@ -174,6 +174,7 @@ class Timer:
             self._sweeper.failed(error)
         finally:
             self._wait(pause)
+            self._integration.catch_up()
 
     def stop(self) -> None:
         self._entry.cancel()
@@ -211,3 +212,4 @@ class SweepStep(bootsteps.StartStopStep):  # type: ignore[misc]
         timers, self._timers = self._timers, []
         for timer in timers:
             timer.stop()
+        consumer.app.triggers.catch_up()

@@ -56,7 +56,9 @@ def install_for_tests(session: nox.Session, *requirements: str) -> None:
 
 def pytest(session: nox.Session, *arguments: str) -> None:
     """Run pytest, with what the command line adds last, so that it wins."""
-    session.run("python", "-m", "pytest", f"--timeout={HANG}", *arguments, *session.posargs)
+    # By a thread: the alarm that would be used else is one that tests set and clear themselves.
+    limits = (f"--timeout={HANG}", "--timeout-method=thread")
+    session.run("python", "-m", "pytest", *limits, *arguments, *session.posargs)
 
 
 @nox.session

@@ -46,7 +46,7 @@ def interrupted(cli: Cli, *arguments: str) -> tuple[str, str]:
     process = subprocess.Popen(
         cli.command(*arguments),
         cwd=cli.folder,
-        env=cli.environment,
+        env={**cli.environment, "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -54,7 +54,8 @@ def interrupted(cli: Cli, *arguments: str) -> tuple[str, str]:
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    guard = threading.Timer(60, process.kill)  # else a line that is missing would be waited for
+    # Else a line that is missing would be waited for. The signal makes it tell where it stands.
+    guard = threading.Timer(60, process.send_signal, [signal.SIGABRT])
     guard.start()
     first = process.stdout.readline()
     goes_on = process.stderr.readline()

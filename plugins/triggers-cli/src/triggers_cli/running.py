@@ -83,9 +83,9 @@ class Operator:
         :returns: the instances as data, and the exit code.
         """
         names = set(scheduled)
-        if self.wait and names and not self.state.json:
-            self.state.out.note((self._waited_for(names), "dim"))
         try:
+            if self.wait and names and not self.state.json:
+                self.state.out.note((self._waited_for(names), "dim"))
             in_time = not self.wait or self._join(names, timeout)
         except KeyboardInterrupt:
             self._give_up()

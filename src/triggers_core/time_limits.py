@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from triggers_core.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from triggers_core.failures import log_exception
+from triggers_core.interpreter import stacks
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class Strikes:
 
 def stack_of(thread: int) -> str:
     """Where a thread is now, as text: its innermost frames. Nothing if that cannot be told."""
-    frame = sys._current_frames().get(thread)
+    frame = stacks().get(thread)
     if frame is None:
         return ""
     return "".join(traceback.format_stack(frame, limit=12)).rstrip("\n")

@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
 from triggers_core.exceptions import InvalidSetting, NestedCommit, StorageError
+from triggers_core.interpreter import stacks
 from triggers_core.storages import sqlite_open_files as open_files
 from triggers_core.storages.sqlite_place import Identity, check_file, check_path, identity, logger
 from triggers_core.storages.sqlite_schema import is_prepared, prepare
@@ -178,7 +179,7 @@ class SqliteFile:
         """Whether the mutex is held by nobody: no thread is where it could have taken it."""
         if type(self.mutex).__module__ != "_thread":
             return False  # of greenlets, whose frames cannot be seen
-        for top in sys._current_frames().values():
+        for top in stacks().values():
             frame = top
             while frame is not None:
                 if frame.f_code in _INSIDE:

@@ -30,8 +30,8 @@ from harness import machine, options, table, write_json
 from triggers_core.application import Application
 from triggers_core.backtest import backtest
 from triggers_core.manager import TriggerManager
-from triggers_core.messages import Message
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.messages import Message
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.session import SessionStorage

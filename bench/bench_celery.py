@@ -59,7 +59,7 @@ from harness import (
 )
 from sessions import KINDS, KWARGS, PAYLOAD, Population, make_session
 
-from triggers_core.commands import new_id
+from triggers_core.engine.names import new_id
 from triggers_core.manager import TriggerManager
 from triggers_redis.testing import RedisServer
 

@@ -42,7 +42,8 @@ from stopwatch import Stopwatch
 
 from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.commands import Fire, new_id
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.names import new_id
 from triggers_core.manager import TriggerManager
 from triggers_core.storages import memory, sqlite
 

@@ -37,16 +37,16 @@ from harness import (
 from pluggy import PluginManager
 from sessions import KINDS, KWARGS, Population, application, make_session
 
-from triggers_core import commands, payloads
+from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.commands import Fire, new_id
-from triggers_core.commit import let_plugins_add
+from triggers_core.engine import commands
+from triggers_core.engine.additions import let_plugins_add
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.names import check_event_id, check_name, new_id
+from triggers_core.engine.protocol import Plan
+from triggers_core.engine.records import Event
 from triggers_core.hookspecs import PROJECT, TriggersSpec, hookimpl
 from triggers_core.manager import FireResult, TriggerManager
-from triggers_core.names import check_name
-from triggers_core.protocol import Plan
-from triggers_core.records import Event
-from triggers_core.tasks import check_event_id
 
 GOAL = 1.05
 

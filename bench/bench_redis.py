@@ -39,12 +39,13 @@ from sessions import KINDS, KWARGS, PAYLOAD, Population, application, make_sessi
 
 from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.attempts import Claim, Claimed, Finish
-from triggers_core.commands import Fire, new_id
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine.attempts import Claim, Claimed, Finish
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Rules
 from triggers_core.limits import Limits
 from triggers_core.manager import TriggerManager
-from triggers_core.protocol import Rules
 from triggers_redis.testing import RedisServer
 
 QUIET_GOAL, SCHEDULING_GOAL, FLAT_GOAL = 3.0, 3.5, 1.1

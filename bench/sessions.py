@@ -13,16 +13,15 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.commands import new_id
-from triggers_core.configuration import Task
+from triggers_core.engine.configuration import Task
+from triggers_core.engine.machine import Draft, cascade_of
+from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.protocol import Decision, Need, Rules
+from triggers_core.engine.records import Event, Status
 from triggers_core.limits import Limits
-from triggers_core.machine import Draft, cascade_of
 from triggers_core.manager import TriggerManager
-from triggers_core.messages import Message
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Decision, Need, Rules
-from triggers_core.records import Event, Status
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.messages import Message
 from triggers_core.settings import Settings
 
 KWARGS: dict[str, Any] = {

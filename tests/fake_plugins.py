@@ -5,10 +5,10 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from triggers_core.commands import Fire
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.protocol import Plan, Rules
 from triggers_core.hookspecs import hookimpl
-from triggers_core.plugins import Plugins
-from triggers_core.protocol import Plan, Rules
+from triggers_core.plugins.plugins import Plugins
 from triggers_core.storages.memory import MemoryStore
 
 

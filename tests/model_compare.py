@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from model import WARNING, Dict, Session
 
 from triggers_core import payloads
-from triggers_core.failures import read_metadata
-from triggers_core.machine import has_replaced_kwargs
-from triggers_core.protocol import Need
-from triggers_core.records import STATUSES, Event, Header, Instance, SessionState, Status
+from triggers_core.engine.machine import has_replaced_kwargs
+from triggers_core.engine.metadata import read_metadata
+from triggers_core.engine.protocol import Need
+from triggers_core.engine.records import STATUSES, Event, Header, Instance, SessionState, Status
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
 

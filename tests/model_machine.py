@@ -30,11 +30,11 @@ from model_attempts import WorkedSession as Session
 from model_compare import all_due, check_absent, check_fleet, check_session, count
 from model_strategies import DEEPEST, MOST, RULES, TASKS, TRIGGERS, UIDS, encoded
 
-from triggers_core import attempts, commands
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine import attempts, commands
+from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.protocol import Decides, Plan, Rules
 from triggers_core.exceptions import TriggersError
-from triggers_core.protocol import Plan, Rules
-from triggers_core.storages.base import Clock, Decides, Store
+from triggers_core.storages.base import Clock, Store
 
 OpenStore = Callable[[Clock], AbstractContextManager[Store]]
 """Opens an empty store whose only clock is the given one."""

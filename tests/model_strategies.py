@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from model import Dict
 
 from triggers_core import payloads
+from triggers_core.engine.protocol import Rules
 from triggers_core.limits import Limits
-from triggers_core.protocol import Rules
 
 MOST, DEEPEST = 10, 2  # instances of a task, cascades in a row: small, so that they are met, too
 RULES = Rules(limits=Limits(instances=MOST, cascade_depth=DEEPEST))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from triggers_core.backtest import BacktestResult
-from triggers_core.records import Event, Instance, Source
+from triggers_core.engine.records import Event, Instance, Source
 from triggers_core.storages.base import Store
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

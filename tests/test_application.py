@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerTask, hookimpl
-from triggers_core.attempts import Claim
+from triggers_core.engine.attempts import Claim
 from triggers_core.exceptions import ImportExited, StorageError, WrongState
 from triggers_core.settings import Settings
 from triggers_core.storages import storage_backends
@@ -456,7 +456,7 @@ def test_a_backlog_is_worked_off_without_pauses(
     made: Callable[..., Application], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a pause of an hour between two looks, only turns without pauses get it done."""
-    monkeypatch.setattr("triggers_core.runners.rounds._BATCH", 10)
+    monkeypatch.setattr("triggers_core.running.rounds._BATCH", 10)
     app = made(TRIGGER_TIMING={"sweep": 3_600})
     manager = app.manager("order:1")
     configure(manager, t_a=(bodies.Echo, {"andEvery": "go"}))

@@ -17,11 +17,11 @@ from oracle import Log, instances_of  # noqa: E402
 import triggers_core.backtest  # noqa: E402
 from triggers_core import Application, backtest_step, hookimpl  # noqa: E402
 from triggers_core.backtest import BacktestResult, backtest  # noqa: E402
-from triggers_core.backtest_step import Unusual  # noqa: E402
-from triggers_core.commit import CommitPlan, CommitSession  # noqa: E402
+from triggers_core.engine.additions import CommitPlan, CommitSession  # noqa: E402
+from triggers_core.engine.backtest_step import Unusual  # noqa: E402
+from triggers_core.engine.protocol import Need  # noqa: E402
+from triggers_core.engine.records import Status  # noqa: E402
 from triggers_core.exceptions import InvalidEvent  # noqa: E402
-from triggers_core.protocol import Need  # noqa: E402
-from triggers_core.records import Status  # noqa: E402
 from triggers_core.storages import packed  # noqa: E402
 from triggers_core.storages.base import Store  # noqa: E402
 from triggers_core.storages.sqlite import SqliteStore  # noqa: E402

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from triggers_core.attempts import Claim, Claimed, Finish, Recover, Recovered
-from triggers_core.commands import Fire, new_id
-from triggers_core.machine import Draft, cascade_of, fired_by
+from triggers_core.engine.attempts import Claim, Claimed, Finish, Recover, Recovered
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.machine import Draft, cascade_of, fired_by
+from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.protocol import Decision, Need, Plan, Rules
+from triggers_core.engine.records import Instance, Status
 from triggers_core.manager import TriggerManager
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Decision, Need, Plan, Rules
-from triggers_core.records import Instance, Status
 from triggers_core.storages.base import Clock, Store, decide
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore

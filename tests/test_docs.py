@@ -16,20 +16,14 @@ import pytest
 from doc_pages import DOCS, ROOT, Page, pages, run_python
 from fake_distributions import FakeDistributions, distributions
 
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine.configuration import parse_configuration
 from triggers_core.hookspecs import TriggersSpec
-from triggers_core.limits import Limits
-from triggers_core.plugin_checks import HOOKS
-from triggers_core.plugins import Plugins
-from triggers_core.protocol import Timing
+from triggers_core.limits import Limits, Timing
+from triggers_core.plugins.checks import HOOKS
+from triggers_core.plugins.plugins import Plugins
 from triggers_core.runners import TaskRunner
 from triggers_core.settings import Settings
-from triggers_core.settings_sources import (
-    EnvironmentSource,
-    ModuleSource,
-    PyprojectSource,
-    Source,
-)
+from triggers_core.settings.sources import EnvironmentSource, ModuleSource, PyprojectSource, Source
 from triggers_core.storages.base import Store
 
 __all__ = ["distributions"]  # a fixture

@@ -10,10 +10,10 @@ import pytest
 from applications import STORAGES, application
 
 from triggers_core import Application, TriggerManager, hookimpl
-from triggers_core.attempts import Claim, PassOn
-from triggers_core.commands import Configure
-from triggers_core.configuration import parse_configuration
-from triggers_core.protocol import Need
+from triggers_core.engine.attempts import Claim, PassOn
+from triggers_core.engine.commands import Configure
+from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.protocol import Need
 
 TASKS = {
     "t_ship": {"after": ["paid", "packed"], "unless": ["cancelled"], "run": "x"},

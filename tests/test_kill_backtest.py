@@ -16,7 +16,7 @@ pytest.register_assert_rewrite("oracle", "processes.spawn")
 from oracle import Log, instances_of  # noqa: E402
 from processes.spawn import Child  # noqa: E402
 
-from triggers_core.records import Source  # noqa: E402
+from triggers_core.engine.records import Source  # noqa: E402
 from triggers_core.storages.base import Store  # noqa: E402
 from triggers_core.storages.sqlite import SqliteStore  # noqa: E402
 from triggers_core.testing import check_store  # noqa: E402

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerManager, hookimpl, trigger_task
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import with_context
 from triggers_core.failures import describe_error
-from triggers_core.logs import FieldsFilter
+from triggers_core.running.logs import FieldsFilter
 from triggers_core.settings import Settings
 from triggers_core.tasks import TriggerTask
 

@@ -22,7 +22,7 @@ from triggers_core import (
     trigger_task,
     with_context,
 )
-from triggers_core.configuration import Task
+from triggers_core.engine.configuration import Task
 from triggers_core.exceptions import (
     EventIdConflict,
     InstanceNotFound,
@@ -34,8 +34,8 @@ from triggers_core.exceptions import (
     TaskNotFound,
     WrongState,
 )
-from triggers_core.messages import Message
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.messages import Message
 from triggers_core.storages.session import SessionStorage, TaskInstance
 
 UID = "order:1"

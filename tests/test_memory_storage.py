@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from triggers_core.commands import Fire
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.protocol import Need, Rules
 from triggers_core.exceptions import NestedCommit, UnknownSchema
-from triggers_core.protocol import Need, Rules
 from triggers_core.storages import memory
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.testing import VirtualClock

@@ -4,14 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triggers_core.engine.names import MAX_LENGTH, check_name, instance_name, split_instance_name
 from triggers_core.exceptions import InvalidName, TriggersError
-from triggers_core.names import (
-    MAX_LENGTH,
-    check_name,
-    instance_name,
-    short_repr,
-    split_instance_name,
-)
+from triggers_core.texts import short_repr
 
 
 class Text(str):

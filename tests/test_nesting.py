@@ -15,6 +15,7 @@ import pytest
 from applications import STORAGES, application
 
 from triggers_core import Application, TriggerManager, hookimpl
+from triggers_core.engine.nesting import AfterCommit, BeforeCommit
 from triggers_core.exceptions import (
     EventIdConflict,
     HookFailed,
@@ -22,7 +23,6 @@ from triggers_core.exceptions import (
     NestedCommit,
     WrongState,
 )
-from triggers_core.nesting import AfterCommit, BeforeCommit
 
 
 @pytest.fixture(params=STORAGES)

@@ -10,25 +10,10 @@ from typing import Any
 import pytest
 from applications import STORAGES, application
 
-from triggers_core import (
-    Application,
-    TaskContext,
-    configuration,
-    machine,
-    payloads,
-    trigger_task,
-)
-from triggers_core.commands import Configure
-from triggers_core.configuration import Configuration, Task, parse_configuration
-from triggers_core.exceptions import (
-    InvalidConfiguration,
-    LimitExceeded,
-    StorageError,
-    UnknownSchema,
-    WrongState,
-)
-from triggers_core.limits import Limits
-from triggers_core.records import (
+from triggers_core import Application, TaskContext, configuration, machine, payloads, trigger_task
+from triggers_core.engine.commands import Configure
+from triggers_core.engine.configuration import Configuration, Task, parse_configuration
+from triggers_core.engine.records import (
     Event,
     Header,
     Instance,
@@ -38,6 +23,14 @@ from triggers_core.records import (
     decode_instance,
     encode_record,
 )
+from triggers_core.exceptions import (
+    InvalidConfiguration,
+    LimitExceeded,
+    StorageError,
+    UnknownSchema,
+    WrongState,
+)
+from triggers_core.limits import Limits
 
 
 @pytest.fixture(params=STORAGES)

@@ -19,8 +19,8 @@ from oracle import LOGS, Log, check_totals, instances_of, oracle  # noqa: E402
 
 from triggers_core import Application, TaskContext, TriggerTask, tasks  # noqa: E402
 from triggers_core.backtest import BacktestResult, LoggedEvent, backtest  # noqa: E402
+from triggers_core.engine.protocol import Need  # noqa: E402
 from triggers_core.exceptions import InvalidConfiguration, InvalidEvent  # noqa: E402
-from triggers_core.protocol import Need  # noqa: E402
 from triggers_core.storages.base import Store  # noqa: E402
 
 SMALL = {"t_ship": {"after": ["paid", "packed"], "run": "shop.Ship"}}

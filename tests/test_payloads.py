@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers_core import payload_values
 from triggers_core.exceptions import InvalidPayload, LimitExceeded, TriggersError
 from triggers_core.limits import Limits
 from triggers_core.payloads import decode, encode, encode_leniently, merge, same
+from triggers_core.payloads import values as payload_values
 
 LIMITS = Limits()
 WIDE = Limits(kwargs_bytes=10_000_000, kwargs_depth=100)

@@ -13,14 +13,14 @@ import pytest
 from fake_plugins import plugin
 
 from triggers_core import Application, TaskContext, TriggerTask
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import BodyInterrupted
-from triggers_core.heartbeats import Heartbeats
-from triggers_core.messages import Message
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.heartbeats import Heartbeats
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import run_message
 from triggers_core.settings import Settings
 from triggers_core.storages.session import TaskInstance
-from triggers_core.worker import run_message
 
 told: ContextVar[str] = ContextVar("told", default="nothing")
 body: Callable[[TriggerTask, TaskContext], Any] = print
@@ -225,7 +225,7 @@ def test_whoever_ends_the_process_is_not_held_up(run: Run) -> None:
 
 
 def test_without_the_hook_nothing_is_prepared(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_core.plugins.BodyContexts", None)
+    monkeypatch.setattr("triggers_core.plugins.plugins.BodyContexts", None)
     assert run(lambda *_: None).status == "finished"
 
 

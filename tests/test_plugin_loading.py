@@ -12,7 +12,7 @@ from fake_plugins import Local, called
 
 from triggers_core.exceptions import PluginError
 from triggers_core.hookspecs import hookimpl
-from triggers_core.plugins import Plugins
+from triggers_core.plugins.plugins import Plugins
 
 __all__ = ["distributions"]
 
@@ -325,7 +325,7 @@ def test_impossible_lists_are_refused(three: FakeDistributions, listed: Any, mes
 
 def test_plugins_of_the_project_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"not_there": "triggers-not_there"}
-    monkeypatch.setattr("triggers_core.plugin_loading.KNOWN_PLUGINS", known)
+    monkeypatch.setattr("triggers_core.plugins.loading.KNOWN_PLUGINS", known)
     with pytest.raises(PluginError, match="python -m pip install triggers-not_there"):
         Plugins(["not_there"])
 

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 from processes.spawn import Child
 
-from triggers_core.commands import Configure, Fire, new_id
-from triggers_core.configuration import parse_configuration
-from triggers_core.messages import Message
-from triggers_core.protocol import Rules
-from triggers_core.records import Status
+from triggers_core.engine.commands import Configure, Fire
+from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Rules
+from triggers_core.engine.records import Status
+from triggers_core.running.messages import Message
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import check_store
 

@@ -13,9 +13,9 @@ from fake_distributions import FakeDistributions, distributions
 from triggers_core import registries
 from triggers_core.application import Application
 from triggers_core.exceptions import DuplicateKey, InvalidSetting, PluginError, UnknownKey
-from triggers_core.option_checks import with_options
 from triggers_core.registries import Registry
 from triggers_core.settings import Settings
+from triggers_core.settings.option_checks import with_options
 from triggers_core.storages.memory import MemoryStorage
 from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite import SqliteStorage

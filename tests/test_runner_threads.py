@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerTask
-from triggers_core.commands import Configure
+from triggers_core.engine.commands import Configure
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.runners import ThreadingTaskRunner
 from triggers_core.settings import Settings

@@ -18,12 +18,11 @@ from typing import Any
 
 import pytest
 
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine.configuration import parse_configuration
 from triggers_core.exceptions import InvalidSetting
-from triggers_core.limits import Limits
-from triggers_core.protocol import Timing
+from triggers_core.limits import Limits, Timing
 from triggers_core.settings import Settings
-from triggers_core.settings_sources import EnvironmentSource, ModuleSource, PyprojectSource
+from triggers_core.settings.sources import EnvironmentSource, ModuleSource, PyprojectSource
 
 CANARY = "c4n4ry-s3cret"
 

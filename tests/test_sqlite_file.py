@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from processes.spawn import Child
 
+from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import HookFailed, InvalidSetting, StorageError, UnknownSchema
-from triggers_core.protocol import Rules
 from triggers_core.storages import sqlite_file, sqlite_open_files, sqlite_place
 from triggers_core.storages.sqlite import SqliteStore
-from triggers_core.storages.sqlite_schema import APPLICATION_ID
-from triggers_core.storages.turnstile import Turnstile, TurnstileBusy
+from triggers_core.storages.sqlite.schema import APPLICATION_ID
+from triggers_core.storages.sqlite.turnstile import Turnstile, TurnstileBusy
 from triggers_core.testing import SessionDriver, check_store
 from triggers_core.testing.driver import rules_with
 from triggers_core.testing.interruptions import at_random, survey

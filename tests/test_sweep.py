@@ -10,16 +10,16 @@ import pytest
 from applications import STORAGES
 
 from triggers_core import Application, hookimpl
-from triggers_core.attempts import Claim, Fail, Heartbeat, Retry
+from triggers_core.engine.attempts import Claim, Fail, Heartbeat, Retry
 from triggers_core.exceptions import StorageError
-from triggers_core.heartbeats import Heartbeats, Lease
-from triggers_core.outages import Outages
 from triggers_core.runners import TaskRunner
+from triggers_core.running.heartbeats import Heartbeats, Lease
+from triggers_core.running.outages import Outages
+from triggers_core.running.sweep import next_look, sweep
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
-from triggers_core.sweep import next_look, sweep
 from triggers_core.testing import VirtualClock, bodies
 from triggers_core.testing.manager_helpers import configure, fire_silently, message_about, statuses
 
@@ -180,7 +180,7 @@ def test_right_times_far_ahead_stay(app: Application, clock: VirtualClock) -> No
 def test_misdated_ones_behind_many_right_ones_are_found(
     app: Application, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triggers_core.sweep._PAGE", 3)
+    monkeypatch.setattr("triggers_core.running.sweep._PAGE", 3)
     for number in range(10):
         manager = app.manager(f"held:{number}")
         configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))

@@ -16,7 +16,7 @@ import pytest
 
 from triggers_core import Application, TaskContext, TriggerManager, TriggerTask, hookimpl
 from triggers_core import tasks as task_module
-from triggers_core.attempts import LONGEST_COOLDOWN, PASSED_ON, Retry
+from triggers_core.engine.attempts import LONGEST_COOLDOWN, PASSED_ON, Retry
 from triggers_core.exceptions import (
     BodyInterrupted,
     DuplicateKey,
@@ -29,15 +29,16 @@ from triggers_core.exceptions import (
     WrongState,
     with_context,
 )
-from triggers_core.heartbeats import Heartbeats, Lease
-from triggers_core.messages import Message
+from triggers_core.payloads import encode_replacement
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.heartbeats import Heartbeats, Lease
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import _Attempt, claim, run_claimed, run_message
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.session import TaskInstance
-from triggers_core.tasks import encode_replacement, trigger_task
+from triggers_core.tasks import trigger_task
 from triggers_core.testing.clock import VirtualClock as Clock
-from triggers_core.worker import _Attempt, claim, run_claimed, run_message
 
 body: Callable[[TriggerTask, TaskContext], Any] = print
 """What the task does; each test puts its own here."""
@@ -92,7 +93,7 @@ def application(plugins: tuple[object, ...] = (), timing: Mapping[str, Any] | No
 
 
 def configured(app: Application, run: str) -> Any:
-    from triggers_core.commands import Configure
+    from triggers_core.engine.commands import Configure
 
     return Configure(configuration=app.parse({"t": {"after": ["go"], "run": run}}))
 
@@ -440,7 +441,7 @@ def test_replacements_are_checked_for_operators_too(run: Run) -> None:
     instance = run(raises(ValueError("x")))
     manager = application().manager("s")
     with pytest.raises(InvalidPayload, match="a mapping of trigger to kwargs, got list"):
-        encode_replacement(manager, [1])  # type: ignore[arg-type]
+        encode_replacement([1], manager.app.rules.limits)  # type: ignore[arg-type]
     assert instance.status == "failed"
 
 
@@ -582,7 +583,7 @@ def test_a_limit_never_strikes_while_something_is_stored(
     app = application()
     manager = app.manager("s")
     tasks = {"t": {"andEvery": "go", "run": "worker.short"}}
-    from triggers_core.commands import Configure
+    from triggers_core.engine.commands import Configure
 
     manager.commit(Configure(configuration=app.parse(tasks)))
     seen = set()
@@ -626,7 +627,7 @@ def test_an_outage_does_not_throw_a_finished_body_away(
     run: Run, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
-    monkeypatch.setattr("triggers_core.worker.time.sleep", naps.append)
+    monkeypatch.setattr("triggers_core.running.worker.time.sleep", naps.append)
     app = application(timing={"lease": 60.0})
     store = Outage()
     vars(app)["store"] = store

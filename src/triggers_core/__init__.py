@@ -9,17 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triggers_core.application import (
-        Application,
-        configure,
-        get_trigger_manager,
-        prune,
-    )
+    from triggers_core.application import Application, configure, get_trigger_manager, prune
+    from triggers_core.engine.records import Status
     from triggers_core.exceptions import TriggersError, with_context
     from triggers_core.hookspecs import hookimpl
     from triggers_core.limits import Limits
     from triggers_core.manager import FireResult, TriggerManager
-    from triggers_core.records import Status
     from triggers_core.tasks import TaskContext, TriggerTask, trigger_task
 
 __version__ = "0.1.0"

@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 from weakref import WeakSet
 
 from triggers_core import tasks as task_module
-from triggers_core.attempts import Recovered
-from triggers_core.configuration import Configuration, did_you_mean, parse_configuration
+from triggers_core.engine.attempts import Recovered
+from triggers_core.engine.configuration import Configuration, parse_configuration
+from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import ImportExited, InvalidInput, TaskNotFound, WrongState
 from triggers_core.hookspecs import hookimpl
-from triggers_core.logs import stdlib_logger_context
-from triggers_core.messages import Message
-from triggers_core.option_checks import with_options
-from triggers_core.outages import describe
-from triggers_core.plugins import Plugins
-from triggers_core.protocol import Rules
+from triggers_core.plugins.plugins import Plugins
 from triggers_core.registries import storage_backends, task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.logs import stdlib_logger_context
+from triggers_core.running.messages import Message
+from triggers_core.running.outages import describe
+from triggers_core.running.sweep import sweep
 from triggers_core.settings import Settings
+from triggers_core.settings.option_checks import with_options
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
-from triggers_core.sweep import sweep
 from triggers_core.tasks import TaskContext, TriggerTask
+from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager

@@ -15,24 +15,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.attempts import Claim, Claimed, Finish
-from triggers_core.backtest_step import TOKEN, Step, Unusual
-from triggers_core.commands import Fire, Recorded
-from triggers_core.configuration import Configuration
+from triggers_core.engine.attempts import Claim, Claimed, Finish
+from triggers_core.engine.backtest_step import TOKEN, Step, Unusual
+from triggers_core.engine.commands import Fire, Recorded
+from triggers_core.engine.configuration import Configuration
+from triggers_core.engine.names import check_event_id, check_name
+from triggers_core.engine.protocol import Need, Plan, Rules
+from triggers_core.engine.records import STATUSES, Status
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
-from triggers_core.heartbeats import Heartbeats
-from triggers_core.names import check_name
-from triggers_core.protocol import Need, Plan, Rules
-from triggers_core.records import STATUSES, Status
+from triggers_core.running.heartbeats import Heartbeats
+from triggers_core.running.worker import run_claimed
 from triggers_core.storages.base import SessionSummary, Store
 from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.session import SessionStorage
-from triggers_core.tasks import check_event_id
-from triggers_core.worker import run_claimed
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.storages.base import Decides
+    from triggers_core.engine.protocol import Decides
 
 _TOGETHER = 1_000  # events in one transaction, of the storages that have such
 _TOGETHER_FOR = 1.0  # seconds

@@ -6,6 +6,7 @@ All derive from `TriggersError`. Where users would catch a built-in type, that t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -265,3 +266,37 @@ def context_of(error: BaseException) -> dict[str, Any]:
     except AttributeError:
         return {}
     return dict(attached) if type(attached) is dict else {}
+
+
+def from_outside(error: BaseException) -> bool:
+    """Whether an exception interrupts the program, rather than coming from the object at hand.
+
+    Code that shows foreign objects survives whatever their methods raise, `SystemExit` and the
+    time-outs of other libraries included. Only Ctrl-C passes, and that reaches the main thread, and
+    what a runner interrupts a body with.
+    """
+    return isinstance(error, BodyInterrupted) or (
+        isinstance(error, KeyboardInterrupt) and in_main_thread()
+    )
+
+
+def ends_the_program(error: BaseException) -> bool:
+    """Whether it comes from whoever ends this process or greenlet: nobody on its way keeps it.
+
+    `SystemExit` counts in the main thread alone, where signal handlers raise it.
+    """
+    return (
+        from_outside(error)
+        or (isinstance(error, SystemExit) and in_main_thread())
+        or is_greenlet_exit(error)
+    )
+
+
+def is_greenlet_exit(error: BaseException) -> bool:
+    """Whether somebody kills this greenlet. By its name: gevent is never imported for it."""
+    return type(error).__name__ == "GreenletExit"
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread in which signal handlers run."""
+    return threading.current_thread() is threading.main_thread()

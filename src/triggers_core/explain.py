@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from triggers_core.attempts import PASSED_ON
-from triggers_core.commit import CommitSession
-from triggers_core.configuration import (
-    FEATURE,
-    FEATURES,
-    Configuration,
-    Task,
-    did_you_mean,
-    nearest,
-)
+from triggers_core.engine.additions import CommitSession
+from triggers_core.engine.attempts import PASSED_ON
+from triggers_core.engine.configuration import FEATURE, FEATURES, Configuration, Task
+from triggers_core.engine.machine import Draft
+from triggers_core.engine.metadata import read_metadata
+from triggers_core.engine.protocol import Need, Rules
+from triggers_core.engine.records import Event, Header, Instance, SessionState, Source, Status
 from triggers_core.exceptions import PluginMissing, SessionNotFound, TaskNotFound, UnknownSchema
-from triggers_core.failures import read_metadata
-from triggers_core.machine import Draft
-from triggers_core.protocol import Need, Rules
-from triggers_core.records import Event, Header, Instance, SessionState, Source, Status
 from triggers_core.storages.session import SessionStorage
+from triggers_core.texts import clock, count, did_you_mean, duration, listed, names, nearest
 
 Ask = Callable[[CommitSession, str], str | None]
 """Asks plugins what a trigger that they fire waits for."""
 
 _TRIES = 5  # reads of a session that changes meanwhile
 _SHOWN = 5  # instances described one by one; the rest is counted
-_DAY = 86_400  # seconds
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -472,37 +464,3 @@ def _number(instance: Instance) -> int:
 
 
 # -- words, also for other texts of this kind ------------------------------------------------------
-
-
-def clock(at: float, now: float) -> str:
-    """A moment in UTC: the time of day within a day, else the date.
-
-    :param at: seconds since 1970, as `now`.
-    """
-    form = "%H:%M:%S UTC" if abs(now - at) < _DAY else "%Y-%m-%d"
-    return datetime.fromtimestamp(at, UTC).strftime(form)
-
-
-def duration(seconds: float) -> str:
-    """A duration in its largest unit, such as ``3 hours``; negative ones count as none."""
-    seconds = max(0.0, seconds)
-    for unit, name in ((_DAY, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= unit:
-            return count(int(seconds // unit), name)
-    return count(int(seconds), "second")
-
-
-def count(amount: int, word: str, plural: str = "") -> str:
-    """A number with its noun, such as ``1,234 events``."""
-    return f"{amount:,} {word if amount == 1 else plural or word + 's'}"
-
-
-def names(items: Iterable[str]) -> str:
-    """Names as a list in a sentence; those with blanks in quotes, to be seen as one."""
-    return listed([f"'{each}'" if " " in each else each for each in items])
-
-
-def listed(items: Sequence[str]) -> str:
-    """Items as a list in a sentence: ``a, b and c``."""
-    *most, last = items or [""]
-    return f"{', '.join(most)} and {last}" if most else last

@@ -13,12 +13,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
-import msgspec
-
 from triggers_core import payloads
 from triggers_core.exceptions import context_of
 from triggers_core.limits import Limits
-from triggers_core.records import NOTHING, Instance
 from triggers_core.redaction import mask, mask_url
 
 MESSAGE_SIZE: Final = 16_384
@@ -116,18 +113,6 @@ def log_exception(
         logger.handle(record)
     except Exception:  # a handler or filter of the application
         return
-
-
-def read_metadata(instance: Instance) -> dict[str, Any]:
-    """An instance's metadata, decoded."""
-    if instance.metadata is NOTHING:
-        return {}
-    return payloads.decode(bytes(instance.metadata))
-
-
-def encode_metadata(metadata: Mapping[str, Any], limits: Limits) -> msgspec.Raw:
-    """Encode metadata leniently, cut to `Limits.record_bytes`."""
-    return msgspec.Raw(payloads.encode_leniently(metadata, limits.record_bytes))
 
 
 def type_name(error: BaseException) -> str:

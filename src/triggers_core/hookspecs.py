@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
-    from triggers_core.attempts import Retry
-    from triggers_core.commit import CommitPlan, CommitSession
-    from triggers_core.configuration import Directive, Task
+    from triggers_core.engine.additions import CommitPlan, CommitSession
+    from triggers_core.engine.attempts import Retry
+    from triggers_core.engine.configuration import Directive, Task
+    from triggers_core.engine.protocol import Plan
+    from triggers_core.engine.records import Event, Instance
     from triggers_core.manager import TriggerManager
-    from triggers_core.pending_event import PendingEvent
-    from triggers_core.protocol import Plan
-    from triggers_core.records import Event, Instance
+    from triggers_core.plugins.pending_event import PendingEvent
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
     from triggers_core.tasks import TaskContext, TriggerTask
@@ -95,7 +95,7 @@ class TriggersSpec:
         **Example**::
 
             from triggers_core import hookimpl
-            from triggers_core.records import Status
+            from triggers_core.engine.records import Status
 
             @hookimpl
             def before_commit(session, plan):
@@ -120,7 +120,7 @@ class TriggersSpec:
         **Example**::
 
             from triggers_core import hookimpl
-            from triggers_core.records import Status
+            from triggers_core.engine.records import Status
 
             @hookimpl
             def explain_trigger(session, trigger):
@@ -373,7 +373,7 @@ class TriggersSpec:
         **Example**::
 
             from triggers_core import hookimpl
-            from triggers_core.attempts import Retry
+            from triggers_core.engine.attempts import Retry
 
             @hookimpl
             def task_failed(context, error):

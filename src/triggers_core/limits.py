@@ -39,3 +39,36 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     that the hooks after a commit make in answer to each other's."""
     record_bytes: int = 16_384
     """Size of what is kept of one failure or one instance's metadata, in bytes; longer is cut."""
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations of the protocol, in seconds, and how often an attempt is made; all settable."""
+
+    lease: float = 60.0
+    """How long a worker holds an instance without a heartbeat."""
+    heartbeat: float = 15.0
+    """How often it renews its lease: four chances before it runs out."""
+    attempts: int = 5
+    """Tries at one instance before it is failed because its workers were lost."""
+    redispatch_after: float = 60.0
+    """When an instance that nobody claimed is dispatched again; doubles each time…"""
+    redispatch_at_most: float = 3_600.0
+    """…up to this."""
+    sweep: float = 5.0
+    """How often the background sweep looks."""
+    time_limit: float | None = None
+    """How long a body may run if its task does not say; then its instance fails. None: no limit."""
+    soft_time_limit: float | None = None
+    """When `SoftTimeLimitExceeded` is raised in such a body. None: never."""
+    unknown_task_for: float = 300.0
+    """How long an instance is left to other workers when one does not know its task: as long as
+    workers of an old version may still run while a new one is rolled out."""
+
+    def unknown_task_in(self, rounds: int) -> float:
+        """Seconds until another worker is asked, after so many that did not know the task."""
+        return min(2.0 ** min(rounds, 30), 10.0, self.unknown_task_for)
+
+    def redispatch_in(self, redispatches: int) -> float:
+        """Seconds until the next dispatch, after so many redispatches."""
+        wait = self.redispatch_after * 2.0 ** min(redispatches, 30)
+        return min(wait, self.redispatch_at_most)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.attempts import Recovered
-from triggers_core.commands import (
+from triggers_core.engine.attempts import Recovered
+from triggers_core.engine.commands import (
     Close,
     Configure,
     Configured,
@@ -24,28 +24,19 @@ from triggers_core.commands import (
     ResolveLogs,
     Skip,
     UpdateMetadata,
-    new_id,
 )
-from triggers_core.configuration import Configuration, Task
-from triggers_core.exceptions import (
-    InvalidConfiguration,
-    InvalidInput,
-    TaskNotFound,
-    TriggersError,
-)
+from triggers_core.engine.configuration import Configuration, Task
+from triggers_core.engine.names import check_event_id, check_name, new_id
+from triggers_core.engine.nesting import AfterCommit, refuse_endless_answers, refuse_within_hooks
+from triggers_core.engine.protocol import Decides, Plan
+from triggers_core.engine.records import UNRESOLVED, Event, Instance
+from triggers_core.exceptions import InvalidConfiguration, InvalidInput, TaskNotFound, TriggersError
 from triggers_core.failures import log_exception, message_of
 from triggers_core.limits import Limits
-from triggers_core.messages import Message
-from triggers_core.names import check_name
-from triggers_core.nesting import AfterCommit, refuse_endless_answers, refuse_within_hooks
-from triggers_core.protocol import Plan
-from triggers_core.records import UNRESOLVED, Event, Instance
 from triggers_core.registries import trigger_managers
-from triggers_core.storages.base import Decides
+from triggers_core.running.messages import Message
+from triggers_core.running.sweep import recover_session
 from triggers_core.storages.session import SessionStorage, TaskInstance
-from triggers_core.sweep import recover_session
-from triggers_core.tasks import check_event_id
-from triggers_core.worker import encode_replacement
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -227,7 +218,7 @@ class TriggerManager:
         """
         payload = None
         if replacement_kwargs is not None:
-            payload = encode_replacement(self, replacement_kwargs)
+            payload = payloads.encode_replacement(replacement_kwargs, self.app.rules.limits)
         plan = self.commit(Replay(instance=_name(failed_instance), payload=payload))
         moved: Moved = plan.outcome
         assert moved.replay is not None

@@ -14,7 +14,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
-from triggers_core.names import from_outside
+from triggers_core.exceptions import from_outside
+from triggers_core.texts import MASK, MAX_TEXT
 
 __all__ = ["MASK", "SECRET_KEY", "SECRET_KEYS", "key_pattern", "mask", "mask_objects", "mask_url"]
 
@@ -41,11 +42,6 @@ MAX_NODES: Final = 200_000
 
 MAX_LOGGED: Final = 10_000
 """Values that `mask_objects` keeps: what it returns goes into log lines."""
-
-MASK: Final = "***"
-
-MAX_TEXT: Final = 262_144
-"""Characters of one text that are kept, half of them from each end: some hundredths of a second."""
 
 _MAX_CHARACTERS: Final = 16 * MAX_TEXT  # in all texts together
 
@@ -232,3 +228,17 @@ def _is_secret(key: object, secret: re.Pattern[str]) -> bool:
 @lru_cache(maxsize=1_024)
 def _tells(key: str, secret: re.Pattern[str]) -> bool:
     return secret.search(key) is not None
+
+
+def error_text(error: BaseException) -> str:
+    """An error in short, for messages: its type and text, secrets masked."""
+    name = type(error).__name__
+    try:
+        if isinstance(error, SystemExit):
+            return (
+                f"it calls sys.exit({error.code!r}) while it is imported: put what it does as a"
+                " program under `if __name__ == '__main__':`"
+            )
+        return mask_url(f"{name}: {error}".rstrip(": "), size=2_000)
+    except BaseException:  # its text cannot be shown
+        return name

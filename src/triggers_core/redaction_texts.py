@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from triggers_core.redaction import MASK, MAX_TEXT
+from triggers_core.texts import MASK, MAX_TEXT
 
 MARGIN: Final = 4_096
 """Characters beyond a cut that are looked at, too: a secret at the cut must not be half shown."""

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import msgspec
 
-from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
-from triggers_core.names import short_repr
-from triggers_core.providers import (
+from triggers_core.plugins.entry_points import (
     KNOWN_DISTRIBUTIONS,
     Provider,
     class_registry_error,
-    error_text,
     find_providers,
     load_path,
     loads_badly,
 )
-from triggers_core.redaction import mask
+from triggers_core.redaction import error_text, mask
+from triggers_core.texts import did_you_mean, short_repr
 
 try:
     from class_registry import ClassRegistry, RegistryKeyError

@@ -15,25 +15,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.attempts import BodyFire, Kwargs, check_cooldown
+from triggers_core.engine.attempts import BodyFire, Kwargs, check_cooldown
+from triggers_core.engine.names import check_event_id, check_name
 from triggers_core.exceptions import (
     DuplicateKey,
     InvalidArgument,
     InvalidConfiguration,
-    InvalidName,
-    InvalidPayload,
     KwargsMismatch,
     MaxRetriesExceeded,
     TriggersError,
 )
 from triggers_core.failures import message_of
-from triggers_core.names import check_name, short_repr
-from triggers_core.records import is_generated_id
+from triggers_core.texts import short_repr
 
 if TYPE_CHECKING:
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
+    from triggers_core.limits import Timing
     from triggers_core.manager import TriggerManager
-    from triggers_core.protocol import Timing
     from triggers_core.storages.session import TaskInstance
 
 T = TypeVar("T")
@@ -208,7 +206,7 @@ class TaskContext:
         _check_metadata("retry", metadata)
         payload = None
         if replacement_kwargs is not None:
-            payload = encode_replacement(self.manager, replacement_kwargs)
+            payload = payloads.encode_replacement(replacement_kwargs, self.manager.app.rules.limits)
         most = self.task_class.max_retries
         if most is not None and self.retries >= most:
             raise MaxRetriesExceeded(
@@ -465,41 +463,6 @@ def trigger_task(
         return type(function.__name__, (TriggerTask,), members)
 
     return decorate if function is None else decorate(function)
-
-
-def check_event_id(event_id: object, generated: bool = False) -> str:
-    """An event id as the application may choose it: a name that does not begin with ``~``.
-
-    :param generated: also accept what `FireResult.event_id` gave when there was none.
-    """
-    checked = check_name(event_id, "event id")
-    if checked.startswith("~") and not (generated and is_generated_id(checked)):
-        raise InvalidName(
-            f"event id: {checked!r} begins with ~, which marks the ids that Triggers generates"
-        )
-    return checked
-
-
-def encode_replacement(manager: TriggerManager, kwargs: Mapping[str, Any]) -> bytes:
-    """Check and encode kwargs (trigger → kwargs) that replace the recorded ones.
-
-    :raises InvalidPayload: it is no mapping of mappings, or holds what cannot be stored.
-    """
-    place = "replacement_kwargs"
-    if not isinstance(kwargs, Mapping):
-        raise InvalidPayload(
-            f"{place}: expected a mapping of trigger to kwargs, got {type(kwargs).__name__}", place
-        )
-    limits = manager.app.rules.limits
-    encoded = payloads.encode(kwargs, limits, place)
-    for trigger, value in payloads.decode(encoded).items():
-        if not isinstance(value, dict):
-            raise InvalidPayload(
-                f"{place}[{trigger!r}]: expected a mapping (it is trigger → kwargs), got"
-                f" {type(value).__name__}",
-                f"{place}[{trigger!r}]",
-            )
-    return encoded
 
 
 def _an_error(given: BaseException | type[BaseException]) -> BaseException:

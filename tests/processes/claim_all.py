@@ -8,8 +8,8 @@ import sys
 import msgspec
 from gate import collecting_manager, wait_for_go
 
-from triggers_core.messages import Message
-from triggers_core.worker import claim
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import claim
 
 path, uid, messages = sys.argv[1:]
 manager, _ = collecting_manager(path, uid)

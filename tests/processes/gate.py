@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 
 from triggers_core import Application
-from triggers_core.commands import Fire, new_id
-from triggers_core.configuration import Task
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.configuration import Task
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Plan, Rules
 from triggers_core.limits import Limits
 from triggers_core.manager import TriggerManager
-from triggers_core.messages import Message
-from triggers_core.protocol import Plan, Rules
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.messages import Message
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
 

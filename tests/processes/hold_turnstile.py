@@ -6,8 +6,8 @@ import sys
 
 from gate import wait_for_go
 
-from triggers_core.commands import Fire
-from triggers_core.protocol import Decision, Rules
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.protocol import Decision, Rules
 from triggers_core.storages.sqlite import SqliteStore
 
 path, uid = sys.argv[1:]

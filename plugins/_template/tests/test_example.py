@@ -11,7 +11,7 @@ import pytest
 import triggers_example.plugin
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
 from triggers_core.exceptions import InvalidConfiguration
-from triggers_core.plugins import Plugins
+from triggers_core.plugins.plugins import Plugins
 from triggers_core.settings import Settings
 from triggers_core.testing import VirtualClock
 

@@ -18,8 +18,8 @@ from kombu.transport.redis import Transport
 
 from triggers_celery import setup
 from triggers_core import TriggerTask
-from triggers_core.attempts import Claim, Finish
-from triggers_core.commands import Fire
+from triggers_core.engine.attempts import Claim, Finish
+from triggers_core.engine.commands import Fire
 from triggers_redis.store import RedisStore
 
 PLACE = Path(os.environ["TEST_TRACES"])

@@ -18,9 +18,9 @@ from oracle import Log
 
 from triggers_celery import BrokerUnavailable
 from triggers_core import TriggerManager, get_trigger_manager
+from triggers_core.engine.protocol import Need
+from triggers_core.engine.records import Status
 from triggers_core.exceptions import StorageError
-from triggers_core.protocol import Need
-from triggers_core.records import Status
 
 AT_ONCE = 50
 """Sessions that are under way together: enough to keep the workers busy, and the queue short."""

@@ -19,7 +19,7 @@ from celery_fleet import statuses, until  # noqa: E402
 from fleet_chaos import POINTS, Chaos, ChaosFleet  # noqa: E402
 from oracle import Log, instances_of  # noqa: E402
 
-from triggers_core.records import Source  # noqa: E402
+from triggers_core.engine.records import Source  # noqa: E402
 from triggers_core.storages.base import Store  # noqa: E402
 from triggers_redis.testing import RedisServer, find_server  # noqa: E402
 

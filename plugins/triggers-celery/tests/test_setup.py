@@ -21,7 +21,7 @@ from triggers_core import TriggerTask
 from triggers_core import tasks as task_module
 from triggers_core.application import Application
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration, InvalidSetting, UnknownKey
-from triggers_core.messages import Message
+from triggers_core.running.messages import Message
 from triggers_core.settings import Settings
 
 

@@ -82,7 +82,7 @@ def test_the_stores_of_tenants_are_found_by_the_uids_of_messages(
 
 
 def test_a_message_tells_of_its_session(application: Application) -> None:
-    from triggers_core.messages import Message
+    from triggers_core.running.messages import Message
 
     manager = overdue(application, "acme:1")
     integration = connect(Celery("other", broker="memory://"), application)

@@ -12,7 +12,7 @@ from celery_fleet import Fleet, statuses, until
 from triggers_celery import task_id
 from triggers_celery.identity import id_of
 from triggers_core.exceptions import WrongState
-from triggers_core.messages import Message
+from triggers_core.running.messages import Message
 
 
 def settled(manager: Any) -> dict[str, str]:

@@ -98,7 +98,7 @@ def test_json(cli: Cli) -> None:
 
 @pytest.mark.parametrize("content", [WRONG, {"t_x": 1}, [1], "no", {"": {}}, {"t_x": {}}])
 def test_errors_are_those_of_update_configuration(cli: Cli, content: Any) -> None:
-    from triggers_core.configuration import parse_configuration
+    from triggers_core.engine.configuration import parse_configuration
     from triggers_core.exceptions import InvalidInput
 
     cli.write("flow.json", json.dumps(content))
@@ -190,7 +190,7 @@ def test_the_schema_is_one_and_accepts_what_is_right(schema: Any) -> None:
     ],
 )
 def test_the_schema_refuses_what_the_parser_refuses(schema: Any, task: Any) -> None:
-    from triggers_core.configuration import parse_configuration
+    from triggers_core.engine.configuration import parse_configuration
     from triggers_core.exceptions import InvalidInput
 
     with pytest.raises(InvalidInput):
@@ -200,7 +200,7 @@ def test_the_schema_refuses_what_the_parser_refuses(schema: Any, task: Any) -> N
 
 
 def test_the_schema_knows_every_directive_of_the_core(schema: Any) -> None:
-    from triggers_core.configuration import DIRECTIVES
+    from triggers_core.engine.configuration import DIRECTIVES
 
     (task,) = schema["$defs"].values()
     assert set(task["properties"]) == set(DIRECTIVES)

@@ -10,8 +10,8 @@ from cli_golden import compare
 from cli_process import Cli
 
 from triggers_core.application import Application
-from triggers_core.attempts import Claim, Fail, Finish, Retry
-from triggers_core.commands import Configure, FailByHand, Fire, Replay, Skip
+from triggers_core.engine.attempts import Claim, Fail, Finish, Retry
+from triggers_core.engine.commands import Configure, FailByHand, Fire, Replay, Skip
 from triggers_core.limits import Limits
 from triggers_core.payloads import encode
 from triggers_core.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 
 from triggers_cli.linter import Finding, lint
 from triggers_cli.spelling import alike
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine.configuration import parse_configuration
 
 
 def linted(**tasks: dict[str, Any]) -> list[Finding]:

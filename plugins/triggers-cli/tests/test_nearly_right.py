@@ -76,7 +76,7 @@ def test_logs_that_are_none(cli: Cli, name: str, content: bytes, told: str) -> N
 
 
 def test_no_generated_id_looks_like_an_option() -> None:
-    from triggers_core.commands import new_id
+    from triggers_core.engine.names import new_id
 
     made = [new_id() for _ in range(2_000)]  # one in 64 would, by chance
     assert {len(each) for each in made} == {16}

@@ -349,7 +349,7 @@ def test_overdue_sessions(orders: Cli, tmp_path: Path) -> None:
     settings = Settings.isolated(TRIGGER_PLUGINS=[], TRIGGER_RUNNER_OPTIONS={"sweep": False})
     app = Application("test", settings)
     flow = {"t_x": {"after": ["go"], "run": "x"}}
-    from triggers_core.commands import Configure, Fire
+    from triggers_core.engine.commands import Configure, Fire
 
     storage = SqliteStorage.on(past, "order:past")
     past.commit(storage.uid, Configure(configuration=app.parse(flow)), app.rules)

@@ -14,11 +14,11 @@ from typing import Any
 
 import triggers_finalize.plugin
 from triggers_core import Application, TriggerManager, trigger_task
-from triggers_core.messages import Message
 from triggers_core.runners.base import TaskRunner
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import claim, run_claimed
 from triggers_core.settings import Settings
 from triggers_core.storages.session import TaskInstance
-from triggers_core.worker import claim, run_claimed
 
 CONFIGURATION = {
     "t_a": {"after": ["go"], "run": "finishing.body"},
@@ -77,7 +77,7 @@ def application(how: str, path: str) -> Application:
 
 
 def main(how: str, path: str, sessions: int, task: str) -> None:
-    from triggers_core.heartbeats import Heartbeats
+    from triggers_core.running.heartbeats import Heartbeats
 
     app = application(how, path)
     heartbeats = Heartbeats(60)

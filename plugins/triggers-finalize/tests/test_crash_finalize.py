@@ -9,11 +9,11 @@ import pytest
 
 import triggers_finalize.plugin
 from triggers_core import Application, TaskContext, trigger_task
+from triggers_core.running.sweep import recover
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
-from triggers_core.sweep import recover
 from triggers_core.testing import Crash, CrashingStore, CrashPoints, VirtualClock
 from triggers_core.testing.crash import Broker, InlineRunner, Journal
 

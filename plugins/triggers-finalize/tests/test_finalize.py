@@ -11,7 +11,7 @@ import pytest
 
 import triggers_finalize.plugin
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine.configuration import parse_configuration
 from triggers_core.exceptions import HookFailed, InvalidConfiguration, PluginMissing
 from triggers_core.settings import Settings
 from triggers_core.storages.session import TaskInstance

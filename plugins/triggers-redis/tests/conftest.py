@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from triggers_core.commands import new_id
+from triggers_core.engine.names import new_id
 from triggers_redis import RedisStore
 from triggers_redis.testing import RedisServer
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 import redis
 
+from triggers_core.engine.protocol import Need
 from triggers_core.exceptions import StorageError
-from triggers_core.protocol import Need
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing import SessionDriver, StorageContract, VirtualClock, check_store
 from triggers_redis import RedisStore, link, writing

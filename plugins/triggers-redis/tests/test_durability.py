@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from triggers_core.engine.protocol import Rules
+from triggers_core.engine.records import Source
 from triggers_core.exceptions import StorageError
-from triggers_core.protocol import Rules, Timing
-from triggers_core.records import Source
+from triggers_core.limits import Timing
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_core.testing.invariants import check_session
 from triggers_redis import RedisStore, link

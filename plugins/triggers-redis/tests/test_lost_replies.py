@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from triggers_core.attempts import BodyFire, Retry
-from triggers_core.commands import Close, UpdateMetadata
+from triggers_core.engine.attempts import BodyFire, Retry
+from triggers_core.engine.commands import Close, UpdateMetadata
+from triggers_core.engine.protocol import Need
 from triggers_core.exceptions import StorageError
-from triggers_core.protocol import Need
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, link, writing
 from triggers_redis.resp import Wire

@@ -8,10 +8,11 @@ import pytest
 import redis
 
 from triggers_core import payloads
-from triggers_core.commands import Fire, new_id
-from triggers_core.configuration import parse_configuration
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Rules
 from triggers_core.limits import Limits
-from triggers_core.protocol import Rules
 from triggers_redis import RedisStore
 from triggers_redis.testing import RedisServer
 

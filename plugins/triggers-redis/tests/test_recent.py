@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from triggers_core.commands import UpdateMetadata
+from triggers_core.engine.commands import UpdateMetadata
 from triggers_core.testing import SessionDriver, VirtualClock
 from triggers_redis import RedisStore, writing
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from triggers_core.attempts import BodyFire
-from triggers_core.commands import new_id
-from triggers_core.protocol import Need
+from triggers_core.engine.attempts import BodyFire
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Need
 from triggers_core.testing import SessionDriver
 from triggers_redis import RedisStore, writing
 from triggers_redis.resp import Wire

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from triggers_core import payloads
+from triggers_core.engine.records import Event
 from triggers_core.exceptions import StorageError
-from triggers_core.records import Event
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, link
 from triggers_redis.testing import RedisServer, find_server, free_ports

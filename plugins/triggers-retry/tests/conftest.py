@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TriggerManager
-from triggers_core.configuration import Task
-from triggers_core.heartbeats import Heartbeats
-from triggers_core.messages import Message
-from triggers_core.records import Status
+from triggers_core.engine.configuration import Task
+from triggers_core.engine.records import Status
 from triggers_core.runners import TaskRunner
+from triggers_core.running.heartbeats import Heartbeats
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import run_message
 from triggers_core.settings import Settings
 from triggers_core.testing import VirtualClock
-from triggers_core.worker import run_message
 from triggers_retry.plugin import RetryPlugin
 
 

@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from triggers_core import TaskContext, hookimpl
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import with_context
-from triggers_core.logs import FieldsFilter
+from triggers_core.running.logs import FieldsFilter
 
 FIELDS = {"session": "s", "task": "t", "instance": "t#0", "attempt": 1, "retries": 0}
 

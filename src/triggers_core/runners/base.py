@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from triggers_core.messages import Message
+from triggers_core.running.messages import Message
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
 
 

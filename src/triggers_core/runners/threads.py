@@ -10,20 +10,19 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from triggers_core.exceptions import InvalidSetting, WrongState
+from triggers_core.exceptions import InvalidSetting, WrongState, is_greenlet_exit
 from triggers_core.failures import log_exception
-from triggers_core.heartbeats import Heartbeats
-from triggers_core.messages import Message
-from triggers_core.names import is_greenlet_exit
-from triggers_core.outages import Outages
 from triggers_core.runners.base import TaskRunner
 from triggers_core.runners.exits import finish_at_exit, forget, remember
-from triggers_core.runners.rounds import Rounds
-from triggers_core.worker import claim, run_claimed
+from triggers_core.running.heartbeats import Heartbeats
+from triggers_core.running.messages import Message
+from triggers_core.running.outages import Outages
+from triggers_core.running.rounds import Rounds
+from triggers_core.running.worker import claim, run_claimed
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
 
 logger = logging.getLogger(__name__)

@@ -10,15 +10,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, ClassVar, Final, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 
-from triggers_core.configuration import Configuration
-from triggers_core.exceptions import InvalidArgument, UnknownSchema
-from triggers_core.names import short_repr
-from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
-from triggers_core.records import (
+from triggers_core.engine.configuration import Configuration
+from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.records import (
     Event,
     Header,
     Instance,
@@ -26,6 +24,8 @@ from triggers_core.records import (
     Status,
     decode_header,
 )
+from triggers_core.exceptions import InvalidArgument, UnknownSchema
+from triggers_core.texts import short_repr
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,6 @@ _T = TypeVar("_T")
 
 Clock = Callable[[], float]
 """Returns seconds since 1970."""
-
-
-class Decides(Protocol):
-    """A command of `triggers_core.commands` or `triggers_core.attempts`."""
-
-    def decide(self, uid: str, rules: Rules) -> Decision: ...
 
 
 class Due(msgspec.Struct, frozen=True):

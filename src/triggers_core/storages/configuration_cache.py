@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from triggers_core.configuration import Configuration
+from triggers_core.engine.configuration import Configuration
 
 _MOST: Final = 256
 """Configurations that a process keeps. Applications have a few; those that give each session its

@@ -9,12 +9,10 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from triggers_core.commands import has_unresolved_logs
-from triggers_core.configuration import EMPTY, Configuration
-from triggers_core.exceptions import NestedCommit, UnknownSchema
-from triggers_core.names import instance_name, split_instance_name
-from triggers_core.protocol import Change, Need, Plan, Rules, Slice
-from triggers_core.records import (
+from triggers_core.engine.configuration import EMPTY, Configuration
+from triggers_core.engine.names import instance_name, split_instance_name
+from triggers_core.engine.protocol import Change, Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.records import (
     Event,
     Header,
     Instance,
@@ -24,9 +22,9 @@ from triggers_core.records import (
     decode_instance,
     encode_record,
 )
+from triggers_core.exceptions import NestedCommit, UnknownSchema
 from triggers_core.storages.base import (
     Clock,
-    Decides,
     Due,
     SessionSummary,
     Store,
@@ -275,7 +273,7 @@ class MemoryStore(Store):
             instance
             for instance in found
             if (statuses is None or instance.status in statuses)
-            and (not unresolved_logs or has_unresolved_logs(instance))
+            and (not unresolved_logs or instance.has_open_logs)
         ]
 
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:

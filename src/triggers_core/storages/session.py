@@ -10,20 +10,13 @@ from typing import Any, Self
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.attempts import Kwargs, recorded_kwargs
-from triggers_core.configuration import EMPTY, Configuration, Task
+from triggers_core.engine.attempts import Kwargs, recorded_kwargs
+from triggers_core.engine.configuration import EMPTY, Configuration, Task
+from triggers_core.engine.metadata import read_metadata
+from triggers_core.engine.names import check_name, split_instance_name
+from triggers_core.engine.protocol import Need
+from triggers_core.engine.records import UNRESOLVED, Event, Header, Instance, SessionState, Status
 from triggers_core.exceptions import InstanceNotFound, InvalidName
-from triggers_core.failures import read_metadata
-from triggers_core.names import check_name, split_instance_name
-from triggers_core.protocol import Need
-from triggers_core.records import (
-    UNRESOLVED,
-    Event,
-    Header,
-    Instance,
-    SessionState,
-    Status,
-)
 from triggers_core.storages.base import Store
 
 

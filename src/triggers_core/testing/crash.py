@@ -13,19 +13,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import BodyInterrupted
-from triggers_core.heartbeats import Heartbeats, Lease
-from triggers_core.messages import Message
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Need, Plan, Rules, Slice
-from triggers_core.records import Event, Instance, Status
 from triggers_core.runners.base import TaskRunner
-from triggers_core.storages.base import Decides, Due, SessionSummary, Store
-from triggers_core.worker import run_message
+from triggers_core.running.heartbeats import Heartbeats, Lease
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import run_message
+from triggers_core.storages.base import Due, SessionSummary, Store
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
 
 T = TypeVar("T")

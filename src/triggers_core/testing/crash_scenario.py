@@ -15,10 +15,10 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.commands import Replay
+from triggers_core.engine.commands import Replay
+from triggers_core.running.sweep import recover
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Clock, Store
-from triggers_core.sweep import recover
 from triggers_core.tasks import TaskContext, trigger_task
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.crash import (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from triggers_core import payloads
-from triggers_core.attempts import (
+from triggers_core.engine.attempts import (
     BodyFire,
     Claim,
     Claimed,
@@ -20,7 +20,7 @@ from triggers_core.attempts import (
     SkipRunning,
     recorded_kwargs,
 )
-from triggers_core.commands import (
+from triggers_core.engine.commands import (
     Configure,
     Configured,
     FailByHand,
@@ -29,15 +29,14 @@ from triggers_core.commands import (
     Recorded,
     Replay,
     Skip,
-    new_id,
 )
-from triggers_core.configuration import Configuration, parse_configuration
+from triggers_core.engine.configuration import Configuration, parse_configuration
+from triggers_core.engine.metadata import read_metadata
+from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.protocol import Decides, Need, Rules
+from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.exceptions import InstanceNotFound
-from triggers_core.failures import read_metadata
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Need, Rules
-from triggers_core.records import Event, Header, Instance, Status
-from triggers_core.storages.base import Decides, Store
+from triggers_core.storages.base import Store
 
 Kwargs = Mapping[str, Any]
 

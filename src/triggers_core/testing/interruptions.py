@@ -28,10 +28,10 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, Final, Literal
 
-from triggers_core.attempts import Claim, Finish, Heartbeat
-from triggers_core.commands import new_id
-from triggers_core.protocol import Need
-from triggers_core.records import Status
+from triggers_core.engine.attempts import Claim, Finish, Heartbeat
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Need
+from triggers_core.engine.records import Status
 from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.invariants import check_session

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from triggers_core.commands import has_unresolved_logs
-from triggers_core.configuration import Configuration
-from triggers_core.machine import wants
-from triggers_core.protocol import Need
-from triggers_core.records import (
+from triggers_core.engine.configuration import Configuration
+from triggers_core.engine.machine import wants
+from triggers_core.engine.protocol import Need
+from triggers_core.engine.records import (
     STATUSES,
     UNRESOLVED,
     Event,
@@ -66,7 +65,7 @@ def _check_counts(uid: str, header: Header, instances: list[Instance]) -> None:
     assert header.counts == recount, f"{uid}: header.counts says {header.counts}, it is {recount}"
     totals = [sum(column) for column in zip(*recount.values(), strict=True)]
     assert header.totals == totals, f"{uid}: header.totals says {header.totals}, it is {totals}"
-    logs = Counter(each.log_level for each in instances if has_unresolved_logs(each))
+    logs = Counter(each.log_level for each in instances if each.has_open_logs)
     assert header.open_logs == dict(logs), f"{uid}: header.open_logs {header.open_logs} != {logs}"
     for task in recount:
         numbers = [each.number for each in instances if each.task == task]
@@ -116,7 +115,7 @@ def _check_indexes(
         listed = [each.name for each in store.instances(uid, task=task)]
         assert listed == [each.name for each in instances if each.task == task], (uid, task)
     logs = [each.name for each in store.instances(uid, unresolved_logs=True)]
-    assert logs == [each.name for each in instances if has_unresolved_logs(each)], (uid, logs)
+    assert logs == [each.name for each in instances if each.has_open_logs], (uid, logs)
 
 
 def _same(

@@ -7,9 +7,10 @@ from typing import Any
 
 from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.commands import Fire, new_id
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.names import new_id
 from triggers_core.manager import TriggerManager
-from triggers_core.messages import Message
+from triggers_core.running.messages import Message
 from triggers_core.tasks import TriggerTask
 from triggers_core.testing.bodies import RAN
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 import pytest
 
 from triggers_core.application import Application
-from triggers_core.commands import Configure
+from triggers_core.engine.commands import Configure
+from triggers_core.engine.records import Status
 from triggers_core.manager import TriggerManager
-from triggers_core.messages import Message
-from triggers_core.records import Status
+from triggers_core.running.messages import Message
 from triggers_core.tasks import TriggerTask
 from triggers_core.testing import bodies
 from triggers_core.testing.bodies import Gate

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from triggers_core import Status, TriggerManager, hookimpl
-from triggers_core.protocol import Change, Plan
+from triggers_core.engine.protocol import Change, Plan
 from triggers_example.options import Seconds, read_options
 
 logger = logging.getLogger(__name__)

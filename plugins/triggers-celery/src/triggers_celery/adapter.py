@@ -9,8 +9,8 @@ from triggers_celery.abandoned import abandon
 from triggers_celery.execution import AttemptFailed, Place, attempt
 from triggers_celery.identity import GENERIC, message_of
 from triggers_celery.limits import Limits, own_limits, with_own
-from triggers_core.configuration import did_you_mean
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration
+from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:
     from triggers_celery.integration import Integration

@@ -13,22 +13,22 @@ import msgspec
 from celery.exceptions import TimeLimitExceeded
 
 from triggers_celery.identity import holds
-from triggers_core.attempts import Ended, Fail
-from triggers_core.commands import add_metadata
-from triggers_core.commit import let_plugins_add
+from triggers_core.engine.additions import let_plugins_add
+from triggers_core.engine.attempts import Ended, Fail
+from triggers_core.engine.machine import Draft
+from triggers_core.engine.metadata import add_metadata
+from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.engine.records import Status
 from triggers_core.exceptions import InstanceNotFound, LeaseLost
 from triggers_core.failures import describe_error
-from triggers_core.logs import log_failure
-from triggers_core.machine import Draft
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Decision, Need, Plan, Rules, Slice
-from triggers_core.records import Status
+from triggers_core.running.logs import log_failure
 from triggers_core.tasks import TaskContext
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.messages import Message
-    from triggers_core.records import Instance
+    from triggers_core.engine.records import Instance
+    from triggers_core.running.messages import Message
 
 logger = logging.getLogger(__name__)
 

@@ -14,16 +14,17 @@ from triggers_celery.abandoned import end_this_process
 from triggers_celery.identity import holder
 from triggers_celery.interruptions import Terminated, allowed, held_back, must_pass
 from triggers_celery.limits import Limits
+from triggers_core.engine.metadata import read_metadata
+from triggers_core.engine.records import Status
 from triggers_core.exceptions import TaskFailure, TriggersError
-from triggers_core.failures import message_of, read_metadata, traceback_of, type_name
-from triggers_core.heartbeats import Heartbeats
-from triggers_core.messages import Message
-from triggers_core.records import Status
-from triggers_core.worker import claim, run_claimed
+from triggers_core.failures import message_of, traceback_of, type_name
+from triggers_core.running.heartbeats import Heartbeats
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import claim, run_claimed
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.attempts import Ended
+    from triggers_core.engine.attempts import Ended
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from triggers_core.exceptions import SessionNotFound
-from triggers_core.messages import Message
+from triggers_core.running.messages import Message
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager

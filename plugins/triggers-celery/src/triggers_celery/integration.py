@@ -27,7 +27,7 @@ from triggers_core.failures import log_exception
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.messages import Message
+    from triggers_core.running.messages import Message
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from triggers_core.exceptions import BodyInterrupted
-from triggers_core.names import is_greenlet_exit
+from triggers_core.exceptions import BodyInterrupted, is_greenlet_exit
 
 
 class Terminated(BodyInterrupted):

@@ -17,7 +17,7 @@ from triggers_celery.identity import message_of
 from triggers_celery.limits import Untimed, limits_of, sees_to_limits
 from triggers_core.exceptions import NestedCommit
 from triggers_core.failures import log_exception
-from triggers_core.messages import Message
+from triggers_core.running.messages import Message
 
 if TYPE_CHECKING:
     from triggers_core.application import Application

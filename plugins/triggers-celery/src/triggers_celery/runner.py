@@ -14,9 +14,9 @@ from triggers_core.runners.base import TaskRunner
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
-    from triggers_core.messages import Message
+    from triggers_core.running.messages import Message
 
 
 class CeleryTaskRunner(TaskRunner):

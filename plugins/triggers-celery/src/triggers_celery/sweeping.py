@@ -16,14 +16,14 @@ from celery.concurrency.solo import TaskPool as SoloPool
 
 from triggers_celery.interruptions import must_pass
 from triggers_celery.tenants import Look, Tenants
-from triggers_core.commands import new_id
-from triggers_core.outages import Outages
-from triggers_core.sweep import LEASE, next_look, sweep
+from triggers_core.engine.names import new_id
+from triggers_core.running.outages import Outages
+from triggers_core.running.sweep import LEASE, next_look, sweep
 
 if TYPE_CHECKING:
     from triggers_celery.integration import Integration
     from triggers_core.application import Application
-    from triggers_core.protocol import Timing
+    from triggers_core.limits import Timing
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from triggers_celery.interruptions import must_pass
-from triggers_core.outages import Outages
+from triggers_core.running.outages import Outages
 
 if TYPE_CHECKING:
     from triggers_core.application import Application, Place

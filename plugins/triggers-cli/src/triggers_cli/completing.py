@@ -201,7 +201,7 @@ def fired_triggers(state: State, uid: str, incomplete: str) -> Iterable[str]:
 
 def _instances(*statuses: str) -> Complete:
     def find(state: State, uid: str, incomplete: str) -> Iterable[str]:
-        from triggers_core.records import Status
+        from triggers_core.engine.records import Status
 
         store = state.session(uid).store
         wanted = tuple(Status(each) for each in statuses) or None

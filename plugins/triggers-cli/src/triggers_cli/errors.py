@@ -62,7 +62,7 @@ def loading(what: str) -> Iterator[None]:
 
 def error_in_words(error: BaseException) -> str:
     """An error of somebody's code: what, where, and what that means if it is no `Exception`."""
-    from triggers_core.providers import error_text
+    from triggers_core.redaction import error_text
 
     if isinstance(error, SystemExit):
         return (

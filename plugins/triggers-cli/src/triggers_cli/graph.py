@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from triggers_core.configuration import Configuration, Task
+from triggers_core.engine.configuration import Configuration, Task
 
 _ESCAPED = {character: f"#{ord(character)};" for character in '#"<>&`\\;'}
 """Mermaid writes these by their number: in a label they would be quotes, markup or markdown."""

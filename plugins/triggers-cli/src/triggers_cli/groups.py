@@ -12,7 +12,7 @@ from triggers_cli.errors import error_in_words
 from triggers_cli.options import GLOBAL, GlobalOption, write_example
 
 if TYPE_CHECKING:
-    from triggers_core.providers import Provider
+    from triggers_core.plugins.entry_points import Provider
 
 GROUP: Final = "triggers.commands"
 """The entry-point group of commands: name → click command."""
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             if args and self.get_command(ctx, args[0]) is None:
-                from triggers_core.configuration import did_you_mean
+                from triggers_core.texts import did_you_mean
 
                 hint = did_you_mean(args[0], self.list_commands(ctx))
                 hint = hint if hint.endswith("?") else ": `triggers --help` lists them"
@@ -121,7 +121,7 @@ class LazyGroup(click.Group):
 
 def _added() -> dict[str, list[Provider]]:
     """The commands of other distributions, by name. Nothing of theirs is imported."""
-    from triggers_core.providers import find_providers
+    from triggers_core.plugins.entry_points import find_providers
 
     found: dict[str, list[Provider]] = {}
     for provider in find_providers(GROUP)[0]:

@@ -1,8 +1,8 @@
 """Finds what a configuration may say and hardly means. Pure: no files, no application.
 
-Errors are the parser's business (`triggers_core.configuration`). What is found here is legal, and
-nearly always a mistake: tasks that can never run, cycles, an `unless` that reads as something else,
-names that are spelled almost alike.
+Errors are the parser's business (`triggers_core.engine.configuration`). What is found here is
+legal, and nearly always a mistake: tasks that can never run, cycles, an `unless` that reads as
+something else, names that are spelled almost alike.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from triggers_cli.spelling import alike
-from triggers_core.configuration import Configuration, Task, did_you_mean
-from triggers_core.explain import names
+from triggers_core.engine.configuration import Configuration, Task
+from triggers_core.texts import did_you_mean, names
 
 CODES: Final = (
     "never-runs",

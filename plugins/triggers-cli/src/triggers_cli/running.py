@@ -24,9 +24,9 @@ from triggers_core.runners.base import TaskRunner
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
-    from triggers_core.messages import Message
+    from triggers_core.running.messages import Message
     from triggers_core.storages.session import TaskInstance
 
 _SOON: Final = 0.001  # seconds after which the sweep of any worker takes what nobody was told about
@@ -99,7 +99,7 @@ class Operator:
 
     def scheduled(self) -> set[str]:
         """The names of the instances that are scheduled now."""
-        from triggers_core.records import Status
+        from triggers_core.engine.records import Status
 
         store = self.manager.storage.store
         return {each.name for each in store.instances(self.uid, statuses=(Status.SCHEDULED,))}

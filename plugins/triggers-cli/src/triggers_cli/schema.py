@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from triggers_core.configuration import Directive
-from triggers_core.names import MAX_LENGTH
+from triggers_core.engine.configuration import Directive
+from triggers_core.engine.names import MAX_LENGTH
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

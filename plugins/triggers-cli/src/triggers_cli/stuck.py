@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from triggers_core.configuration import Configuration
-from triggers_core.protocol import Need
-from triggers_core.records import Status
+from triggers_core.engine.configuration import Configuration
+from triggers_core.engine.protocol import Need
+from triggers_core.engine.records import Status
 from triggers_core.storages.base import SessionSummary, Store
 
 _PAGE = 500  # sessions read at a time

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from triggers_core.engine.records import RESOLVED, Status
 from triggers_core.exceptions import InvalidSetting
-from triggers_core.records import RESOLVED, Status
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 

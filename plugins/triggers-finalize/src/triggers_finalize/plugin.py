@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from triggers_core import hookimpl
-from triggers_core.commit import CommitPlan, CommitSession
-from triggers_core.configuration import Task
-from triggers_core.explain import count, listed, names
-from triggers_core.records import STATUSES, Status
+from triggers_core.engine.additions import CommitPlan, CommitSession
+from triggers_core.engine.configuration import Task
+from triggers_core.engine.records import STATUSES, Status
+from triggers_core.texts import count, listed, names
 from triggers_finalize.options import Options, read_options
 from triggers_finalize.waiting import is_optional, may_keep_open, tasks_waiting_for
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from triggers_core.configuration import Task
+from triggers_core.engine.configuration import Task
 
 
 def tasks_waiting_for(trigger: str, tasks: Mapping[str, Task]) -> frozenset[str]:

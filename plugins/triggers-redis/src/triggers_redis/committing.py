@@ -8,13 +8,12 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from triggers_core.attempts import Claim, Heartbeat, Recover
-from triggers_core.commands import new_id
+from triggers_core.engine.attempts import Claim, Heartbeat, Recover
+from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.protocol import Decides, Plan, Rules
+from triggers_core.engine.records import SCHEMA
 from triggers_core.exceptions import Contended
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Plan, Rules
-from triggers_core.records import SCHEMA
-from triggers_core.storages.base import Decides, decide
+from triggers_core.storages.base import decide
 from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.link import Answer
 from triggers_redis.recent import Recent

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from triggers_core.engine.records import Header
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.records import Header
 from triggers_core.storages.base import (
     Clock,
     Due,

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from triggers_core.exceptions import StorageError, UnknownSchema
-from triggers_core.names import short_repr
+from triggers_core.texts import short_repr
 from triggers_redis.keys import Names
 from triggers_redis.link import Link, Refused
 from triggers_redis.resp import packed

@@ -8,13 +8,12 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from triggers_core.attempts import Claim, Heartbeat
-from triggers_core.commands import has_unresolved_logs
-from triggers_core.configuration import Configuration
+from triggers_core.engine.attempts import Claim, Heartbeat
+from triggers_core.engine.configuration import Configuration
+from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import StorageError, UnknownSchema
-from triggers_core.protocol import Need, Plan, Rules, Slice
-from triggers_core.records import Event, Instance, Status
-from triggers_core.storages.base import Clock, Decides, check_window
+from triggers_core.storages.base import Clock, check_window
 from triggers_redis import committing
 from triggers_redis.fleet import Fleet
 from triggers_redis.keys import Names, SessionKeys
@@ -212,7 +211,7 @@ class RedisStore(Fleet):
     ) -> list[Instance]:
         view = self.view(self.names.session(uid), Ask(every_instance=True))
         found = view.listed(None if statuses is None else frozenset(statuses), task)
-        return [each for each in found if not unresolved_logs or has_unresolved_logs(each)]
+        return [each for each in found if not unresolved_logs or each.has_open_logs]
 
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
         start, limit = check_window(start, limit)

@@ -25,8 +25,7 @@ import os
 from binascii import b2a_base64
 from typing import Final, NamedTuple
 
-from triggers_core.exceptions import UnknownSchema
-from triggers_core.records import (
+from triggers_core.engine.records import (
     Event,
     Header,
     Instance,
@@ -36,6 +35,7 @@ from triggers_core.records import (
     decode_instance,
     encode_record,
 )
+from triggers_core.exceptions import UnknownSchema
 
 PACKED: Final = b"P"
 SPREAD: Final = b"S"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from triggers_core.configuration import EMPTY, Configuration
+from triggers_core.engine.configuration import EMPTY, Configuration
+from triggers_core.engine.machine import wants
+from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.protocol import Change, Need, Slice
+from triggers_core.engine.records import Header, Instance, Status
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.machine import wants
-from triggers_core.names import split_instance_name
-from triggers_core.protocol import Change, Need, Slice
-from triggers_core.records import Header, Instance, Status
 from triggers_redis.keys import DUE, INSTANCES, SESSION
 from triggers_redis.text import (
     PACKED,

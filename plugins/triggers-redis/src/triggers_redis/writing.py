@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from triggers_core.configuration import EMPTY
-from triggers_core.machine import wants
-from triggers_core.protocol import Change, Plan
-from triggers_core.records import Status
+from triggers_core.engine.configuration import EMPTY
+from triggers_core.engine.machine import wants
+from triggers_core.engine.protocol import Change, Plan
+from triggers_core.engine.records import Status
 from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Names, SessionKeys
 from triggers_redis.resp import packed
 from triggers_redis.text import (

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from triggers_core import TaskContext, hookimpl
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import with_context
 from triggers_retry.matching import named
 from triggers_retry.words import Policy, Written, read_policy

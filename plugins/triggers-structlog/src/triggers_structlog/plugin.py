@@ -12,7 +12,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from triggers_core import TaskContext, hookimpl
 from triggers_core.failures import message_of, type_name
-from triggers_core.logs import (
+from triggers_core.running.logs import (
     AttemptLogger,
     is_request,
     leaves_as_failure,
@@ -22,7 +22,7 @@ from triggers_core.logs import (
     shown_context,
     was_logged,
 )
-from triggers_core.logs import fields as stdlib_fields
+from triggers_core.running.logs import fields as stdlib_fields
 from triggers_structlog.chains import bound_logger
 from triggers_structlog.options import Options, read_options
 

@@ -9,15 +9,15 @@ import msgspec
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from triggers_core.failures import traceback_of
-from triggers_core.logs import (
+from triggers_core.running.logs import (
     TRACEBACK_SIZE,
     error_in,
     mark_logged,
     note_level,
     shown_context,
 )
-from triggers_core.names import short_repr
 from triggers_core.tasks import TaskContext
+from triggers_core.texts import short_repr
 from triggers_structlog.options import Options
 
 _ERROR: Final = "__triggers_error__"  # where a line keeps its exception on the way

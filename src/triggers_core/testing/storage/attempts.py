@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from triggers_core.attempts import BodyFire, Claim, Fail, Finish, Retry
+from triggers_core.engine.attempts import BodyFire, Claim, Fail, Finish, Retry
+from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import (
     EventIdConflict,
     InstanceNotFound,
@@ -14,8 +15,7 @@ from triggers_core.exceptions import (
     NotFound,
     StaleMessage,
 )
-from triggers_core.limits import Limits
-from triggers_core.protocol import Rules, Timing
+from triggers_core.limits import Limits, Timing
 from triggers_core.storages.base import Store
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver

@@ -8,7 +8,10 @@ import msgspec
 import pytest
 
 from triggers_core.application import Application
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
+from triggers_core.engine.machine import Draft
+from triggers_core.engine.protocol import Decision, Need, Plan, Rules
+from triggers_core.engine.records import SCHEMA, Source
 from triggers_core.exceptions import (
     HookFailed,
     InvalidPayload,
@@ -18,10 +21,7 @@ from triggers_core.exceptions import (
 )
 from triggers_core.hookspecs import hookimpl
 from triggers_core.limits import Limits
-from triggers_core.machine import Draft
 from triggers_core.manager import TriggerManager
-from triggers_core.protocol import Decision, Need, Plan, Rules
-from triggers_core.records import SCHEMA, Source
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage

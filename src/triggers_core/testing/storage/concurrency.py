@@ -9,8 +9,9 @@ from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
+from triggers_core.engine.protocol import Need
 from triggers_core.exceptions import TriggersError
-from triggers_core.protocol import Need, Timing
+from triggers_core.limits import Timing
 from triggers_core.storages.base import Store
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver

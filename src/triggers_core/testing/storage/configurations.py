@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
+from triggers_core.engine.protocol import Need, Rules
 from triggers_core.exceptions import LimitExceeded
 from triggers_core.limits import Limits
-from triggers_core.protocol import Need, Rules
 from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.storage.base import Reopen, StoragePromises

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from triggers_core.attempts import BodyFire
-from triggers_core.commands import Close
+from triggers_core.engine.attempts import BodyFire
+from triggers_core.engine.commands import Close
+from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import (
     CascadeTooDeep,
     EventIdConflict,
@@ -19,7 +20,6 @@ from triggers_core.exceptions import (
     TriggersError,
 )
 from triggers_core.limits import Limits
-from triggers_core.protocol import Rules
 from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.storage.base import StoragePromises

@@ -6,8 +6,8 @@ from itertools import permutations
 
 import pytest
 
-from triggers_core.attempts import BodyFire
-from triggers_core.records import Source
+from triggers_core.engine.attempts import BodyFire
+from triggers_core.engine.records import Source
 from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.storage.base import StoragePromises

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from triggers_core.attempts import Heartbeat
-from triggers_core.commands import Close
+from triggers_core.engine.attempts import Heartbeat
+from triggers_core.engine.commands import Close
 from triggers_core.exceptions import InvalidArgument
 from triggers_core.storages.base import Store
 from triggers_core.testing.clock import VirtualClock

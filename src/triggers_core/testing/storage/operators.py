@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from triggers_core.attempts import Retry, SkipRunning
-from triggers_core.commands import ResolveLogs, UpdateMetadata
+from triggers_core.engine.attempts import Retry, SkipRunning
+from triggers_core.engine.commands import ResolveLogs, UpdateMetadata
+from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import (
     InstanceNotFound,
     LeaseLost,
@@ -17,7 +18,6 @@ from triggers_core.exceptions import (
     WrongState,
 )
 from triggers_core.limits import Limits
-from triggers_core.protocol import Rules
 from triggers_core.storages.base import Store
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver

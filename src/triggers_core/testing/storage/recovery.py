@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from triggers_core.attempts import Retry
+from triggers_core.engine.attempts import Retry
+from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import StaleMessage
-from triggers_core.protocol import Rules, Timing
+from triggers_core.limits import Timing
 from triggers_core.storages.base import Due, Store
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver

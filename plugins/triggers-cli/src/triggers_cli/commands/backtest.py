@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from triggers_cli.eventlog import EventLog, Format
     from triggers_core.backtest import BacktestResult
-    from triggers_core.configuration import Configuration
+    from triggers_core.engine.configuration import Configuration
     from triggers_core.storages.base import Store
 
 _MARK: Final = "backtest"
@@ -242,7 +242,7 @@ def _report(
     seconds: float,
     fired: set[str],
 ) -> int:
-    from triggers_core.explain import count
+    from triggers_core.texts import count
 
     out = state.out
     failed = sum(task.failed for task in result.tasks.values())
@@ -270,7 +270,7 @@ def _report(
 
 
 def _tables(state: State, result: BacktestResult, speed: str, failed: int) -> None:
-    from triggers_core.explain import count
+    from triggers_core.texts import count
 
     out = state.out
     again = ""
@@ -294,7 +294,7 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
     :returns: the uid of one that is worth a look; empty when there is none.
     """
     from triggers_cli.stuck import count_waits
-    from triggers_core.explain import count
+    from triggers_core.texts import count
 
     out = state.out
     stuck = count_waits(result.store, parsed)
@@ -321,7 +321,7 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
 def _never_fired(state: State, parsed: Configuration, store: Store, fired: set[str]) -> None:
     """Tell which triggers never came: most likely they are spelled otherwise in the log."""
     from triggers_cli.stuck import never_fired
-    from triggers_core.explain import names
+    from triggers_core.texts import names
 
     # Plugins and bodies fire, too: what the log does not hold may be in the sessions.
     never = never_fired(store, set(parsed.listeners) - fired - set(parsed.tasks))

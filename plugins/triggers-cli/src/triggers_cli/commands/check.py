@@ -15,7 +15,7 @@ from triggers_cli.state import State
 if TYPE_CHECKING:
     from triggers_cli.linter import Finding
     from triggers_core.application import Application
-    from triggers_core.configuration import Configuration
+    from triggers_core.engine.configuration import Configuration
     from triggers_core.exceptions import InvalidInput
 
 
@@ -83,7 +83,7 @@ def codes_to_ignore(app: Application, typed: Iterable[str] = ()) -> frozenset[st
     :raises click.UsageError: no such code, or the option of the settings is no list of them.
     """
     from triggers_cli.linter import CODES
-    from triggers_core.configuration import did_you_mean
+    from triggers_core.texts import did_you_mean
 
     place = 'TRIGGER_PLUGIN_OPTIONS["cli"]'
     options = app.settings.TRIGGER_PLUGIN_OPTIONS.get("cli", {})
@@ -127,7 +127,7 @@ def parse_all(app: Application, read: Any) -> tuple[Configuration | None, list[I
 
     :returns: the tasks without errors (None when there is no configuration at all), and the errors.
     """
-    from triggers_core.configuration import Configuration
+    from triggers_core.engine.configuration import Configuration
     from triggers_core.exceptions import InvalidInput
 
     try:
@@ -173,7 +173,7 @@ def unknown_runs(state: State, parsed: Configuration) -> list[InvalidInput]:
 def _print(
     state: State, config: str, read: Any, problems: list[InvalidInput], findings: list[Finding]
 ) -> None:
-    from triggers_core.explain import count
+    from triggers_core.texts import count
 
     out = state.out
     for problem in problems:

@@ -44,7 +44,7 @@ def delete(state: State, uid: str, yes: bool) -> None:
     uid later is another one.
     """
     from triggers_core.exceptions import UnknownSchema
-    from triggers_core.explain import count
+    from triggers_core.texts import count
 
     try:
         storage = state.session(uid)
@@ -98,8 +98,8 @@ def prune(state: State, older_than: float, unresolved: bool, dry_run: bool, yes:
 
     Sessions with unresolved instances are kept, unless --unresolved is given.
     """
-    from triggers_core.explain import count
     from triggers_core.storages.base import check_age
+    from triggers_core.texts import count
 
     store = state.store()
     check_age(older_than)
@@ -164,7 +164,7 @@ def _old(store: Store, before: float, unresolved: bool) -> Iterator[SessionSumma
 
 
 def _tell(state: State, uids: list[str]) -> None:
-    from triggers_core.explain import count
+    from triggers_core.texts import count
 
     if state.json:
         state.out.data({"would_erase": uids})

@@ -14,7 +14,7 @@ from triggers_cli.state import State
 
 if TYPE_CHECKING:
     from triggers_cli.running import Operator
-    from triggers_core.configuration import Task
+    from triggers_core.engine.configuration import Task
     from triggers_core.manager import FireResult
 
 
@@ -92,7 +92,7 @@ def _tell(state: State, operator: Operator, trigger: str, result: FireResult) ->
 
 def _nobody_waits(trigger: str, tasks: Mapping[str, Task]) -> str:
     """What to say about a trigger that no task of the session waits for."""
-    from triggers_core.configuration import did_you_mean
+    from triggers_core.texts import did_you_mean
 
     waited = {name for task in tasks.values() for name in task.listens_to} - set(tasks)
     hint = did_you_mean(trigger, waited)

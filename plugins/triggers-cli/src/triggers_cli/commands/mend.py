@@ -232,7 +232,7 @@ def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: floa
     """
     from triggers_cli.running import Operator
     from triggers_core.exceptions import TriggersError
-    from triggers_core.sweep import recover_session
+    from triggers_core.running.sweep import recover_session
 
     store = state.store()
     overdue: dict[str, list[str]] = {}

@@ -14,7 +14,7 @@ from triggers_cli.state import State
 from triggers_cli.times import iso, moment
 
 if TYPE_CHECKING:
-    from triggers_core.records import Event, Header
+    from triggers_core.engine.records import Event, Header
     from triggers_core.storages.session import SessionStorage, TaskInstance
 
 _OPEN_AT_MOST = 20
@@ -56,7 +56,7 @@ def show(state: State, uid: str, instance: str | None, secrets: bool) -> int:
 
 
 def _failed() -> tuple[Any, ...]:
-    from triggers_core.records import Status
+    from triggers_core.engine.records import Status
 
     return (Status.FAILED,)
 
@@ -81,7 +81,7 @@ def _session_data(
 
 
 def _counts(header: Header, task: str) -> dict[str, int]:
-    from triggers_core.records import STATUSES
+    from triggers_core.engine.records import STATUSES
 
     return {status.value: header.count(task, status) for status in STATUSES}
 
@@ -89,7 +89,7 @@ def _counts(header: Header, task: str) -> dict[str, int]:
 def _print_session(
     state: State, storage: SessionStorage, header: Header, unresolved: list[TaskInstance]
 ) -> None:
-    from triggers_core.explain import clock, count, duration
+    from triggers_core.texts import clock, count, duration
 
     out, now = state.out, storage.store.clock()
     out.line(("Session ", None), (storage.uid, "bold"), f": {header.state.value}")
@@ -178,7 +178,7 @@ _WORDS = {
 
 def _when(at: float, now: float) -> str:
     """A moment as `explain` tells it."""
-    from triggers_core.explain import clock, duration
+    from triggers_core.texts import clock, duration
 
     ago = f"{duration(now - at)} ago" if at <= now else f"in {duration(at - now)}"
     return f"{clock(at, now)} ({ago})"

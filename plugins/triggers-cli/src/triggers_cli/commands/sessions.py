@@ -126,8 +126,8 @@ def _overdue(
     store: Store, limit: int, unreadable: dict[str, None], grace: float
 ) -> dict[str, tuple[SessionSummary, int]]:
     """Uid → session and number of overdue instances; those overdue for longest first."""
+    from triggers_core.engine.protocol import Need
     from triggers_core.exceptions import TriggersError
-    from triggers_core.protocol import Need
     from triggers_core.storages.base import summarise
 
     names: dict[str, list[str]] = {}
@@ -168,7 +168,7 @@ def _stuck(
 
 
 def _row(each: SessionSummary, late: int, now: float) -> tuple[Any, ...]:
-    from triggers_core.explain import duration
+    from triggers_core.texts import duration
 
     waits = None if each.waiting_since is None else duration(now - each.waiting_since)
     return (

@@ -1,0 +1,188 @@
+"""One event of a log and everything that it makes ready, in one commit.
+
+A backtest runs nothing in between, so a fire, its claims and their ends need not be stored one by
+one. The commands are those of production, on slices of production: only what they lead to is kept
+back and merged, until nothing is ready any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from typing import Any, Final
+
+from triggers_core.engine.attempts import Finish
+from triggers_core.engine.commands import Fire
+from triggers_core.engine.configuration import EMPTY, Configuration
+from triggers_core.engine.protocol import Change, Decides, Decision, Need, Plan, Rules, Slice
+from triggers_core.engine.records import Event, Header, Instance, Status
+from triggers_core.exceptions import TriggersError
+
+TOKEN: Final = "backtest"
+"""Every replay claims with this token, so that one started again goes on with what it had begun."""
+
+_AT_MOST: Final = 200  # instances that one commit takes to their end
+_UNSTARTED, _SCHEDULED, _RUNNING = Status.UNSTARTED, Status.SCHEDULED, Status.RUNNING
+
+
+class Unusual(Exception):
+    """What one commit cannot do, and commit after commit can: a plugin's error, a limit."""
+
+
+class Step:
+    """Fires an event and finishes, with ``{}``, whatever becomes ready.
+
+    The plan's `scheduled` names what is still ready when the commit would become too large.
+
+    :raises Unusual: nothing is stored: the same has to be done one commit at a time.
+    """
+
+    def __init__(self, fire: Fire) -> None:
+        self.fire = fire
+
+    def decide(self, uid: str, rules: Rules) -> Decision:
+        working = _Working(uid, rules)
+        plan = yield from working.drive(self.fire)
+        if plan.empty:
+            return plan
+        outcome, ready = plan.outcome, deque(plan.scheduled)
+        ended = 0
+        while ready and ended < _AT_MOST:
+            ready.extend((yield from working.end(ready.popleft())))
+            ended += 1
+        return working.plan(outcome, ready)
+
+
+class _Working:
+    """A session in the middle of a commit: what its storage told, and what has changed since."""
+
+    def __init__(self, uid: str, rules: Rules) -> None:
+        self.uid, self.rules = uid, rules
+        self.now = 0.0
+        self.header: Header | None = None
+        self.configuration: Configuration = EMPTY
+        self.instances: dict[str, Instance] = {}
+        self._unstarted: dict[str, dict[str, Instance]] = {}  # task → name → instance
+        self._loaded: set[str] = set()  # triggers whose waiting instances are all here
+        self._begun = False
+        self._created = self._waiting = self._fleet_changed = False
+        self._events: list[Event] = []
+        self._changes: dict[str, Change] = {}
+        self._configuration: Configuration | None = None
+
+    def end(self, name: str) -> Generator[Need, Slice, Iterable[str]]:
+        """Take a ready instance to its end; returns what that made ready."""
+        header, instance = self.header, self.instances[name]
+        assert header is not None
+        # What `Claim` does; nobody else can have claimed what this very commit has made ready.
+        header.add(instance.task, _SCHEDULED, -1)
+        header.add(instance.task, _RUNNING, +1)
+        header.version += 1
+        instance.status, instance.token = _RUNNING, TOKEN
+        instance.config_version, instance.started_at = header.config_version, self.now
+        try:
+            plan = yield from self.drive(Finish(instance=name, token=TOKEN))
+        except TriggersError as error:
+            raise Unusual(str(error)) from error
+        return plan.scheduled
+
+    def drive(self, command: Decides) -> Generator[Need, Slice, Plan]:
+        """Decide a command on the session as it is now, and keep what it leads to."""
+        decision = command.decide(self.uid, self.rules)
+        looked = False
+        try:
+            need = next(decision)
+            while True:
+                if need.instances:
+                    if looked:  # it begins anew, and what it has changed would have to be undone
+                        raise Unusual(f"{self.uid}: {need.instances[0]} did not just finish")
+                    looked = True
+                need = decision.send((yield from self._answer(need)))
+        except StopIteration as done:
+            plan: Plan = done.value
+        self._keep(plan)
+        return plan
+
+    def _answer(self, need: Need) -> Generator[Need, Slice, Slice]:
+        unknown = [name for name in need.instances if name not in self.instances]
+        triggers = [each for each in need.triggers if self._may_lack(each)]
+        if not self._begun or unknown or triggers or need.event_ids or need.all_events:
+            slice = yield Need(
+                triggers=tuple(triggers),
+                instances=tuple(unknown),
+                event_ids=need.event_ids,
+                all_events=need.all_events,
+            )
+            self.now = slice.now
+            if not self._begun:
+                self._begun = True
+                self.header, self.configuration = slice.header, slice.configuration
+            for name, instance in slice.instances.items():
+                if name not in self.instances:
+                    self._add(name, instance)
+            self._loaded.update(triggers)
+        else:
+            slice = Slice(now=self.now)
+        slice.header, slice.configuration = self.header, self.configuration
+        slice.instances = {name: self.instances[name] for name in need.instances}
+        for trigger in need.triggers:
+            for task in self.configuration.listeners.get(trigger, ()):
+                slice.instances |= self._unstarted.get(task.name, {})
+        return slice
+
+    def _may_lack(self, trigger: str) -> bool:
+        """Whether the storage may know of an instance that waits for it, and is not here."""
+        if trigger in self._loaded:
+            return False
+        if self.header is None:
+            return not self._begun
+        for task in self.configuration.listeners.get(trigger, ()):
+            here = self._unstarted.get(task.name, ())
+            if self.header.count(task.name, _UNSTARTED) > len(here):
+                return True
+        return False
+
+    def _add(self, name: str, instance: Instance) -> None:
+        self.instances[name] = instance
+        if instance.status is _UNSTARTED:
+            self._unstarted.setdefault(instance.task, {})[name] = instance
+
+    def _keep(self, plan: Plan) -> None:
+        header = plan.header
+        if plan.configuration is not None:
+            self.configuration = self._configuration = plan.configuration
+        if header is not None:
+            self.header = header
+            self._created = self._created or plan.created
+            self._fleet_changed = self._fleet_changed or plan.fleet_changed
+            self._waiting = plan.waiting
+            if not plan.waiting:
+                header.waiting_since = None
+            self._events += plan.events
+        for change in plan.changes:
+            instance = change.instance
+            name = instance.name
+            first = self._changes.get(name)
+            if first is not None:
+                change.before, change.wanted = first.before, first.wanted
+            self._changes[name] = change
+            if instance.status is _UNSTARTED:
+                self._add(name, instance)
+            else:
+                self.instances[name] = instance
+                self._unstarted.get(instance.task, {}).pop(name, None)
+
+    def plan(self, outcome: Any, ready: Iterable[str]) -> Plan:
+        """Everything that has to be written."""
+        return Plan(
+            outcome=outcome,
+            header=self.header,
+            created=self._created,
+            waiting=self._waiting,
+            fleet_changed=self._fleet_changed,
+            events=self._events,
+            changes=list(self._changes.values()),
+            configuration=self._configuration,
+            scheduled=list(ready),
+            tasks=self.configuration.tasks,
+        )

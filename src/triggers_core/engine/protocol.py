@@ -1,0 +1,156 @@
+"""What a change asks of a storage and hands back to it: needs, slices, plans. No I/O.
+
+A change is a generator: it yields a `Need`, gets the `Slice` for it, and returns a `Plan`. Whoever
+drives it (`triggers_core.storages.base`) loads and writes, in one transaction or optimistically;
+an asyncio driver would be a second loop, not a second copy of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from triggers_core.engine.configuration import EMPTY, Configuration, Task
+from triggers_core.engine.records import Event, Header, Instance, Status
+from triggers_core.limits import Limits, Timing
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a session that a change has to see, beyond the header and the configuration."""
+
+    triggers: tuple[str, ...] = ()
+    """The unstarted instances that want one of these triggers."""
+    instances: tuple[str, ...] = ()
+    """The instances of these names."""
+    unstarted: tuple[str, ...] = ()
+    """All unstarted instances of these tasks."""
+    event_ids: tuple[str, ...] = ()
+    """The events recorded under these ids."""
+    all_events: bool = False
+    """Every event, in order."""
+    payloads: bool = False
+    """The payloads of the events that `instances` have taken."""
+    prefetch: tuple[str, ...] = ()
+    """Triggers that the next change of the same worker will need: a hint, for remote storages."""
+
+
+class Slice(msgspec.Struct, kw_only=True):
+    """The answer to a `Need`. The one who gets it owns it: nothing in it is shared."""
+
+    now: float
+    """The storage's clock, in seconds since 1970."""
+    header: Header | None = None
+    configuration: Configuration = EMPTY
+    instances: dict[str, Instance] = {}
+    known: dict[str, Event] = {}
+    events: list[Event] = []
+    payloads: dict[int, bytes] = {}
+    """Event number → encoded kwargs."""
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """One instance that a plan creates or changes. Durations are in seconds from the commit."""
+
+    instance: Instance
+    before: Status | None
+    """The status that is stored; None when the instance is new."""
+    wanted: frozenset[str] = frozenset()
+    """The triggers under which it is indexed as stored."""
+    wants: frozenset[str] = frozenset()
+    """The triggers under which it has to be indexed."""
+    due_in: float | None = None
+    lease_in: float | None = None
+    hold_for: float | None = None
+    keep_times: bool = False
+    """Leave due time, lease and hold as they are stored (metadata changes)."""
+
+    def stamp(self, now: float) -> None:
+        """Turn the durations into the storage's time."""
+        instance = self.instance
+        if not self.keep_times:
+            instance.due_at = None if self.due_in is None else now + self.due_in
+            instance.lease_until = None if self.lease_in is None else now + self.lease_in
+            instance.not_before = None if self.hold_for is None else now + self.hold_for
+        if self.before is None:
+            instance.created_at = now
+        if instance.status is not self.before:
+            if instance.status is Status.RUNNING:
+                instance.started_at = now
+            elif instance.resolved or instance.status is Status.FAILED:
+                instance.ended_at = now
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """Everything that one commit writes; without a `header` and without `changes`, nothing."""
+
+    outcome: Any = None
+    """What the caller of the change gets."""
+    header: Header | None = None
+    created: bool = False
+    """Whether the session is new."""
+    waiting: bool = False
+    """Whether the session waits: something is unresolved and nothing is under way."""
+    fleet_changed: bool = True
+    """Whether what the fleet index shows (failed, waiting since) differs from what is stored."""
+    events: list[Event] = []
+    changes: list[Change] = []
+    configuration: Configuration | None = None
+    """A configuration to store under its hash."""
+    scheduled: list[str] = []
+    """Names of the instances to dispatch once the commit is durable."""
+    tasks: Mapping[str, Task] = {}
+    """The session's tasks, so that a dispatch need not ask the storage for them again."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return self.header is None and not self.changes
+
+    def stamp(self, now: float) -> None:
+        """Turn every duration into the storage's time. Storages call it right before they write."""
+        for change in self.changes:
+            change.stamp(now)
+        header = self.header
+        if header is None:
+            return
+        header.updated_at = now
+        if self.created:
+            header.created_at = now
+        if not self.waiting:
+            header.waiting_since = None
+        elif header.waiting_since is None:
+            header.waiting_since = now
+        for event in self.events:
+            event.at = now
+
+
+Decision = Generator[Need, Slice, Plan]
+"""A change at work; see the module's docstring."""
+
+
+BeforeCommit = Callable[[Any, Any], None]
+"""A `before_commit` hook, bound: ``(session, plan)``."""
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application around a session lays down for every change."""
+
+    limits: Limits = Limits()
+    timing: Timing = Timing()
+    before_commit: tuple[tuple[str, BeforeCommit], ...] = ()
+    """(plugin name, hook), in calling order."""
+    plugins: frozenset[str] = frozenset()
+    """Names of the plugins that this process has."""
+    default_configuration: Configuration | None = None
+    """Pinned by the first commit of a session that has none of its own."""
+    default_requires: tuple[str, ...] = ()
+    plugin_options: Mapping[str, Mapping[str, Any]] = {}
+    """The setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options."""
+
+
+class Decides(Protocol):
+    """A command of `triggers_core.engine.commands` or `triggers_core.engine.attempts`."""
+
+    def decide(self, uid: str, rules: Rules) -> Decision: ...

@@ -1,0 +1,25 @@
+"""Payloads: the kwargs of events and the results of tasks, to bytes and back, unchanged."""
+
+from __future__ import annotations
+
+from triggers_core.payloads.codec import (
+    MAX_INT_BITS,
+    decode,
+    digest,
+    encode,
+    encode_leniently,
+    merge,
+    same,
+)
+from triggers_core.payloads.replacement import encode_replacement
+
+__all__ = [
+    "MAX_INT_BITS",
+    "decode",
+    "digest",
+    "encode",
+    "encode_leniently",
+    "encode_replacement",
+    "merge",
+    "same",
+]

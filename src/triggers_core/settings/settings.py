@@ -1,0 +1,297 @@
+"""Settings: what there is, what is accepted, and where each value came from."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from types import ModuleType
+from typing import Any, Final, Generic, Self, TypeVar, overload
+from uuid import UUID
+
+import msgspec
+
+from triggers_core.engine.configuration import Configuration
+from triggers_core.exceptions import InvalidSetting
+from triggers_core.limits import Limits, Timing
+from triggers_core.redaction import mask, mask_url
+from triggers_core.settings import checks as checks
+from triggers_core.settings.sources import Found, Source, standard_sources, unknown_setting
+from triggers_core.texts import short_repr
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CODE: Final = "configure()"
+DEFAULT: Final = "default"
+
+
+class SettingInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting as people may see it: secrets are masked."""
+
+    name: str
+    value: Any
+    """Plain data; objects in a plugin list are shown as ``module:Type``."""
+    origin: str
+    """For example ``environment variable TRIGGER_RUNNER`` or ``default``."""
+
+
+class Setting(Generic[T]):
+    """One setting, as an attribute of `Settings`.
+
+    :param default: its value when no source has one; goes through `check` as well.
+    :param check: returns the value as it is used, or raises `ValueError` with what it expected.
+    :param read_text: turns the text of an environment variable into a value.
+    """
+
+    def __init__(
+        self,
+        default: Any,
+        check: Callable[[object], T],
+        read_text: Callable[[str], Any] = checks.json_text,
+    ) -> None:
+        self._default, self._check, self._read_text = default, check, read_text
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: Settings, owner: type) -> T: ...
+    def __get__(self, instance: Settings | None, owner: type) -> T | Self:
+        if instance is None:
+            return self
+        value: T = instance.value_of(self)
+        return value
+
+    def __set__(self, instance: Settings, value: object) -> None:
+        raise AttributeError(f"settings are set with configure({self.name}=...)")
+
+    @property
+    def default(self) -> Found:
+        """The value when no source has one."""
+        return Found(self._default, DEFAULT)
+
+    def checked(self, found: Found) -> T:
+        """The value as it is used.
+
+        :raises InvalidSetting: names setting, source and value.
+        """
+        value = found.value
+        try:
+            if found.text:
+                value = self._read_text(value)
+        except ValueError as error:
+            # A text that cannot be read cannot be masked by key either: it is not shown.
+            shown = "" if self._read_text is checks.json_text else f", got {_shown(value)}"
+            raise InvalidSetting(f"{self.name} ({found.origin}): {error}{shown}") from None
+        try:
+            return self._check(value)
+        except ValueError as error:
+            raise InvalidSetting(
+                f"{self.name} ({found.origin}): {error}, got {_shown(value)}"
+            ) from None
+
+
+class Settings:
+    """The settings of one application, read on first use.
+
+    The first source that has a value wins: `configure` in code, environment variables of the same
+    names, the settings module that `TRIGGERS_SETTINGS_MODULE` names, ``[tool.triggers]`` in the
+    nearest pyproject.toml, the defaults. In the environment, lists are JSON or have commas between
+    their values, and everything else that is no plain text is JSON.
+
+    :param sources: in place of the last three but the defaults; an empty one reads nothing.
+
+    Example::
+
+        settings = Settings()
+        settings.configure(TRIGGER_STORAGE_OPTIONS={"path": "shop.db"})
+        settings.TRIGGER_RUNNER, settings.origin("TRIGGER_RUNNER")  # 'threading', 'default'
+    """
+
+    TRIGGER_MANAGER_TYPE = Setting("default", checks.key, checks.as_it_is)
+    """Key of the manager's class in `trigger_managers`."""
+    TRIGGER_STORAGE_TYPE = Setting("sqlite", checks.key, checks.as_it_is)
+    """Key of the storage in `storage_backends`."""
+    TRIGGER_STORAGE_OPTIONS = Setting({}, checks.options)
+    """Options of the storage, such as ``{"path": "shop.db"}``."""
+    TRIGGER_RUNNER = Setting("threading", checks.key, checks.as_it_is)
+    """Key of the default runner in `task_runners`."""
+    TRIGGER_RUNNER_OPTIONS = Setting({}, checks.options)
+    """Options of that runner."""
+    TRIGGER_PLUGINS = Setting(None, checks.plugins, checks.list_text)
+    """The plugin list; None: every installed plugin."""
+    TRIGGER_AUTOLOAD = Setting(True, checks.boolean, checks.boolean_text)
+    """Whether plugins that are not listed by name may load."""
+    TRIGGER_IMPORTS = Setting((), checks.modules, checks.list_text)
+    """Modules that define tasks."""
+    TRIGGER_CONFIGURATION = Setting(None, checks.configuration)
+    """The tasks of a session that has none of its own."""
+    TRIGGER_LIMITS = Setting({}, checks.limits)
+    """Fields of `triggers_core.limits.Limits`."""
+    TRIGGER_TIMING = Setting({}, checks.timing)
+    """Fields of `triggers_core.limits.Timing`."""
+    TRIGGER_PLUGIN_OPTIONS = Setting({}, checks.options_by_plugin)
+    """Plugin → its options, such as ``{"retry": {"times": 5}}``."""
+
+    def __init__(self, sources: Sequence[Source] | None = None) -> None:
+        self._sources = tuple(standard_sources() if sources is None else sources)
+        self._code: dict[str, Found] = {}
+        self._read: dict[str, Found] | None = None
+        self._values: dict[str, Any] = {}
+        self._problems: tuple[str, ...] = ()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def isolated(cls, **values: Any) -> Self:
+        """Settings that read nothing from outside: for tests, and for several tenants.
+
+        :raises InvalidSetting: an unknown name or an impossible value.
+
+        Example::
+
+            Settings.isolated(TRIGGER_STORAGE_TYPE="memory", TRIGGER_PLUGINS=[])
+        """
+        settings = cls(sources=())
+        settings.configure(**values)
+        return settings
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of all settings."""
+        return tuple(name for name, each in vars(Settings).items() if isinstance(each, Setting))
+
+    def configure(self, **values: Any) -> None:
+        """Set settings in code: they win over every other source, and later calls over earlier.
+
+        :raises InvalidSetting: an unknown name or an impossible value. Nothing has been set then.
+        """
+        given = {}
+        for name, value in values.items():
+            if name not in self.names():
+                raise InvalidSetting(f"{CODE}: {unknown_setting(name, self.names())}")
+            given[name] = Found(getattr(Settings, name).checked(Found(value, CODE)), CODE)
+        with self._lock:
+            self._code.update(given)
+            self._values = {}
+
+    def reload(self) -> None:
+        """Read the other sources anew, on next use; what `configure` set stays."""
+        with self._lock:
+            self._read = None
+            self._values = {}
+
+    def origin(self, name: str) -> str:
+        """Where a setting's value comes from, in words.
+
+        :raises InvalidSetting: there is no such setting.
+        """
+        if name not in self.names():
+            raise InvalidSetting(unknown_setting(name, self.names()))
+        return self._found(getattr(Settings, name)).origin
+
+    def describe(self) -> list[SettingInfo]:
+        """Every setting with its value and origin, secrets masked.
+
+        :raises InvalidSetting: a source cannot be read, or holds something impossible.
+        """
+        return [
+            SettingInfo(name=name, value=_plain(getattr(self, name)), origin=self.origin(name))
+            for name in self.names()
+        ]
+
+    def problems(self) -> tuple[str, ...]:
+        """What stands in a source and is read by nobody, though it looks like a setting.
+
+        Each has been logged as a warning, once.
+
+        :raises InvalidSetting: a source cannot be read.
+        """
+        self._all_read()
+        return self._problems
+
+    @property
+    def limits(self) -> Limits:
+        """`TRIGGER_LIMITS`, for short."""
+        return self.TRIGGER_LIMITS
+
+    @property
+    def timing(self) -> Timing:
+        """`TRIGGER_TIMING`, for short."""
+        return self.TRIGGER_TIMING
+
+    def value_of(self, setting: Setting[T]) -> T:
+        """The checked value of a setting; the attributes are made of it."""
+        try:
+            value: T = self._values[setting.name]
+        except KeyError:
+            with self._lock:
+                value = self._values[setting.name] = setting.checked(self._found(setting))
+        return value
+
+    def _found(self, setting: Setting[Any]) -> Found:
+        if setting.name in self._code:
+            return self._code[setting.name]
+        return self._all_read().get(setting.name, setting.default)
+
+    def _all_read(self) -> dict[str, Found]:
+        with self._lock:
+            if self._read is None:
+                read: dict[str, Found] = {}
+                for source in reversed(self._sources):
+                    read.update(source.read(self.names()))
+                self._read = read
+                self._look_for_problems(read.keys() | self._code.keys())
+            return self._read
+
+    def _look_for_problems(self, taken: set[str]) -> None:
+        found: dict[str, None] = {}
+        for source in self._sources:
+            look = getattr(source, "problems", None)
+            found.update(dict.fromkeys(look(self.names(), taken) if look else ()))
+        for problem in found:
+            if problem not in self._problems:  # else it was logged before a `reload`
+                logger.warning("%s", problem)
+        self._problems = tuple(found)
+
+
+def _shown(value: object) -> str:
+    """A value for a message: secrets masked, then cut."""
+    return short_repr(_plain(value))
+
+
+def _plain(value: object) -> Any:
+    """A value as plain data, secrets masked."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value)
+    elif isinstance(value, Configuration):
+        value = value.as_dict()
+    return _named(mask(value))
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _named(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_named(each) for each in value]
+    if isinstance(value, Enum):
+        return _named(value.value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, _AS_TEXT):
+        return mask_url(str(value))
+    if isinstance(value, ModuleType):
+        return value.__name__
+    kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+_AS_TEXT: Final = (PurePath, date, timedelta, Decimal, UUID)
+"""What options hold besides plain data, and what shows best as a text."""

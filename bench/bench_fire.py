@@ -27,7 +27,7 @@ from harness import (
     Figure,
     Options,
     Ratio,
-    Slice,
+    Snapshot,
     as_data,
     machine,
     measure,
@@ -89,7 +89,7 @@ PLACES = (
 # -- floors -------------------------------------------------------------------------------------
 
 
-def sqlite_floor(path: str, synchronous: str) -> Slice:
+def sqlite_floor(path: str, synchronous: str) -> Snapshot:
     """Commits of one row; the file is at its working size when this returns."""
     connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -108,7 +108,7 @@ def sqlite_floor(path: str, synchronous: str) -> Slice:
     return commits
 
 
-def memory_floor() -> Slice:
+def memory_floor() -> Snapshot:
     """Payloads, encoded and kept."""
     encode, lock, kept = msgspec.json.Encoder().encode, threading.Lock(), dict[int, bytes]()
 
@@ -120,7 +120,7 @@ def memory_floor() -> Slice:
     return stores
 
 
-def fill_log(path: str, commits: Slice) -> None:
+def fill_log(path: str, commits: Snapshot) -> None:
     """Commit until SQLite overwrites its write-ahead log instead of making it longer."""
     while os.path.getsize(f"{path}-wal") < _WAL_FULL:
         commits(50)
@@ -129,7 +129,7 @@ def fill_log(path: str, commits: Slice) -> None:
 # -- fires --------------------------------------------------------------------------------------
 
 
-def fires(manager: Callable[[], TriggerManager], trigger: str) -> Slice:
+def fires(manager: Callable[[], TriggerManager], trigger: str) -> Snapshot:
     """`TriggerManager.fire`, as applications call it."""
 
     def run(operations: int) -> None:
@@ -140,7 +140,7 @@ def fires(manager: Callable[[], TriggerManager], trigger: str) -> Slice:
     return run
 
 
-def commits(manager: Callable[[], TriggerManager], trigger: str) -> Slice:
+def commits(manager: Callable[[], TriggerManager], trigger: str) -> Snapshot:
     """`Store.commit` alone: without checks, encoding of the payload, hooks and dispatch."""
 
     def run(operations: int) -> None:

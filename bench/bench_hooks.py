@@ -24,7 +24,7 @@ from harness import (
     Figure,
     Options,
     Ratio,
-    Slice,
+    Snapshot,
     as_data,
     machine,
     measure,
@@ -40,7 +40,7 @@ from sessions import KINDS, KWARGS, Population, application, make_session
 from triggers_core import payloads
 from triggers_core.application import Application
 from triggers_core.engine import commands
-from triggers_core.engine.additions import let_plugins_add
+from triggers_core.engine.additions import run_before_commit
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.names import check_event_id, check_name, new_id
 from triggers_core.engine.protocol import Plan
@@ -131,7 +131,7 @@ class WithoutHooks(TriggerManager):
 
 
 def asks_nobody(*_: Any) -> tuple[()]:
-    """In place of `let_plugins_add`: what ``yield from`` takes as "no need, nothing added"."""
+    """In place of `run_before_commit`: what ``yield from`` takes as "no need, nothing added"."""
     return ()
 
 
@@ -151,7 +151,7 @@ def session_of(app: Application, cls: type[TriggerManager]) -> TriggerManager:
 
 def fires(
     app: Application, trigger: str, cls: type[TriggerManager] = TriggerManager
-) -> tuple[Slice, Callable[[], None]]:
+) -> tuple[Snapshot, Callable[[], None]]:
     """Fires into a session, and what has to happen before each slice of them."""
     current = [session_of(app, cls)]
 
@@ -161,7 +161,7 @@ def fires(
             fire(trigger, KWARGS)
 
     def renew() -> None:
-        ask(asks_nobody if cls is WithoutHooks else let_plugins_add)
+        ask(asks_nobody if cls is WithoutHooks else run_before_commit)
         current[0] = session_of(app, cls)
 
     return run, renew
@@ -256,7 +256,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=given.directory) as directory:
             floor, cases = pluggy_floor(), cases_of(place, directory)
             here = measure([floor, *cases], less)
-        ask(let_plugins_add)
+        ask(run_before_commit)
         print(
             f"\n{place}: {less.rounds} rounds of {less.operations} operations; median [min–max]\n"
             f"{ratio_table(here, cases)}",

@@ -25,7 +25,7 @@ from harness import (
     Case,
     Options,
     Ratio,
-    Slice,
+    Snapshot,
     as_data,
     machine,
     measure,
@@ -59,7 +59,7 @@ WAITING = parse_configuration(
 )
 
 
-def floor(url: str) -> Slice:
+def floor(url: str) -> Snapshot:
     """Scripts that write a record, the usual way of redis-py."""
     client = redis.Redis.from_url(url)
     sha = client.script_load("return redis.call('SET', KEYS[1], ARGV[1])")
@@ -105,7 +105,7 @@ class Session:
         if self._population.renewable and not self._events:
             self.current = self._make()
 
-    def fires(self, trigger: str, alone: bool = False) -> Slice:
+    def fires(self, trigger: str, alone: bool = False) -> Snapshot:
         """Fires, as applications make them.
 
         :param alone: one process makes them all; else two in turn.
@@ -153,7 +153,7 @@ class Worker:
             manager.commit(Finish(instance=claimed.instance.name, token=claimed.instance.token))
 
 
-def first_fires(app: Application) -> Slice:
+def first_fires(app: Application) -> Snapshot:
     """Fires that each begin a session."""
     numbers = count()
 
@@ -179,7 +179,7 @@ def cases_of(plain: Processes, url: str, crowded: Processes, given: Options) -> 
     many, waiting = 10_000, f"{CROWD[given.quick]:,} waiting sessions"
     cases = [Case(name=FLOOR, run=floor(url))]
 
-    def add(name: str, run: Slice, before: Callable[[], object], *ratios: Ratio) -> None:
+    def add(name: str, run: Snapshot, before: Callable[[], object], *ratios: Ratio) -> None:
         cases.append(Case(name=name, run=run, before=before, ratios=ratios))
 
     for trigger, kind in KINDS.items():

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Slice = Callable[[int], object]
+Snapshot = Callable[[int], object]
 """Carries out so many operations."""
 
 
@@ -44,7 +44,7 @@ class Case:
     """Something to time."""
 
     name: str
-    run: Slice
+    run: Snapshot
     before: Callable[[], object] | None = None
     """Called before each slice, untimed."""
     floor: bool = False

@@ -16,7 +16,7 @@ from triggers_core.application import Application
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.machine import Draft, cascade_of
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Decision, Need, Rules
+from triggers_core.engine.protocol import CommandSteps, Query, Rules
 from triggers_core.engine.records import Event, Status
 from triggers_core.limits import Limits
 from triggers_core.manager import TriggerManager
@@ -89,9 +89,9 @@ class Grow(msgspec.Struct, kw_only=True):
     trigger: str
     times: int
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         """Decide them one after the other, as so many commits would."""
-        draft = Draft((yield Need()), rules)
+        draft = Draft((yield Query()), rules)
         for _ in range(self.times):
             draft.fire(Event(id=new_id(), trigger=self.trigger, payload=msgspec.Raw(PAYLOAD)))
             for name in draft.scheduled:

@@ -208,7 +208,9 @@ class Session:
 
     def waiting_for(self, trigger: str) -> set[str]:
         unstarted = [i for i in self.instances if i["status"] == "unstarted"]
-        return {i["name"] for i in unstarted if trigger in wants(self.tasks[i["task"]], i)}
+        return {
+            i["name"] for i in unstarted if trigger in missing_triggers(self.tasks[i["task"]], i)
+        }
 
     def unresolved_tasks(self) -> list[str]:
         done = {"finished", "skipped", "replayed", "abandoned"}
@@ -230,13 +232,13 @@ def unless(task: Dict) -> set[str]:
     return set(task["unless"])
 
 
-def wants(task: Dict, instance: Dict) -> set[str]:
+def missing_triggers(task: Dict, instance: Dict) -> set[str]:
     return required(task) - set(instance["taken"]) | unless(task) - set(instance["noted"])
 
 
 def take(task: Dict, instance: Dict, trigger: str, number: int) -> bool:
     """Take or note an event, unless the instance has seen the trigger; whether it did."""
-    wanted = trigger in wants(task, instance)
+    wanted = trigger in missing_triggers(task, instance)
     for triggers, seen in ((required(task), "taken"), (unless(task), "noted")):
         if trigger in triggers:
             instance[seen].setdefault(trigger, number)

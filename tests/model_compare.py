@@ -10,7 +10,7 @@ from model import WARNING, Dict, Session
 from triggers_core import payloads
 from triggers_core.engine.machine import has_replaced_kwargs
 from triggers_core.engine.metadata import read_metadata
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import STATUSES, Event, Header, Instance, SessionState, Status
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
@@ -18,7 +18,7 @@ from triggers_core.storages.session import SessionStorage
 
 def check_absent(store: Store, uid: str) -> None:
     """Nothing is left under the uid."""
-    assert store.load(uid, Need()).header is None
+    assert store.load(uid, Query()).header is None
     assert store.events(uid) == []
     assert store.instances(uid) == []
 
@@ -28,9 +28,9 @@ def check_session(store: Store, uid: str, session: Session, names: Collection[st
 
     :param names: every trigger and task that there can be.
     """
-    slice = store.load(uid, Need())
-    assert slice.header is not None
-    check_header(slice.header, session)
+    snapshot = store.load(uid, Query())
+    assert snapshot.header is not None
+    check_header(snapshot.header, session)
     events, instances = store.events(uid), store.instances(uid)
     assert [event_of(each) for each in events] == session.events
     assert store.events(uid, start=1, limit=2) == events[1:3]
@@ -62,9 +62,9 @@ def check_header(header: Header, session: Session) -> None:
 
 def check_indexes(store: Store, uid: str, session: Session, names: Collection[str]) -> None:
     for name in names:
-        waiting = store.load(uid, Need(triggers=(name,))).instances
+        waiting = store.load(uid, Query(triggers=(name,))).instances
         assert waiting.keys() == session.waiting_for(name), name
-        unstarted = store.load(uid, Need(unstarted=(name,))).instances
+        unstarted = store.load(uid, Query(unstarted=(name,))).instances
         assert unstarted.keys() == {
             each["name"]
             for each in session.instances

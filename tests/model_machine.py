@@ -32,7 +32,7 @@ from model_strategies import DEEPEST, MOST, RULES, TASKS, TRIGGERS, UIDS, encode
 
 from triggers_core.engine import attempts, commands
 from triggers_core.engine.configuration import parse_configuration
-from triggers_core.engine.protocol import Decides, Plan, Rules
+from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.exceptions import TriggersError
 from triggers_core.storages.base import Clock, Store
 
@@ -70,7 +70,7 @@ class Comparison(RuleBasedStateMachine):
     def both(
         self,
         uid: str,
-        command: Decides,
+        command: Command,
         change: Callable[[Session], Any],
         missing: str = "SessionNotFound",
         creates: str = "",

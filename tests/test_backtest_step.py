@@ -19,7 +19,7 @@ from triggers_core import Application, backtest_step, hookimpl  # noqa: E402
 from triggers_core.backtest import BacktestResult, backtest  # noqa: E402
 from triggers_core.engine.additions import CommitPlan, CommitSession  # noqa: E402
 from triggers_core.engine.backtest_step import Unusual  # noqa: E402
-from triggers_core.engine.protocol import Need  # noqa: E402
+from triggers_core.engine.protocol import Query  # noqa: E402
 from triggers_core.engine.records import Status  # noqa: E402
 from triggers_core.exceptions import InvalidEvent  # noqa: E402
 from triggers_core.storages import packed  # noqa: E402
@@ -56,7 +56,7 @@ def everything(store: Store) -> list[Any]:
     """All that is stored, but for what is random or a time."""
     found: list[Any] = []
     for summary in store.sessions():
-        header = store.load(summary.uid, Need()).header
+        header = store.load(summary.uid, Query()).header
         assert header is not None
         random = header.generation
         header.generation, header.created_at, header.updated_at = "", 0.0, 0.0

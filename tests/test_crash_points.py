@@ -17,10 +17,10 @@ from triggers_core.engine.attempts import Claim, Claimed, Finish, Recover, Recov
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.machine import Draft, cascade_of, fired_by
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Decision, Need, Plan, Rules
+from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules
 from triggers_core.engine.records import Instance, Status
 from triggers_core.manager import TriggerManager
-from triggers_core.storages.base import Clock, Store, decide
+from triggers_core.storages.base import Clock, Store, drive
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import Crash, CrashingStore, CrashPoints, SessionDriver
@@ -142,20 +142,20 @@ def sweep_without_workers(patch: pytest.MonkeyPatch) -> None:
 def claim_without_fence(patch: pytest.MonkeyPatch) -> None:
     """A claim that looks at nothing."""
 
-    def decide(self: Claim, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=(self.instance,), payloads=True)
-        draft = Draft(slice, rules)
+    def decide(self: Claim, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(instances=(self.instance,), payloads=True)
+        draft = Draft(snapshot, rules)
         instance = draft.instance(*split_instance_name(self.instance))
         change = draft.set_status(instance, Status.RUNNING)
         change.lease_in = change.due_in = rules.timing.lease
         instance.token = self.token
         task = draft.configuration.tasks[instance.task]
         claimed = Claimed(
-            instance=instance, task=task, generation=self.generation, payloads=slice.payloads
+            instance=instance, task=task, generation=self.generation, payloads=snapshot.payloads
         )
         return draft.plan(claimed)
 
-    patch.setattr(Claim, "decide", decide)
+    patch.setattr(Claim, "decide", drive)
 
 
 class CascadeLater:
@@ -164,9 +164,9 @@ class CascadeLater:
     def __init__(self, instance: str, result: bytes) -> None:
         self.instance, self.result = instance, result
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         task, number = split_instance_name(self.instance)
-        draft = Draft((yield Need(instances=(self.instance,), triggers=(task,))), rules)
+        draft = Draft((yield Query(instances=(self.instance,), triggers=(task,))), rules)
         instance = draft.instance(task, number)
         draft.touch(instance).keep_times = True
         instance.result = draft.fire(cascade_of(instance, self.result)).number
@@ -177,7 +177,7 @@ def cascade_in_a_second_commit(patch: pytest.MonkeyPatch) -> None:
     """Outcome first, cascade afterwards: the way of a queue without transactions."""
     commit = TriggerManager.commit
 
-    def outcome_only(self: Finish, draft: Draft, slice: Any, instance: Instance) -> None:
+    def outcome_only(self: Finish, draft: Draft, snapshot: Any, instance: Instance) -> None:
         draft.set_status(instance, Status.FINISHED)
         for fire in self.fires:
             draft.fire(fired_by(instance, fire.trigger, fire.payload))
@@ -198,7 +198,7 @@ def dispatch_before_commit(patch: pytest.MonkeyPatch) -> None:
 
     def too_early(self: TriggerManager, command: Any) -> Plan:
         store = self.storage.store
-        plan = decide(command, self.uid, self.app.rules, lambda need: store.load(self.uid, need))
+        plan = drive(command, self.uid, self.app.rules, lambda query: store.load(self.uid, query))
         if plan.header is not None:
             ready = [(name, 1) for name in plan.scheduled]
             self.dispatch(plan.header.generation, ready, plan.tasks)
@@ -211,7 +211,7 @@ def fire_without_memory(patch: pytest.MonkeyPatch) -> None:
     """A fire that does not recognise an event by its id."""
     fire = Fire.decide
 
-    def forgetful(self: Fire, uid: str, rules: Rules) -> Decision:
+    def forgetful(self: Fire, uid: str, rules: Rules) -> CommandSteps:
         anew = structs.replace(self, event_id=new_id(), given_id=False)
         return (yield from fire(anew, uid, rules))
 

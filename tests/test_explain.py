@@ -13,7 +13,7 @@ from triggers_core import Application, TriggerManager, hookimpl
 from triggers_core.engine.attempts import Claim, PassOn
 from triggers_core.engine.commands import Configure
 from triggers_core.engine.configuration import parse_configuration
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 
 TASKS = {
     "t_ship": {"after": ["paid", "packed"], "unless": ["cancelled"], "run": "x"},
@@ -129,7 +129,7 @@ def test_it_is_of_one_moment(
 
     def slow(self: Any, uid: str, *arguments: Any, **options: Any) -> Any:
         answer = read(self, uid, *arguments, **options)
-        if not moved and arguments in ((), (Need(),)):
+        if not moved and arguments in ((), (Query(),)):
             moved.append(True)
             manager.fire("packed")
         return answer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from triggers_core.engine.commands import Fire
-from triggers_core.engine.protocol import Need, Rules
+from triggers_core.engine.protocol import Query, Rules
 from triggers_core.exceptions import NestedCommit, UnknownSchema
 from triggers_core.storages import memory
 from triggers_core.storages.memory import MemoryStore
@@ -100,21 +100,21 @@ def test_an_interrupted_change_is_stored_or_not(change: str) -> None:
 
 
 def _headers(session: SessionDriver) -> list[Any]:
-    header = session.store.load(session.uid, Need()).header
+    header = session.store.load(session.uid, Query()).header
     return [] if header is None else [header]
 
 
 def _facts(session: SessionDriver) -> Any:
     """A session without what is random in it."""
-    slice = session.store.load(session.uid, Need(all_events=True, event_ids=("given", "now")))
-    if slice.header is None:
+    snapshot = session.store.load(session.uid, Query(all_events=True, event_ids=("given", "now")))
+    if snapshot.header is None:
         return None
     return (
-        slice.header.version,
-        slice.header.config,
-        list(slice.configuration.tasks),
-        [(event.number, event.trigger) for event in slice.events],
-        sorted(slice.known),
+        snapshot.header.version,
+        snapshot.header.config,
+        list(snapshot.configuration.tasks),
+        [(event.number, event.trigger) for event in snapshot.events],
+        sorted(snapshot.known),
         [(each.name, each.status, each.taken) for each in session.store.instances(session.uid)],
     )
 
@@ -125,8 +125,8 @@ def test_a_handler_that_changes_the_session_in_the_middle_of_a_decision() -> Non
     class Handled:
         def decide(self, uid: str, rules: Rules) -> Any:
             fire = Fire(trigger="a", payload=b"{}", event_id="outer", given_id=True)
-            decision = fire.decide(uid, rules)
-            plan = yield from decision
+            steps = fire.decide(uid, rules)
+            plan = yield from steps
             if not fired:
                 fired.append(session.fire("b", event_id="inner"))
             return plan

@@ -19,7 +19,7 @@ from oracle import LOGS, Log, check_totals, instances_of, oracle  # noqa: E402
 
 from triggers_core import Application, TaskContext, TriggerTask, tasks  # noqa: E402
 from triggers_core.backtest import BacktestResult, LoggedEvent, backtest  # noqa: E402
-from triggers_core.engine.protocol import Need  # noqa: E402
+from triggers_core.engine.protocol import Query  # noqa: E402
 from triggers_core.exceptions import InvalidConfiguration, InvalidEvent  # noqa: E402
 from triggers_core.storages.base import Store  # noqa: E402
 
@@ -41,7 +41,7 @@ def everything(store: Store) -> list[Any]:
     return [
         (
             each,
-            store.load(each.uid, Need()).header,
+            store.load(each.uid, Query()).header,
             store.events(each.uid),
             store.instances(each.uid),
         )

@@ -23,7 +23,7 @@ _HOMES = {
     "Application": "application",
     "FireResult": "manager",
     "Limits": "limits",
-    "Status": "records",
+    "Status": "engine.records",
     "TaskContext": "tasks",
     "TriggerManager": "manager",
     "TriggerTask": "tasks",

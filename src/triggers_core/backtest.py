@@ -17,10 +17,10 @@ import msgspec
 from triggers_core import payloads
 from triggers_core.engine.attempts import Claim, Claimed, Finish
 from triggers_core.engine.backtest_step import TOKEN, Step, Unusual
-from triggers_core.engine.commands import Fire, Recorded
+from triggers_core.engine.commands import Fire, FireOutcome
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.names import check_event_id, check_name
-from triggers_core.engine.protocol import Need, Plan, Rules
+from triggers_core.engine.protocol import Plan, Query, Rules
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
 from triggers_core.running.heartbeats import Heartbeats
@@ -31,7 +31,7 @@ from triggers_core.storages.session import SessionStorage
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.engine.protocol import Decides
+    from triggers_core.engine.protocol import Command
 
 _TOGETHER = 1_000  # events in one transaction, of the storages that have such
 _TOGETHER_FOR = 1.0  # seconds
@@ -190,7 +190,7 @@ class _Dry:
         )
         uid = check_name(event.session, "session")
         plan = self._record(uid, fire)
-        recorded: Recorded = plan.outcome
+        recorded: FireOutcome = plan.outcome
         if recorded.status == "duplicate":
             # Recorded by an earlier replay, which may have died before everything was finished.
             self._drain(uid, self._left_behind(uid))
@@ -198,7 +198,7 @@ class _Dry:
             self._drain(uid, plan.scheduled)
         return recorded.status
 
-    def commit(self, uid: str, command: Decides) -> Plan:
+    def commit(self, uid: str, command: Command) -> Plan:
         return self.store.commit(uid, command, self.rules)
 
     def _record(self, uid: str, fire: Fire) -> Plan:
@@ -212,7 +212,7 @@ class _Dry:
         waiting = deque(ready)
         if not waiting:
             return
-        header = self.store.load(uid, Need()).header
+        header = self.store.load(uid, Query()).header
         assert header is not None
         while waiting:
             name = waiting.popleft()
@@ -225,7 +225,7 @@ class _Dry:
         return self.commit(uid, Finish(instance=name, token=TOKEN)).scheduled
 
     def _claim(self, uid: str, name: str, generation: str) -> Claimed | None:
-        attempt = self.store.load(uid, Need(instances=(name,))).instances[name].attempt
+        attempt = self.store.load(uid, Query(instances=(name,))).instances[name].attempt
         claim = Claim(instance=name, attempt=attempt, generation=generation, token=TOKEN)
         try:
             claimed: Claimed = self.commit(uid, claim).outcome
@@ -235,7 +235,7 @@ class _Dry:
 
     def _left_behind(self, uid: str) -> list[str]:
         """The instances that are not through, in the order in which they became ready."""
-        header = self.store.load(uid, Need()).header
+        header = self.store.load(uid, Query()).header
         under_way = (Status.SCHEDULED, Status.RUNNING)
         if header is None or not header.total(*under_way):
             return []
@@ -269,7 +269,7 @@ class _Run(_Dry):
         self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
         self._heartbeats = Heartbeats(own.rules.timing.heartbeat)
 
-    def commit(self, uid: str, command: Decides) -> Plan:
+    def commit(self, uid: str, command: Command) -> Plan:
         return self._manager.sibling(uid).commit(command)
 
     def _record(self, uid: str, fire: Fire) -> Plan:

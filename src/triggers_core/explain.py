@@ -13,7 +13,7 @@ from triggers_core.engine.attempts import PASSED_ON
 from triggers_core.engine.configuration import FEATURE, FEATURES, Configuration, Task
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import read_metadata
-from triggers_core.engine.protocol import Need, Rules
+from triggers_core.engine.protocol import Query, Rules
 from triggers_core.engine.records import Event, Header, Instance, SessionState, Source, Status
 from triggers_core.exceptions import PluginMissing, SessionNotFound, TaskNotFound, UnknownSchema
 from triggers_core.storages.session import SessionStorage
@@ -116,19 +116,19 @@ def explain(
     """
     store, uid = storage.store, storage.uid
     for _ in range(_TRIES):  # the parts have to be of one moment
-        slice = store.load(uid, Need())
+        snapshot = store.load(uid, Query())
         instances, events = store.instances(uid), store.events(uid)
-        after = store.load(uid, Need())
-        same = after.header == slice.header or (
+        after = store.load(uid, Query())
+        same = after.header == snapshot.header or (
             after.header is not None
-            and slice.header is not None
-            and after.header.generation == slice.header.generation
-            and after.header.version == slice.header.version
+            and snapshot.header is not None
+            and after.header.generation == snapshot.header.generation
+            and after.header.version == snapshot.header.version
         )
-        slice = after
+        snapshot = after
         if same:
             break
-    header, tasks = slice.header, slice.configuration.tasks
+    header, tasks = snapshot.header, snapshot.configuration.tasks
     if header is None:
         raise SessionNotFound(f"there is no session {storage.uid!r}: nothing has been fired yet")
     if task_name is not None and task_name not in tasks:
@@ -142,13 +142,13 @@ def explain(
     asked: Callable[[str], str | None] | None = None
     if ask is not None:
         try:
-            session = CommitSession(Draft(slice, rules or Rules()), uid)
+            session = CommitSession(Draft(snapshot, rules or Rules()), uid)
             asked = partial(ask, session)
         except (PluginMissing, UnknownSchema):
             pass  # whoever could answer is not here
-    words = _Words(header, slice.now, {event.number: event for event in events}, tasks, asked)
+    words = _Words(header, snapshot.now, {event.number: event for event in events}, tasks, asked)
     explained = [words.task(task, found.get(task.name, [])) for task in chosen]
-    unheard = words.unheard(slice.configuration)
+    unheard = words.unheard(snapshot.configuration)
     if task_name is not None:
         own = tasks[task_name].listens_to
         unheard = [each for each in unheard if each.did_you_mean in own]
@@ -272,7 +272,7 @@ class _Words:
             if index < _SHOWN or (not each.resolved and index < 4 * _SHOWN)
         ]
         if instances:
-            missing = sorted(task.required.wants(instances[-1].taken))
+            missing = sorted(task.required.missing(instances[-1].taken))
         else:
             missing = sorted(task.required.triggers - self.header.latest.keys())
         return TaskExplained(
@@ -329,7 +329,7 @@ class _Words:
     # -- instances ----------------------------------------------------------------------------
 
     def instance(self, task: Task, instance: Instance) -> InstanceExplained:
-        waits = sorted(task.required.wants(instance.taken))
+        waits = sorted(task.required.missing(instance.taken))
         return InstanceExplained(
             name=instance.name,
             status=instance.status,
@@ -385,7 +385,7 @@ class _Words:
             text += f"; has {'; '.join(since)}"
         noted = self._seen(instance.noted)
         if noted:
-            left = names(sorted(task.abandoned_by.wants(instance.noted)))
+            left = names(sorted(task.abandoned_by.missing(instance.noted)))
             fired = names([seen.trigger for seen in noted])
             text += f". {fired} of its unless fired: it is called off once {left} fires, too"
         past = [trigger for trigger in waits if trigger in self.header.latest]

@@ -18,8 +18,8 @@ from triggers_core.engine.commands import (
     Configured,
     FailByHand,
     Fire,
-    Moved,
-    Recorded,
+    FireOutcome,
+    OperatorResult,
     Replay,
     ResolveLogs,
     Skip,
@@ -28,7 +28,7 @@ from triggers_core.engine.commands import (
 from triggers_core.engine.configuration import Configuration, Task
 from triggers_core.engine.names import check_event_id, check_name, new_id
 from triggers_core.engine.nesting import AfterCommit, refuse_endless_answers, refuse_within_hooks
-from triggers_core.engine.protocol import Decides, Plan
+from triggers_core.engine.protocol import Command, Plan
 from triggers_core.engine.records import UNRESOLVED, Event, Instance
 from triggers_core.exceptions import InvalidConfiguration, InvalidInput, TaskNotFound, TriggersError
 from triggers_core.failures import log_exception, message_of
@@ -154,7 +154,7 @@ class TriggerManager:
                 force=force,
             )
         )
-        recorded: Recorded = plan.outcome
+        recorded: FireOutcome = plan.outcome
         return FireResult(
             status=recorded.status,
             scheduled=tuple(recorded.scheduled),
@@ -220,7 +220,7 @@ class TriggerManager:
         if replacement_kwargs is not None:
             payload = payloads.encode_replacement(replacement_kwargs, self.app.rules.limits)
         plan = self.commit(Replay(instance=_name(failed_instance), payload=payload))
-        moved: Moved = plan.outcome
+        moved: OperatorResult = plan.outcome
         assert moved.replay is not None
         replay = self._instance(moved.replay)
         self.app.plugins.post_replay(self, moved.instance, moved.replay)
@@ -241,7 +241,7 @@ class TriggerManager:
         """
         encoded = payloads.encode(result, self.app.rules.limits, "result")
         plan = self.commit(Skip(instance=_name(failed_instance), cascade=cascade, result=encoded))
-        moved: Moved = plan.outcome
+        moved: OperatorResult = plan.outcome
         skipped = self._instance(moved.instance)
         self.app.plugins.post_skip(self, moved.instance, cascade)
         self._call("_post_skip", skipped, cascade)
@@ -252,7 +252,7 @@ class TriggerManager:
 
         :raises WrongState: the instance is neither.
         """
-        moved: Moved = self.commit(
+        moved: OperatorResult = self.commit(
             FailByHand(instance=_name(task_instance), reason=str(reason))
         ).outcome
         return self._instance(moved.instance)
@@ -267,12 +267,12 @@ class TriggerManager:
         """
         checked = payloads.decode(payloads.encode(metadata, self.app.rules.limits, "metadata"))
         command = UpdateMetadata(instance=_name(task_instance), metadata=checked)
-        moved: Moved = self.commit(command).outcome
+        moved: OperatorResult = self.commit(command).outcome
         return self._instance(moved.instance)
 
     def mark_instance_logs_resolved(self, task_instance: InstanceOrName) -> TaskInstance:
         """Note that somebody has dealt with what an instance logged."""
-        moved: Moved = self.commit(ResolveLogs(instance=_name(task_instance))).outcome
+        moved: OperatorResult = self.commit(ResolveLogs(instance=_name(task_instance))).outcome
         return self._instance(moved.instance)
 
     def get_unresolved_tasks(self) -> list[Task]:
@@ -340,7 +340,7 @@ class TriggerManager:
 
     # -- commit, then hooks, then dispatch --------------------------------------------------------
 
-    def commit(self, command: Decides) -> Plan:
+    def commit(self, command: Command) -> Plan:
         """Carry out a change, tell the hooks, and dispatch what it scheduled.
 
         For runners and plugins; applications use the methods above.

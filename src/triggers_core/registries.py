@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import msgspec
 
-from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
-from triggers_core.plugins.entry_points import (
+from triggers_core.entry_points import (
     KNOWN_DISTRIBUTIONS,
     Provider,
     class_registry_error,
@@ -17,6 +16,7 @@ from triggers_core.plugins.entry_points import (
     load_path,
     loads_badly,
 )
+from triggers_core.exceptions import DuplicateKey, PluginError, UnknownKey
 from triggers_core.redaction import error_text, mask
 from triggers_core.texts import did_you_mean, short_repr
 
@@ -245,6 +245,9 @@ def _path(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+_DEFAULT_APPLICATION: Final = "triggers_core.application:default_application"
+
+
 class StorageRegistry(Registry["SessionStorage"]):
     """Storages by key. One without options is made with those of the settings.
 
@@ -260,8 +263,7 @@ class StorageRegistry(Registry["SessionStorage"]):
             `TRIGGER_STORAGE_TYPE` of the default application, its `TRIGGER_STORAGE_OPTIONS`.
         """
         if len(arguments) == 1 and not options:
-            from triggers_core.application import default_application as app
-
+            app = load_path(_DEFAULT_APPLICATION)  # found like the classes: it is built on them
             if key == app.settings.TRIGGER_STORAGE_TYPE:
                 return self.get_class(key).on(app.store, arguments[0])
         storage: SessionStorage = super().get(key, *arguments, **options)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.attempts import BodyFire, Kwargs, check_cooldown
+from triggers_core.engine.attempts import BodyFire, KwargsByTrigger, check_cooldown
 from triggers_core.engine.names import check_event_id, check_name
 from triggers_core.exceptions import (
     DuplicateKey,
@@ -82,7 +82,7 @@ class TaskContext:
         manager: TriggerManager,
         instance: TaskInstance,
         task: Task,
-        trigger_kwargs: Kwargs,
+        trigger_kwargs: KwargsByTrigger,
     ) -> None:
         self.manager = manager
         self.instance = instance

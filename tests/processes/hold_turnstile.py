@@ -7,7 +7,7 @@ import sys
 from gate import wait_for_go
 
 from triggers_core.engine.commands import Fire
-from triggers_core.engine.protocol import Decision, Rules
+from triggers_core.engine.protocol import CommandSteps, Rules
 from triggers_core.storages.sqlite import SqliteStore
 
 path, uid = sys.argv[1:]
@@ -16,7 +16,7 @@ path, uid = sys.argv[1:]
 class Holds(Fire):
     """Waits in the middle of its transaction."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         plan = yield from super().decide(uid, rules)
         wait_for_go("in the middle of a commit")
         return plan

@@ -18,7 +18,7 @@ from oracle import Log
 
 from triggers_celery import BrokerUnavailable
 from triggers_core import TriggerManager, get_trigger_manager
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Status
 from triggers_core.exceptions import StorageError
 
@@ -50,7 +50,7 @@ def persistently(do):
 
 
 def is_quiet(session: TriggerManager) -> bool:
-    header = session.storage.store.load(session.uid, Need()).header
+    header = session.storage.store.load(session.uid, Query()).header
     return header is None or not header.total(Status.SCHEDULED, Status.RUNNING)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import StorageError
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing import SessionDriver, StorageContract, VirtualClock, check_store
@@ -297,12 +297,12 @@ def test_several_nodes_are_refused_at_once(
     with one.moved(one.slot(store.names.due(empty)), two):
         again = make_redis_store(url=one.server.url, namespace=store.namespace)
         with pytest.raises(StorageError, match=MOVED):
-            again.load(session.uid, Need())
+            again.load(session.uid, Query())
         assert session.fired() == ["go"], "whoever is at work, works on"
         with pytest.raises(StorageError, match=MOVED):
             store.due()
     assert store.due() == []
-    assert again.load(session.uid, Need()).header is not None
+    assert again.load(session.uid, Query()).header is not None
 
 
 def test_a_user_who_may_not_read_info_hears_of_it_later(

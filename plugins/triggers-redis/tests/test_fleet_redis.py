@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from triggers_core.engine.attempts import Recover
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, writing
 from triggers_redis.testing import RedisServer
@@ -155,7 +155,7 @@ def test_what_has_expired_is_taken_out_of_the_listings(
     assert [each.uid for each in store.sessions(failed=True, limit=2)] == ["b", "c"]
     assert [each.uid for each in store.sessions(waiting=True)] == []
     assert [each.uid for each in store.sessions()] == ["b", "c"]
-    assert store.load("a", Need()).header is None
+    assert store.load("a", Query()).header is None
     for due in store.due():
         if due.uid == "a":
             SessionDriver(store, "a").commit(Recover(instances=(due.instance,)))

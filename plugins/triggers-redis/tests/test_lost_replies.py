@@ -14,7 +14,7 @@ import pytest
 
 from triggers_core.engine.attempts import BodyFire, Retry
 from triggers_core.engine.commands import Close, UpdateMetadata
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import StorageError
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, link, writing
@@ -133,12 +133,12 @@ def life(session: SessionDriver) -> list[Any]:
 
 def outcome(store: RedisStore, uid: str) -> dict[str, Any]:
     """What a session holds, without times and random ids. The version counts its commits."""
-    slice = store.load(uid, Need())
-    assert slice.header is not None
+    snapshot = store.load(uid, Query())
+    assert snapshot.header is not None
     return {
-        "version": slice.header.version,
-        "counts": slice.header.counts,
-        "state": slice.header.state,
+        "version": snapshot.header.version,
+        "counts": snapshot.header.counts,
+        "state": snapshot.header.state,
         "events": [(e.number, e.trigger, e.cause, bytes(e.payload)) for e in store.events(uid)],
         "instances": [
             (each.name, each.status, each.attempt, each.taken, each.parent, bytes(each.metadata))

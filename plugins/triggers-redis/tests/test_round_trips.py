@@ -10,7 +10,7 @@ import redis
 
 from triggers_core.engine.attempts import BodyFire
 from triggers_core.engine.names import new_id
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.testing import SessionDriver
 from triggers_redis import RedisStore, writing
 from triggers_redis.resp import Wire
@@ -221,7 +221,7 @@ def test_a_stale_message_takes_one_look_more(session: SessionDriver, counted: Co
 
 def test_a_load_takes_one(session: SessionDriver, counted: Counted) -> None:
     with counted.counting():
-        session.store.load(session.uid, Need(instances=("t_page#0",), triggers=("page",)))
+        session.store.load(session.uid, Query(instances=("t_page#0",), triggers=("page",)))
     assert trips(counted) == 1
 
 

@@ -13,7 +13,7 @@ from triggers_core.engine.configuration import Task
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.names import check_name
 from triggers_core.engine.nesting import BeforeCommit
-from triggers_core.engine.protocol import Change, Need, Slice
+from triggers_core.engine.protocol import Change, Query, Snapshot
 from triggers_core.engine.records import Event, SessionState, Source, Status
 from triggers_core.exceptions import HookFailed, WrongState, ends_the_program
 from triggers_core.failures import message_of
@@ -116,7 +116,7 @@ class CommitPlan:
                 " a plan can be added to by its own hook, and not later"
             )
         payload = payloads.encode(kwargs, self._draft.rules.limits)
-        depth = max((event.depth for event in self._draft.events), default=0)
+        chain = max((event.chain for event in self._draft.events), default=0)
         self.added.append(
             Event(
                 id="",
@@ -124,14 +124,14 @@ class CommitPlan:
                 payload=msgspec.Raw(payload),
                 source=Source.PLUGIN,
                 cause=self._plugin,
-                depth=depth,
+                chain=chain,
             )
         )
 
 
-def let_plugins_add(
+def run_before_commit(
     draft: Draft, uid: str, without: Collection[str] = ()
-) -> Generator[Need, Slice, None]:
+) -> Generator[Query, Snapshot, None]:
     """Call `before_commit` until no hook adds anything.
 
     :param without: plugins whose hooks are left out.
@@ -162,7 +162,7 @@ def let_plugins_add(
                 plan.over = True
         if not added:
             return
-        draft.absorb((yield Need(triggers=tuple({event.trigger for _, event in added}))))
+        draft.absorb((yield Query(triggers=tuple({event.trigger for _, event in added}))))
         for plugin, event in added:
             try:
                 draft.fire(event)

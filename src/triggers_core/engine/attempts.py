@@ -13,14 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.additions import let_plugins_add
+from triggers_core.engine.additions import run_before_commit
 from triggers_core.engine.commands import check_same_event
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.due_times import is_misdated
 from triggers_core.engine.machine import Draft, cascade_of, fired_by, has_replaced_kwargs
 from triggers_core.engine.metadata import add_metadata, count_logs, read_metadata
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import (
     EventIdConflict,
@@ -35,7 +35,7 @@ from triggers_core.exceptions import (
 from triggers_core.failures import describe_error
 from triggers_core.texts import short_repr
 
-Kwargs = dict[str, dict[str, Any]]
+KwargsByTrigger = dict[str, dict[str, Any]]
 """Trigger → kwargs, as a body gets them."""
 
 
@@ -48,14 +48,14 @@ class Claimed(msgspec.Struct, kw_only=True):
     payloads: dict[int, bytes]
     """Event number → encoded kwargs, for the events that the instance has taken."""
 
-    def kwargs(self) -> Kwargs:
+    def kwargs(self) -> KwargsByTrigger:
         """What the body gets: the recorded kwargs over the task's `withParams`."""
         recorded = recorded_kwargs(self.instance, self.payloads)
         under = self.task.with_params
         return payloads.merge(under, recorded) if under else recorded
 
 
-def recorded_kwargs(instance: Instance, encoded: dict[int, bytes]) -> Kwargs:
+def recorded_kwargs(instance: Instance, encoded: dict[int, bytes]) -> KwargsByTrigger:
     """The kwargs that an instance has recorded, or those that a replay put in their place."""
     if has_replaced_kwargs(instance):
         return payloads.decode(bytes(instance.replaced))
@@ -72,18 +72,19 @@ class Claim(msgspec.Struct, kw_only=True):
     generation: str
     token: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         task_name, number = split_instance_name(self.instance)
-        slice = yield Need(instances=(self.instance,), payloads=True, prefetch=(task_name,))
-        if slice.header is None or slice.header.generation != self.generation:
+        snapshot = yield Query(instances=(self.instance,), payloads=True, prefetch=(task_name,))
+        if snapshot.header is None or snapshot.header.generation != self.generation:
             raise StaleMessage(
-                f"{uid}: the session of this message was deleted", no_session=slice.header is None
+                f"{uid}: the session of this message was deleted",
+                no_session=snapshot.header is None,
             )
-        draft = Draft(slice, rules)
+        draft = Draft(snapshot, rules)
         instance = draft.instance(task_name, number)
         claimed = (instance.status, instance.attempt, instance.token)
         if claimed == (Status.RUNNING, self.attempt, self.token):
-            return Plan(outcome=self._claimed(draft, instance, slice))  # a retried request
+            return Plan(outcome=self._claimed(draft, instance, snapshot))  # a retried request
         if instance.status is not Status.SCHEDULED or instance.attempt != self.attempt:
             raise StaleMessage(
                 f"{uid}: the message is for attempt {self.attempt} of {self.instance}, which is"
@@ -93,14 +94,14 @@ class Claim(msgspec.Struct, kw_only=True):
         instance.token = self.token
         instance.config_version = draft.header.config_version
         change.lease_in = change.due_in = rules.timing.lease
-        return draft.plan(self._claimed(draft, instance, slice))
+        return draft.plan(self._claimed(draft, instance, snapshot))
 
-    def _claimed(self, draft: Draft, instance: Instance, slice: Slice) -> Claimed:
+    def _claimed(self, draft: Draft, instance: Instance, snapshot: Snapshot) -> Claimed:
         task = draft.configuration.tasks.get(instance.task)
         if task is None:
             raise TaskNotFound(f"{self.instance}: the session has no task {instance.task!r}")
         return Claimed(
-            instance=instance, task=task, generation=self.generation, payloads=slice.payloads
+            instance=instance, task=task, generation=self.generation, payloads=snapshot.payloads
         )
 
 
@@ -110,15 +111,15 @@ class Heartbeat(msgspec.Struct, kw_only=True):
     instance: str
     token: str
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=(self.instance,))
-        draft, instance = _held(slice, rules, uid, self.instance, self.token)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(instances=(self.instance,))
+        draft, instance = _held(snapshot, rules, uid, self.instance, self.token)
         change = draft.touch(instance)
         change.lease_in = change.due_in = rules.timing.lease
         return Plan(changes=[change])  # the header stays: nobody who decides has to look again
 
 
-class Ended(msgspec.Struct, kw_only=True):
+class AttemptResult(msgspec.Struct, kw_only=True):
     """What the end of an attempt led to."""
 
     instance: Instance
@@ -153,15 +154,15 @@ class Finish(msgspec.Struct, kw_only=True):
     log_level: int = 0
     metadata: dict[str, Any] = {}
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         task_name, _ = split_instance_name(self.instance)
-        need = Need(
+        query = Query(
             instances=(self.instance,),
             triggers=tuple(dict.fromkeys((*(fire.trigger for fire in self.fires), task_name))),
             event_ids=tuple(fire.event_id for fire in self.fires if fire.event_id),
         )
         try:
-            return (yield from _end(self, uid, rules, need, self._apply))
+            return (yield from _end(self, uid, rules, query, self._apply))
         except (LimitExceeded, EventIdConflict, TaskNameFired) as error:
             failure = error
         fail = Fail(
@@ -174,14 +175,14 @@ class Finish(msgspec.Struct, kw_only=True):
         plan.outcome.failure = failure
         return plan
 
-    def _apply(self, draft: Draft, slice: Slice, instance: Instance) -> None:
+    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> None:
         draft.set_status(instance, Status.FINISHED)
         if len(self.fires) > draft.rules.limits.body_fires:
             raise LimitExceeded(
                 f"{instance.name} fired {len(self.fires):,} triggers, the limit for one body is"
                 f" {draft.rules.limits.body_fires:,} (Limits.body_fires)"
             )
-        known = dict(slice.known)
+        known = dict(snapshot.known)
         for fire in self.fires:
             if fire.trigger in draft.configuration.tasks and not fire.force:
                 raise TaskNameFired(
@@ -256,16 +257,16 @@ class Fail(msgspec.Struct, kw_only=True):
     log_level: int = 0
     retry: Retry | None = None
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        need = Need(instances=(self.instance,))
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        query = Query(instances=(self.instance,))
         try:
-            return (yield from _end(self, uid, rules, need, self._apply))
+            return (yield from _end(self, uid, rules, query, self._apply))
         except LimitExceeded as error:  # no room for another instance: it stays failed
             metadata = {**self.metadata, "retry_refused": str(error)}
         final = msgspec.structs.replace(self, retry=None, metadata=metadata)
         return (yield from final.decide(uid, rules))
 
-    def _apply(self, draft: Draft, slice: Slice, instance: Instance) -> None:
+    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> None:
         draft.set_status(instance, Status.FAILED)
         if self.retry is not None:
             draft.clone(
@@ -285,11 +286,11 @@ class SkipRunning(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] = {}
     log_level: int = 0
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        need = Need(instances=(self.instance,))
-        return (yield from _end(self, uid, rules, need, self._apply))
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        query = Query(instances=(self.instance,))
+        return (yield from _end(self, uid, rules, query, self._apply))
 
-    def _apply(self, draft: Draft, slice: Slice, instance: Instance) -> None:
+    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> None:
         draft.set_status(instance, Status.SKIPPED)
 
 
@@ -307,9 +308,9 @@ class PassOn(msgspec.Struct, kw_only=True):
     log_level: int = 0
     why: str = ""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=(self.instance,))
-        draft, instance = _held(slice, rules, uid, self.instance, self.token)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(instances=(self.instance,))
+        draft, instance = _held(snapshot, rules, uid, self.instance, self.token)
         before = read_metadata(instance).get(PASSED_ON)
         since, rounds = draft.now, 0
         if isinstance(before, dict):
@@ -332,7 +333,7 @@ class PassOn(msgspec.Struct, kw_only=True):
         instance.token = ""
         instance.redispatches = 0
         change.due_in = wait
-        return draft.plan(Ended(instance=instance, passed_on=wait))
+        return draft.plan(AttemptResult(instance=instance, passed_on=wait))
 
 
 PASSED_ON: Final = "passed_on"
@@ -363,22 +364,22 @@ class Recover(msgspec.Struct, kw_only=True):
 
     instances: tuple[str, ...]
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         dropped: dict[str, str] = {}
         while True:
-            slice = yield Need(instances=self.instances)
-            if slice.header is None:
+            snapshot = yield Query(instances=self.instances)
+            if snapshot.header is None:
                 return Plan(outcome=Recovered())
-            draft = Draft(slice, rules)
+            draft = Draft(snapshot, rules)
             recovered = Recovered(generation=draft.header.generation, dropped=dropped)
             for name in self.instances:
-                instance = slice.instances.get(name)
+                instance = snapshot.instances.get(name)
                 if instance is not None and instance.due_at is not None:
                     self._recover(draft, instance, recovered)
             if not draft.changes:
                 return Plan(outcome=recovered)
             try:
-                yield from let_plugins_add(draft, uid, without=dropped)
+                yield from run_before_commit(draft, uid, without=dropped)
             except HookFailed as error:
                 dropped[error.plugin] = str(error)
                 continue
@@ -439,18 +440,18 @@ class Recover(msgspec.Struct, kw_only=True):
 _DEALT_WITH: Final = frozenset({Status.SKIPPED, Status.REPLAYED, Status.ABANDONED})
 """The statuses in which what an instance logged concerns nobody any more."""
 
-Apply = Callable[[Draft, Slice, Instance], None]
+Apply = Callable[[Draft, Snapshot, Instance], None]
 
 
 def _end(
-    command: Finish | Fail | SkipRunning, uid: str, rules: Rules, need: Need, apply: Apply
-) -> Decision:
+    command: Finish | Fail | SkipRunning, uid: str, rules: Rules, query: Query, apply: Apply
+) -> CommandSteps:
     """End an attempt. A plugin that fails now is left out: it must not undo what a body did."""
     dropped: dict[str, str] = {}
     while True:
-        slice = yield need
-        draft, instance = _held(slice, rules, uid, command.instance, command.token)
-        apply(draft, slice, instance)
+        snapshot = yield query
+        draft, instance = _held(snapshot, rules, uid, command.instance, command.token)
+        apply(draft, snapshot, instance)
         instance.log_level = command.log_level
         if instance.has_open_logs:
             if instance.status in _DEALT_WITH:
@@ -460,12 +461,12 @@ def _end(
         problems = {"plugins_left_out": dropped} if dropped else {}
         add_metadata(draft, instance, {**command.metadata, **problems})
         try:
-            yield from let_plugins_add(draft, uid, without=dropped)
+            yield from run_before_commit(draft, uid, without=dropped)
         except HookFailed as error:
             dropped[error.plugin] = str(error)
             continue
         return draft.plan(
-            Ended(
+            AttemptResult(
                 instance=instance,
                 events=draft.events,
                 scheduled=draft.scheduled,
@@ -481,11 +482,13 @@ def _replay_of(draft: Draft, instance: Instance) -> Instance | None:
     return draft.instance(*split_instance_name(instance.replayed_as))
 
 
-def _held(slice: Slice, rules: Rules, uid: str, name: str, token: str) -> tuple[Draft, Instance]:
+def _held(
+    snapshot: Snapshot, rules: Rules, uid: str, name: str, token: str
+) -> tuple[Draft, Instance]:
     """The instance of an attempt, if it is still that attempt's."""
-    if slice.header is None:
+    if snapshot.header is None:
         raise LeaseLost(f"{uid}: the session was deleted while {name} ran; its outcome is dropped")
-    draft = Draft(slice, rules)
+    draft = Draft(snapshot, rules)
     instance = draft.instance(*split_instance_name(name))
     if instance.status is not Status.RUNNING or instance.token != token:
         raise LeaseLost(

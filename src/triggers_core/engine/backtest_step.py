@@ -1,8 +1,8 @@
 """One event of a log and everything that it makes ready, in one commit.
 
 A backtest runs nothing in between, so a fire, its claims and their ends need not be stored one by
-one. The commands are those of production, on slices of production: only what they lead to is kept
-back and merged, until nothing is ready any more.
+one. The commands are those of production, on snapshots of production: only what they lead to is
+kept back and merged, until nothing is ready any more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Any, Final
 from triggers_core.engine.attempts import Finish
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.configuration import EMPTY, Configuration
-from triggers_core.engine.protocol import Change, Decides, Decision, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import (
+    Change,
+    Command,
+    CommandSteps,
+    Plan,
+    Query,
+    Rules,
+    Snapshot,
+)
 from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.exceptions import TriggersError
 
@@ -40,7 +48,7 @@ class Step:
     def __init__(self, fire: Fire) -> None:
         self.fire = fire
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         working = _Working(uid, rules)
         plan = yield from working.drive(self.fire)
         if plan.empty:
@@ -70,7 +78,7 @@ class _Working:
         self._changes: dict[str, Change] = {}
         self._configuration: Configuration | None = None
 
-    def end(self, name: str) -> Generator[Need, Slice, Iterable[str]]:
+    def end(self, name: str) -> Generator[Query, Snapshot, Iterable[str]]:
         """Take a ready instance to its end; returns what that made ready."""
         header, instance = self.header, self.instances[name]
         assert header is not None
@@ -86,49 +94,49 @@ class _Working:
             raise Unusual(str(error)) from error
         return plan.scheduled
 
-    def drive(self, command: Decides) -> Generator[Need, Slice, Plan]:
+    def drive(self, command: Command) -> Generator[Query, Snapshot, Plan]:
         """Decide a command on the session as it is now, and keep what it leads to."""
-        decision = command.decide(self.uid, self.rules)
+        steps = command.decide(self.uid, self.rules)
         looked = False
         try:
-            need = next(decision)
+            query = next(steps)
             while True:
-                if need.instances:
+                if query.instances:
                     if looked:  # it begins anew, and what it has changed would have to be undone
-                        raise Unusual(f"{self.uid}: {need.instances[0]} did not just finish")
+                        raise Unusual(f"{self.uid}: {query.instances[0]} did not just finish")
                     looked = True
-                need = decision.send((yield from self._answer(need)))
+                query = steps.send((yield from self._answer(query)))
         except StopIteration as done:
             plan: Plan = done.value
         self._keep(plan)
         return plan
 
-    def _answer(self, need: Need) -> Generator[Need, Slice, Slice]:
-        unknown = [name for name in need.instances if name not in self.instances]
-        triggers = [each for each in need.triggers if self._may_lack(each)]
-        if not self._begun or unknown or triggers or need.event_ids or need.all_events:
-            slice = yield Need(
+    def _answer(self, query: Query) -> Generator[Query, Snapshot, Snapshot]:
+        unknown = [name for name in query.instances if name not in self.instances]
+        triggers = [each for each in query.triggers if self._may_lack(each)]
+        if not self._begun or unknown or triggers or query.event_ids or query.all_events:
+            snapshot = yield Query(
                 triggers=tuple(triggers),
                 instances=tuple(unknown),
-                event_ids=need.event_ids,
-                all_events=need.all_events,
+                event_ids=query.event_ids,
+                all_events=query.all_events,
             )
-            self.now = slice.now
+            self.now = snapshot.now
             if not self._begun:
                 self._begun = True
-                self.header, self.configuration = slice.header, slice.configuration
-            for name, instance in slice.instances.items():
+                self.header, self.configuration = snapshot.header, snapshot.configuration
+            for name, instance in snapshot.instances.items():
                 if name not in self.instances:
                     self._add(name, instance)
             self._loaded.update(triggers)
         else:
-            slice = Slice(now=self.now)
-        slice.header, slice.configuration = self.header, self.configuration
-        slice.instances = {name: self.instances[name] for name in need.instances}
-        for trigger in need.triggers:
+            snapshot = Snapshot(now=self.now)
+        snapshot.header, snapshot.configuration = self.header, self.configuration
+        snapshot.instances = {name: self.instances[name] for name in query.instances}
+        for trigger in query.triggers:
             for task in self.configuration.listeners.get(trigger, ()):
-                slice.instances |= self._unstarted.get(task.name, {})
-        return slice
+                snapshot.instances |= self._unstarted.get(task.name, {})
+        return snapshot
 
     def _may_lack(self, trigger: str) -> bool:
         """Whether the storage may know of an instance that waits for it, and is not here."""
@@ -164,7 +172,7 @@ class _Working:
             name = instance.name
             first = self._changes.get(name)
             if first is not None:
-                change.before, change.wanted = first.before, first.wanted
+                change.before, change.waits_before = first.before, first.waits_before
             self._changes[name] = change
             if instance.status is _UNSTARTED:
                 self._add(name, instance)

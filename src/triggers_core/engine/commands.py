@@ -1,8 +1,8 @@
 """What an application or an operator does to a session, each as a command.
 
-A command is plain data with a `decide` method: a generator that asks for slices and returns a plan
-(`triggers_core.engine.protocol`). It holds whatever is random (ids, tokens), made by its caller, so
-that deciding twice after a conflict decides the same. What workers do is in `attempts`.
+A command is plain data with a `decide` method: a generator that asks for snapshots and returns a
+plan (`triggers_core.engine.protocol`). It holds whatever is random (ids, tokens), made by its
+caller, so that deciding twice after a conflict decides the same. What workers do is in `attempts`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.additions import let_plugins_add
+from triggers_core.engine.additions import run_before_commit
 from triggers_core.engine.configuration import FEATURE, Configuration
 from triggers_core.engine.machine import Draft, cascade_of
 from triggers_core.engine.metadata import add_metadata, read_metadata, resolve_logs
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
     Instance,
@@ -37,7 +37,7 @@ from triggers_core.exceptions import (
 )
 
 
-class Recorded(msgspec.Struct, kw_only=True):
+class FireOutcome(msgspec.Struct, kw_only=True):
     """What became of a fire: ``recorded``, ``duplicate`` or ``already fired``."""
 
     status: str
@@ -66,13 +66,13 @@ class Fire(msgspec.Struct, kw_only=True):
     generation: str = ""
     """Of the session, should this be its first event; made when it is needed, then kept."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         asked = (self.event_id,) if self.given_id else ()
-        slice = yield Need(triggers=(self.trigger,), event_ids=asked)
-        if slice.header is None and not self.generation:
+        snapshot = yield Query(triggers=(self.trigger,), event_ids=asked)
+        if snapshot.header is None and not self.generation:
             self.generation = new_id()
-        draft = Draft(slice, rules, self.generation)
-        known = slice.known.get(self.event_id)
+        draft = Draft(snapshot, rules, self.generation)
+        known = snapshot.known.get(self.event_id)
         if known is not None:
             check_same_event(known, self.trigger, self.payload, self.as_given)
             return self._nothing("duplicate", draft, known.id, known.number)
@@ -100,9 +100,9 @@ class Fire(msgspec.Struct, kw_only=True):
         if self.as_given is not None and not payloads.same(self.as_given, self.payload):
             event.extra = {AS_GIVEN: msgspec.Raw(b'"%b"' % payloads.digest(self.as_given))}
         draft.fire(event)
-        yield from let_plugins_add(draft, uid)
+        yield from run_before_commit(draft, uid)
         return draft.plan(
-            Recorded(
+            FireOutcome(
                 status="recorded",
                 event_id=event.id,
                 number=event.number,
@@ -115,7 +115,9 @@ class Fire(msgspec.Struct, kw_only=True):
     def _nothing(self, status: str, draft: Draft, event_id: str, number: int) -> Plan:
         waited_for = _is_waited_for(draft, self.trigger)
         return Plan(
-            outcome=Recorded(status=status, event_id=event_id, number=number, waited_for=waited_for)
+            outcome=FireOutcome(
+                status=status, event_id=event_id, number=number, waited_for=waited_for
+            )
         )
 
 
@@ -171,14 +173,14 @@ class Configure(msgspec.Struct, kw_only=True):
     requires: tuple[str, ...] = ()
     generation: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need()
-        first = slice.header is None or not slice.header.config
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query()
+        first = snapshot.header is None or not snapshot.header.config
         if first:
-            slice = yield Need(all_events=True)
+            snapshot = yield Query(all_events=True)
         else:
-            slice = yield Need(unstarted=tuple(self.configuration.tasks))
-        draft = Draft(slice, rules, self.generation)
+            snapshot = yield Query(unstarted=tuple(self.configuration.tasks))
+        draft = Draft(snapshot, rules, self.generation)
         merged = draft.configuration.updated(self.configuration)
         if not merged.tasks:  # the first tasks, when they come, apply what was fired before them
             return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
@@ -191,20 +193,20 @@ class Configure(msgspec.Struct, kw_only=True):
         requires = tuple(sorted({*kept, *self.requires, *merged.requires}))
         if merged.hash == draft.header.config and requires == draft.header.requires:
             return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
-        draft.configure(merged, requires, slice.events)
-        yield from let_plugins_add(draft, uid)
+        draft.configure(merged, requires, snapshot.events)
+        yield from run_before_commit(draft, uid)
         version = draft.header.config_version
         return draft.plan(Configured(version=version, changed=True, scheduled=draft.scheduled))
 
 
-class Moved(msgspec.Struct, kw_only=True):
+class OperatorResult(msgspec.Struct, kw_only=True):
     """What became of an instance that an operator replayed, skipped or failed."""
 
     instance: Instance
     events: list[Event] = []
     scheduled: list[str] = []
     replay: Instance | None = None
-    again: bool = False
+    repeated: bool = False
     """Whether this very request had been carried out before."""
 
 
@@ -216,11 +218,11 @@ class Replay(msgspec.Struct, kw_only=True):
     """Encoded kwargs (trigger → kwargs) in place of the events' ones; None keeps those."""
     request: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         draft, instance = yield from _instance(self.instance, rules)
         if instance.status is Status.REPLAYED and instance.request == self.request:
             draft, clone = yield from _instance(instance.replayed_as, rules)
-            return Plan(outcome=Moved(instance=instance, replay=clone, again=True))
+            return Plan(outcome=OperatorResult(instance=instance, replay=clone, repeated=True))
         _only_failed(instance, "replayed")
         if instance.task not in draft.configuration.tasks:
             raise TaskNotFound(f"{instance.name}: the session has no task {instance.task!r}")
@@ -229,9 +231,11 @@ class Replay(msgspec.Struct, kw_only=True):
         clone = draft.clone(
             instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
         )
-        yield from let_plugins_add(draft, uid)
+        yield from run_before_commit(draft, uid)
         return draft.plan(
-            Moved(instance=instance, replay=clone, events=draft.events, scheduled=draft.scheduled)
+            OperatorResult(
+                instance=instance, replay=clone, events=draft.events, scheduled=draft.scheduled
+            )
         )
 
 
@@ -243,20 +247,22 @@ class Skip(msgspec.Struct, kw_only=True):
     result: bytes = b"{}"
     request: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         task_name, _ = split_instance_name(self.instance)
         triggers = (task_name,) if self.cascade else ()
         draft, instance = yield from _instance(self.instance, rules, triggers)
         if instance.status is Status.SKIPPED and instance.request == self.request:
-            return Plan(outcome=Moved(instance=instance, again=True))
+            return Plan(outcome=OperatorResult(instance=instance, repeated=True))
         _only_failed(instance, "skipped")
         instance.request = self.request
         resolve_logs(draft, instance)
         draft.set_status(instance, Status.SKIPPED)
         if self.cascade:
             instance.result = draft.fire(cascade_of(instance, self.result)).number
-        yield from let_plugins_add(draft, uid)
-        return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
+        yield from run_before_commit(draft, uid)
+        return draft.plan(
+            OperatorResult(instance=instance, events=draft.events, scheduled=draft.scheduled)
+        )
 
 
 class FailByHand(msgspec.Struct, kw_only=True):
@@ -265,7 +271,7 @@ class FailByHand(msgspec.Struct, kw_only=True):
     instance: str
     reason: str
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         draft, instance = yield from _instance(self.instance, rules)
         if instance.status not in (Status.SCHEDULED, Status.RUNNING):
             raise WrongState(
@@ -275,8 +281,10 @@ class FailByHand(msgspec.Struct, kw_only=True):
         draft.set_status(instance, Status.FAILED)
         instance.token = ""
         add_metadata(draft, instance, {"error": {"type": "FailedByHand", "message": self.reason}})
-        yield from let_plugins_add(draft, uid)
-        return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
+        yield from run_before_commit(draft, uid)
+        return draft.plan(
+            OperatorResult(instance=instance, events=draft.events, scheduled=draft.scheduled)
+        )
 
 
 class UpdateMetadata(msgspec.Struct, kw_only=True):
@@ -285,7 +293,7 @@ class UpdateMetadata(msgspec.Struct, kw_only=True):
     instance: str
     metadata: dict[str, Any]
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         draft, instance = yield from _instance(self.instance, rules)
         draft.touch(instance).keep_times = True
         limits = rules.limits
@@ -297,7 +305,7 @@ class UpdateMetadata(msgspec.Struct, kw_only=True):
                 f" {limits.record_bytes:,} (Limits.record_bytes)"
             )
         instance.metadata = msgspec.Raw(payloads.encode(merged, limits, "metadata"))
-        return draft.plan(Moved(instance=instance))
+        return draft.plan(OperatorResult(instance=instance))
 
 
 class ResolveLogs(msgspec.Struct, kw_only=True):
@@ -305,21 +313,23 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
 
     instance: str
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
         draft, instance = yield from _instance(self.instance, rules)
         if not instance.has_open_logs:
-            return Plan(outcome=Moved(instance=instance, again=True))
+            return Plan(outcome=OperatorResult(instance=instance, repeated=True))
         draft.touch(instance).keep_times = True
         resolve_logs(draft, instance)
-        yield from let_plugins_add(draft, uid)
-        return draft.plan(Moved(instance=instance, events=draft.events, scheduled=draft.scheduled))
+        yield from run_before_commit(draft, uid)
+        return draft.plan(
+            OperatorResult(instance=instance, events=draft.events, scheduled=draft.scheduled)
+        )
 
 
 class Close(msgspec.Struct, kw_only=True):
     """Refuse further events of the application; what is under way runs to its end."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        draft = Draft((yield Need()), rules)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        draft = Draft((yield Query()), rules)
         if draft.header.state is SessionState.CLOSED:
             return Plan()
         draft.header.state = SessionState.CLOSED
@@ -331,9 +341,9 @@ class Close(msgspec.Struct, kw_only=True):
 
 def _instance(
     name: str, rules: Rules, triggers: tuple[str, ...] = ()
-) -> Generator[Need, Slice, tuple[Draft, Instance]]:
+) -> Generator[Query, Snapshot, tuple[Draft, Instance]]:
     task, number = split_instance_name(name)
-    draft = Draft((yield Need(instances=(name,), triggers=triggers)), rules)
+    draft = Draft((yield Query(instances=(name,), triggers=triggers)), rules)
     return draft, draft.instance(task, number)
 
 

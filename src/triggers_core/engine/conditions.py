@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-Seen = Mapping[str, Sequence[int]]
+Taken = Mapping[str, Sequence[int]]
 """Trigger name → numbers of the events recorded, ascending."""
 
 
@@ -21,13 +21,13 @@ class Condition(Protocol):
     def triggers(self) -> frozenset[str]:
         """Every trigger that can matter to the condition."""
 
-    def satisfied(self, seen: Seen) -> bool:
+    def satisfied(self, seen: Taken) -> bool:
         """Whether the recorded events satisfy it."""
 
-    def wants(self, seen: Seen) -> frozenset[str]:
+    def missing(self, seen: Taken) -> frozenset[str]:
         """The triggers of which one more event would be recorded."""
 
-    def takes(self, trigger: str, seen: Seen) -> bool:
+    def takes(self, trigger: str, seen: Taken) -> bool:
         """Whether `wants` holds the trigger."""
 
 
@@ -44,13 +44,13 @@ class AllOf:
     def __init__(self, triggers: Sequence[str] | frozenset[str]) -> None:
         self.triggers = frozenset(triggers)
 
-    def satisfied(self, seen: Seen) -> bool:
+    def satisfied(self, seen: Taken) -> bool:
         return self.triggers <= seen.keys()
 
-    def wants(self, seen: Seen) -> frozenset[str]:
+    def missing(self, seen: Taken) -> frozenset[str]:
         return self.triggers - seen.keys()
 
-    def takes(self, trigger: str, seen: Seen) -> bool:
+    def takes(self, trigger: str, seen: Taken) -> bool:
         return trigger in self.triggers and trigger not in seen
 
 
@@ -59,11 +59,11 @@ class Never:
 
     triggers: frozenset[str] = frozenset()
 
-    def satisfied(self, seen: Seen) -> bool:
+    def satisfied(self, seen: Taken) -> bool:
         return False
 
-    def wants(self, seen: Seen) -> frozenset[str]:
+    def missing(self, seen: Taken) -> frozenset[str]:
         return self.triggers
 
-    def takes(self, trigger: str, seen: Seen) -> bool:
+    def takes(self, trigger: str, seen: Taken) -> bool:
         return False

@@ -1,7 +1,7 @@
 """The state machine: how one event changes the instances of a session. Pure: no I/O, no clock.
 
-A `Draft` is a slice under change. `Draft.fire` is the fire rule; `step` is the same as one function
-for tests and tools. What the commands in `triggers_core.engine.commands` do beside it is small.
+A `Draft` is a snapshot under change. `Draft.fire` is the fire rule; `step` is the same as one
+function for tests and tools. What the commands in `commands` do beside it is small.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from triggers_core.engine.configuration import FEATURE, FEATURES, Configuration, Task
-from triggers_core.engine.protocol import Change, Plan, Rules, Slice
+from triggers_core.engine.protocol import Change, Plan, Rules, Snapshot
 from triggers_core.engine.records import (
     NOTHING,
     Event,
@@ -40,19 +40,19 @@ OPEN = SessionState.OPEN
 NO_TRIGGERS: frozenset[str] = frozenset()
 
 
-def step(slice: Slice, event: Event, rules: Rules | None = None) -> Plan:
-    """Apply one event to a slice and return the plan; the slice stays as it was.
+def step(snapshot: Snapshot, event: Event, rules: Rules | None = None) -> Plan:
+    """Apply one event to a snapshot and return the plan; the snapshot stays as it was.
 
-    :param slice: header, configuration, and the unstarted instances that want the trigger.
+    :param snapshot: header, configuration, and the unstarted instances that want the trigger.
     :raises LimitExceeded: a limit of `rules` is in the way.
     """
-    draft = Draft(deepcopy(slice), rules or Rules())
+    draft = Draft(deepcopy(snapshot), rules or Rules())
     draft.fire(event)
     return draft.plan()
 
 
 class Draft:
-    """A slice, and what the change at hand has done to it so far."""
+    """A snapshot that one command changes step by step; `plan` says what to write."""
 
     __slots__ = (
         "_by_task",
@@ -68,22 +68,22 @@ class Draft:
         "scheduled",
     )
 
-    def __init__(self, slice: Slice, rules: Rules, generation: str | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, rules: Rules, generation: str | None = None) -> None:
         """Begin a change.
 
         :param generation: creates the session under this generation when there is none.
         :raises SessionNotFound: there is no session and no `generation`.
         :raises PluginMissing: this process lacks a plugin that the session's configuration needs.
         """
-        self.created = slice.header is None
-        if slice.header is None:
+        self.created = snapshot.header is None
+        if snapshot.header is None:
             if generation is None:
                 raise SessionNotFound("there is no such session: it never existed or was deleted")
-            slice.header = Header(generation=generation)
-        self.header: Header = slice.header
-        self.now = slice.now
+            snapshot.header = Header(generation=generation)
+        self.header: Header = snapshot.header
+        self.now = snapshot.now
         self.rules = rules
-        self.configuration = slice.configuration
+        self.configuration = snapshot.configuration
         self.events: list[Event] = []
         self.scheduled: list[str] = []
         self._by_task: dict[str, dict[int, Instance]] = {}
@@ -92,11 +92,11 @@ class Draft:
         self._failed_before = self.header.total(FAILED)
         if self.header.requires:
             _check_plugins(self.header.requires, rules.plugins)
-        self.absorb(slice)
+        self.absorb(snapshot)
 
-    def absorb(self, slice: Slice) -> None:
-        """Add the instances of a further slice; those that are here already stay as they are."""
-        for instance in slice.instances.values():
+    def absorb(self, snapshot: Snapshot) -> None:
+        """Add the instances of a further snapshot; those that are here already stay as they are."""
+        for instance in snapshot.instances.values():
             self._by_task.setdefault(instance.task, {}).setdefault(instance.number, instance)
 
     def instance(self, task: str, number: int) -> Instance:
@@ -126,9 +126,9 @@ class Draft:
         :raises CascadeTooDeep: the chain of cascades behind it is too long.
         :raises LimitExceeded: a task would get too many instances, the session too many names.
         """
-        if event.depth > self.rules.limits.cascade_depth:
+        if event.chain > self.rules.limits.cascade_depth:
             raise CascadeTooDeep(
-                f"{event.cause or event.trigger}: {event.depth} cascades in a row go back to one"
+                f"{event.cause or event.trigger}: {event.chain} cascades in a row go back to one"
                 f" event, the limit is {self.rules.limits.cascade_depth} (Limits.cascade_depth):"
                 " look for a cycle in the configuration"
             )
@@ -158,7 +158,7 @@ class Draft:
         for task in self.configuration.listeners.get(trigger, ()):
             touched = []
             for instance in self.unstarted(task.name):
-                if trigger in wants(task, instance):
+                if trigger in missing_triggers(task, instance):
                     self.touch(instance, task)
                     _take(task, instance, trigger, number)
                     touched.append(instance)
@@ -168,19 +168,21 @@ class Draft:
                 _take(task, instance, trigger, number)
                 touched.append(instance)
             for instance in touched:
-                self.settle(task, instance, number, event.depth)
+                self.settle(task, instance, number, event.chain)
         self.header.latest[trigger] = number
 
-    def settle(self, task: Task, instance: Instance, number: int, depth: int) -> None:
+    def settle(self, task: Task, instance: Instance, number: int, chain: int) -> None:
         """Abandon or schedule an unstarted instance if its conditions say so."""
         if task.abandoned_by.satisfied(instance.noted):
-            instance.scheduled_by, instance.chain = number, depth
+            instance.scheduled_by, instance.chain = number, chain
             self.set_status(instance, ABANDONED)
         elif instance.not_before is None and task.required.satisfied(instance.taken):
-            instance.scheduled_by, instance.chain = number, depth
+            instance.scheduled_by, instance.chain = number, chain
             self.schedule(instance)
         else:
-            self._changes[instance.task, instance.number].wants = wants(task, instance)
+            self._changes[instance.task, instance.number].waits_after = missing_triggers(
+                task, instance
+            )
 
     # -- changing instances -------------------------------------------------------------------
 
@@ -206,8 +208,10 @@ class Draft:
             wanted = NO_TRIGGERS
             if instance.status is UNSTARTED:
                 task = task or self.configuration.tasks.get(instance.task)
-                wanted = wants(task, instance) if task else NO_TRIGGERS
-            change = Change(instance=instance, before=instance.status, wanted=wanted, wants=wanted)
+                wanted = missing_triggers(task, instance) if task else NO_TRIGGERS
+            change = Change(
+                instance=instance, before=instance.status, waits_before=wanted, waits_after=wanted
+            )
             if instance.not_before is not None:
                 # An instance that is held for a retry stays held, whatever it takes meanwhile.
                 change.hold_for = change.due_in = instance.not_before - self.now
@@ -220,7 +224,7 @@ class Draft:
         self.header.add(instance.task, instance.status, -1)
         self.header.add(instance.task, status, 1)
         instance.status = status
-        change.wants, change.keep_times = NO_TRIGGERS, False
+        change.waits_after, change.keep_times = NO_TRIGGERS, False
         change.due_in = change.lease_in = change.hold_for = None
         return change
 
@@ -270,13 +274,13 @@ class Draft:
             clone.replaced = msgspec.Raw(replaced)
         if honour_unless:
             latest = self.header.latest
-            for trigger in task.abandoned_by.wants(clone.noted) & latest.keys():
+            for trigger in task.abandoned_by.missing(clone.noted) & latest.keys():
                 clone.noted[trigger] = [latest[trigger]]
         if honour_unless and task.abandoned_by.satisfied(clone.noted):
             self.set_status(clone, ABANDONED)
         elif cooldown:
             self.hold(clone, cooldown)
-            self.touch(clone).wants = wants(task, clone)
+            self.touch(clone).waits_after = missing_triggers(task, clone)
         else:
             self.schedule(clone)
         return clone
@@ -354,9 +358,12 @@ class Draft:
         )
 
 
-def wants(task: Task, instance: Instance) -> frozenset[str]:
+def missing_triggers(task: Task, instance: Instance) -> frozenset[str]:
     """The triggers that an unstarted instance would still take or note."""
-    required, unless = task.required.wants(instance.taken), task.abandoned_by.wants(instance.noted)
+    required, unless = (
+        task.required.missing(instance.taken),
+        task.abandoned_by.missing(instance.noted),
+    )
     return required | unless if unless else required
 
 
@@ -373,7 +380,7 @@ def fired_by(instance: Instance, trigger: str, payload: bytes, event_id: str = "
         payload=msgspec.Raw(payload),
         source=Source.INSTANCE,
         cause=instance.name,
-        depth=instance.chain + 1,
+        chain=instance.chain + 1,
     )
 
 

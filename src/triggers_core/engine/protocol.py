@@ -1,8 +1,9 @@
-"""What a change asks of a storage and hands back to it: needs, slices, plans. No I/O.
+"""What a command asks of a storage and hands back to it: queries, snapshots, plans. No I/O.
 
-A change is a generator: it yields a `Need`, gets the `Slice` for it, and returns a `Plan`. Whoever
-drives it (`triggers_core.storages.base`) loads and writes, in one transaction or optimistically;
-an asyncio driver would be a second loop, not a second copy of the rules.
+A command decides in steps, as a generator: it yields a `Query`, gets the `Snapshot` for it, and
+returns a `Plan`. Whoever drives it (`triggers_core.storages.base`) loads and writes, in one
+transaction or optimistically; an asyncio driver would be a second loop, not a second copy of the
+rules.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.limits import Limits, Timing
 
 
-class Need(msgspec.Struct, frozen=True, kw_only=True):
+class Query(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a session that a change has to see, beyond the header and the configuration."""
 
     triggers: tuple[str, ...] = ()
@@ -36,8 +37,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """Triggers that the next change of the same worker will need: a hint, for remote storages."""
 
 
-class Slice(msgspec.Struct, kw_only=True):
-    """The answer to a `Need`. The one who gets it owns it: nothing in it is shared."""
+class Snapshot(msgspec.Struct, kw_only=True):
+    """The answer to a `Query`. The one who gets it owns it: nothing in it is shared."""
 
     now: float
     """The storage's clock, in seconds since 1970."""
@@ -56,9 +57,9 @@ class Change(msgspec.Struct, kw_only=True):
     instance: Instance
     before: Status | None
     """The status that is stored; None when the instance is new."""
-    wanted: frozenset[str] = frozenset()
+    waits_before: frozenset[str] = frozenset()
     """The triggers under which it is indexed as stored."""
-    wants: frozenset[str] = frozenset()
+    waits_after: frozenset[str] = frozenset()
     """The triggers under which it has to be indexed."""
     due_in: float | None = None
     lease_in: float | None = None
@@ -126,7 +127,7 @@ class Plan(msgspec.Struct, kw_only=True):
             event.at = now
 
 
-Decision = Generator[Need, Slice, Plan]
+CommandSteps = Generator[Query, Snapshot, Plan]
 """A change at work; see the module's docstring."""
 
 
@@ -150,7 +151,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options."""
 
 
-class Decides(Protocol):
+class Command(Protocol):
     """A command of `triggers_core.engine.commands` or `triggers_core.engine.attempts`."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision: ...
+    def decide(self, uid: str, rules: Rules) -> CommandSteps: ...

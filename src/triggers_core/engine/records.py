@@ -74,14 +74,14 @@ class Event(
         "trigger": "t",
         "payload": "k",
         "source": "src",
-        "depth": "d",
+        "chain": "d",
         "extra": "x",
     },
 ):
     """One recorded fire.
 
     `number` counts from 0 in its session; `at` is the storage's clock, in seconds since 1970;
-    `cause` names the instance or plugin that fired it; `depth` is the length of the chain of
+    `cause` names the instance or plugin that fired it; `chain` is the length of the chain of
     cascades behind it (0 for an application's event).
     """
 
@@ -92,7 +92,7 @@ class Event(
     at: float = 0.0
     source: Source = Source.APPLICATION
     cause: str = ""
-    depth: int = 0
+    chain: int = 0
     extra: Extra = {}
 
 
@@ -124,7 +124,7 @@ class Instance(
     scheduled_by: int = -1
     """Number of the event that completed (or abandoned) it; -1 while there is none."""
     chain: int = 0
-    """Length of the chain of cascades that led here (the depth of `scheduled_by`)."""
+    """Length of the chain of cascades that led here (that of `scheduled_by`)."""
     replaced: msgspec.Raw = NOTHING
     """Kwargs that a replay put in place of the events' ones."""
     parent: str = ""

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from triggers_core.engine.configuration import DIRECTIVES, Directive
+from triggers_core.entry_points import loads_badly
 from triggers_core.exceptions import PluginError
-from triggers_core.plugins.entry_points import loads_badly
 from triggers_core.redaction import error_text
 from triggers_core.texts import short_repr
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from triggers_core.plugins.entry_points import Provider
+from triggers_core.entry_points import Provider
 from triggers_core.plugins.loading import Installed
 from triggers_core.plugins.order import Loaded
 
-Status = Literal["loaded", "blocked", "failed", "unlisted"]
+PluginStatus = Literal["loaded", "blocked", "failed", "unlisted"]
 
 
 class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Canonical: the entry point's name, whichever way the plugin was listed."""
-    status: Status
+    status: PluginStatus
     """``unlisted``: installed, but the list does not mention it."""
     path: str
     """Where it comes from: module, ``module:attribute`` or the type of an object."""
@@ -33,7 +33,9 @@ class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is not loaded."""
 
 
-def not_loaded(name: str, status: Status, provider: Provider | None, error: str) -> PluginInfo:
+def not_loaded(
+    name: str, status: PluginStatus, provider: Provider | None, error: str
+) -> PluginInfo:
     """Information about a plugin that is not loaded, and why."""
     return PluginInfo(
         name=name,

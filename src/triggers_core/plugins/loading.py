@@ -11,14 +11,14 @@ from importlib.util import find_spec
 from itertools import chain, count
 from typing import Any, Final
 
-from triggers_core.exceptions import PluginError
-from triggers_core.plugins.entry_points import (
+from triggers_core.entry_points import (
     KNOWN_DISTRIBUTIONS,
     Provider,
     find_providers,
     load_path,
     loads_badly,
 )
+from triggers_core.exceptions import PluginError
 from triggers_core.redaction import error_text
 from triggers_core.texts import did_you_mean
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from pluggy import HookimplOpts, PluginManager
 
+from triggers_core.entry_points import Provider
 from triggers_core.hookspecs import PROJECT, TriggersSpec
 from triggers_core.plugins.checks import HOOKS, Implementation, bind
-from triggers_core.plugins.entry_points import Provider
 
 Call = Callable[..., Any]
 """An implementation that takes all parameters of its hook, by position."""

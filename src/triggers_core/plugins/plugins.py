@@ -13,12 +13,12 @@ from triggers_core.engine.attempts import Retry
 from triggers_core.engine.configuration import Configuration, Directive, Task
 from triggers_core.engine.protocol import BeforeCommit, Plan
 from triggers_core.engine.records import Event, Instance
+from triggers_core.entry_points import Provider
 from triggers_core.exceptions import PluginError, from_outside, in_main_thread
 from triggers_core.failures import log_exception
 from triggers_core.plugins.body_contexts import BodyContexts
 from triggers_core.plugins.checks import HOOKS, find_implementations
 from triggers_core.plugins.directives import collect_directives
-from triggers_core.plugins.entry_points import Provider
 from triggers_core.plugins.infos import PluginInfo, infos_of, not_loaded
 from triggers_core.plugins.loading import Installed, Wanted, label, read_list
 from triggers_core.plugins.order import Loaded, noted, ordered_calls

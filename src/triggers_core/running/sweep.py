@@ -14,7 +14,7 @@ import msgspec
 
 from triggers_core.engine.attempts import Recover, Recovered
 from triggers_core.engine.due_times import is_misdated, shortest_reach
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import BodyInterrupted, is_greenlet_exit
 from triggers_core.limits import Timing
 from triggers_core.running.outages import describe, is_outage
@@ -257,15 +257,15 @@ def _misdated(turn: _Turn, far: Iterable[Due], timing: Timing) -> list[Due]:
         if not due:
             continue
         try:
-            slice = turn.store.load(uid, Need(instances=tuple(due)))
+            snapshot = turn.store.load(uid, Query(instances=tuple(due)))
         except Exception as error:
             if is_outage(error) and turn.is_away():
                 raise
             continue  # it cannot be read: it harms itself alone
         found += (
             due[name]
-            for name, instance in slice.instances.items()
-            if name in due and is_misdated(instance, slice.now, timing)
+            for name, instance in snapshot.instances.items()
+            if name in due and is_misdated(instance, snapshot.now, timing)
         )
     return found
 

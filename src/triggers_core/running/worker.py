@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from triggers_core.engine.attempts import Claim, Claimed, Ended
+from triggers_core.engine.attempts import AttemptResult, Claim, Claimed
 from triggers_core.exceptions import (
     BodyInterrupted,
     LeaseLost,
@@ -56,7 +56,7 @@ def run_message(
     message: Message,
     heartbeats: Heartbeats,
     on_abandoned: Abandoned | None = None,
-) -> Ended | None:
+) -> AttemptResult | None:
     """Make the attempt that a message asks for.
 
     :param on_abandoned: see `run_claimed`.
@@ -117,7 +117,7 @@ def run_claimed(
     on_abandoned: Abandoned | None = None,
     limits: tuple[float | None, float | None] | None = None,
     passes_on: bool = True,
-) -> Ended | None:
+) -> AttemptResult | None:
     """Run the body of a claimed instance and store what became of it.
 
     Whatever a body raises, of whatever type, fails its instance. A `KeyboardInterrupt` in the main
@@ -300,7 +300,7 @@ class _Attempt:
 
     # -- the outcome ------------------------------------------------------------------------------
 
-    def store(self, outcome: Outcome) -> Ended | None:
+    def store(self, outcome: Outcome) -> AttemptResult | None:
         """Store an outcome; during an outage it is tried again for as long as a lease lasts."""
         outcome.token = self.token
         outcome.log_level = max(_level(self.context), outcome.log_level)
@@ -308,7 +308,7 @@ class _Attempt:
         until = pause = 0.0
         while True:
             try:
-                ended: Ended = manager.commit(outcome).outcome
+                ended: AttemptResult = manager.commit(outcome).outcome
             except (LeaseLost, NotFound) as error:
                 self.context.lost.set()
                 logger.warning("%s", error)
@@ -343,7 +343,7 @@ class _Attempt:
                 self._tell(ended)
                 return ended
 
-    def _tell(self, ended: Ended) -> None:
+    def _tell(self, ended: AttemptResult) -> None:
         uid = self.manager.uid
         for plugin, problem in ended.dropped.items():
             logger.error("%s: plugin %s was left out: %s", uid, plugin, problem)

@@ -1,6 +1,6 @@
 """The interface of a storage, and the loop that drives a change through it.
 
-A `Store` holds all sessions of one place (a file, a Redis namespace). It loads slices and writes
+A `Store` holds all sessions of one place (a file, a Redis namespace). It loads snapshots and writes
 plans, atomically, and keeps a few indexes; what the session means is decided by the state machine.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 import msgspec
 
 from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
     Header,
@@ -81,16 +81,16 @@ def summarise(uid: str, header: Header) -> SessionSummary:
     )
 
 
-def decide(command: Decides, uid: str, rules: Rules, load: Callable[[Need], Slice]) -> Plan:
+def drive(command: Command, uid: str, rules: Rules, load: Callable[[Query], Snapshot]) -> Plan:
     """Drive a change to its plan: load what it asks for until it returns one.
 
     :raises UnknownSchema: the session cannot be read; names it.
     """
-    decision = command.decide(uid, rules)
+    steps = command.decide(uid, rules)
     try:
-        need = next(decision)
+        query = next(steps)
         while True:
-            need = decision.send(load(need))
+            query = steps.send(load(query))
     except StopIteration as done:
         plan: Plan = done.value
         return plan
@@ -126,7 +126,7 @@ class Store:
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
         """Decide a change on the session's current state and write it, atomically.
 
         :returns: the plan as written, times stamped. Its `outcome` is the command's answer.
@@ -144,8 +144,8 @@ class Store:
         """
         return work()
 
-    def load(self, uid: str, need: Need) -> Slice:
-        """Read a part of a session, consistently; `Slice.header` is None when there is none."""
+    def load(self, uid: str, query: Query) -> Snapshot:
+        """Read a part of a session, consistently; `Snapshot.header` is None when there is none."""
         raise NotImplementedError
 
     def instances(

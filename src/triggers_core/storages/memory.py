@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.names import instance_name, split_instance_name
-from triggers_core.engine.protocol import Change, Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import Change, Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
     Header,
@@ -31,7 +31,7 @@ from triggers_core.storages.base import (
     check_age,
     check_limit,
     check_window,
-    decide,
+    drive,
     fleet_order,
     prunable,
     readable_header,
@@ -70,9 +70,9 @@ class _Session:
 
     def _index(self, change: Change) -> None:
         key = (change.instance.task, change.instance.number)
-        for trigger in change.wanted - change.wants:
+        for trigger in change.waits_before - change.waits_after:
             self.waiting_for.setdefault(trigger, set()).discard(key)
-        for trigger in change.wants - change.wanted:
+        for trigger in change.waits_after - change.waits_before:
             self.waiting_for.setdefault(trigger, set()).add(key)
         unstarted = self.unstarted.setdefault(key[0], set())
         if change.instance.status is Status.UNSTARTED:
@@ -131,13 +131,13 @@ class MemoryStore(Store):
     def place(self) -> str:
         return "the memory of this process"
 
-    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
         with self._lock:
             if self._unfinished is not None:
                 self._heal()
             for _ in range(_DECISIONS):
                 serial = self._serial
-                plan = decide(command, uid, rules, partial(self._load, uid))
+                plan = drive(command, uid, rules, partial(self._load, uid))
                 if plan.empty:
                     return plan
                 if serial == self._serial:  # else a signal handler has committed meanwhile
@@ -207,43 +207,45 @@ class MemoryStore(Store):
                 self._configurations.pop(address, None)
                 self._users.pop(address, None)
 
-    def load(self, uid: str, need: Need) -> Slice:
+    def load(self, uid: str, query: Query) -> Snapshot:
         with self._lock:
             self._heal()
             try:
-                return self._load(uid, need)
+                return self._load(uid, query)
             except UnknownSchema as error:
                 raise error.of(uid) from error.__cause__
 
-    def _load(self, uid: str, need: Need) -> Slice:
+    def _load(self, uid: str, query: Query) -> Snapshot:
         now, session = self.clock(), self._sessions.get(uid)
         if session is None:
-            return Slice(now=now)
+            return Snapshot(now=now)
         header = decode_header(session.header)
-        slice = Slice(now=now, header=header, configuration=self._configuration(header))
+        snapshot = Snapshot(now=now, header=header, configuration=self._configuration(header))
         keys: dict[Key, None] = {}
-        for trigger in need.triggers:
+        for trigger in query.triggers:
             keys.update(dict.fromkeys(session.waiting_for.get(trigger, ())))
-        for task in need.unstarted:
+        for task in query.unstarted:
             keys.update(dict.fromkeys(session.unstarted.get(task, ())))
-        for name in need.instances:
+        for name in query.instances:
             keys[split_instance_name(name)] = None
         for key in keys:
             record = session.instances.get(key)
             if record is not None:
                 instance = decode_instance(record)
-                slice.instances[instance.name] = instance
-        for event_id in need.event_ids:
+                snapshot.instances[instance.name] = instance
+        for event_id in query.event_ids:
             if event_id in session.event_ids:
                 event = decode_event(session.events[session.event_ids[event_id]])
-                slice.known[event_id] = event
-        if need.all_events:
-            slice.events = [decode_event(record) for record in session.events]
-        if need.payloads:
-            asked = [slice.instances[each] for each in need.instances if each in slice.instances]
+                snapshot.known[event_id] = event
+        if query.all_events:
+            snapshot.events = [decode_event(record) for record in session.events]
+        if query.payloads:
+            asked = [
+                snapshot.instances[each] for each in query.instances if each in snapshot.instances
+            ]
             numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            slice.payloads = _payloads(session, numbers)
-        return slice
+            snapshot.payloads = _payloads(session, numbers)
+        return snapshot
 
     def _configuration(self, header: Header) -> Configuration:
         if not header.config:

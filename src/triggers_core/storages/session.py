@@ -10,11 +10,11 @@ from typing import Any, Self
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.attempts import Kwargs, recorded_kwargs
+from triggers_core.engine.attempts import KwargsByTrigger, recorded_kwargs
 from triggers_core.engine.configuration import EMPTY, Configuration, Task
 from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import check_name, split_instance_name
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import UNRESOLVED, Event, Header, Instance, SessionState, Status
 from triggers_core.exceptions import InstanceNotFound, InvalidName
 from triggers_core.storages.base import Store
@@ -33,7 +33,7 @@ class TaskInstance:
 
     def __init__(self, store: Store, uid: str, record: Instance) -> None:
         self._store, self.uid, self.record = store, uid, record
-        self._kwargs: Kwargs | None = None
+        self._kwargs: KwargsByTrigger | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name in self.__slots__:
@@ -68,7 +68,7 @@ class TaskInstance:
         return logging.getLevelName(self.record.log_level)
 
     @property
-    def kwargs(self) -> Kwargs:
+    def kwargs(self) -> KwargsByTrigger:
         """Trigger → kwargs that it has recorded so far, without the task's `withParams`."""
         if self._kwargs is None:
             numbers = [numbers[0] for numbers in self.record.taken.values()]
@@ -156,12 +156,12 @@ class SessionStorage:
     @property
     def header(self) -> Header | None:
         """The session's header record."""
-        return self.store.load(self.uid, Need()).header
+        return self.store.load(self.uid, Query()).header
 
     @property
     def configuration(self) -> Configuration:
         """The session's configuration."""
-        return self.store.load(self.uid, Need()).configuration
+        return self.store.load(self.uid, Query()).configuration
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -218,10 +218,10 @@ class SessionStorage:
             task, number = split_instance_name(name)
         except InvalidName as error:
             raise InstanceNotFound(f"{self.uid}: {error}") from None
-        slice = self.store.load(self.uid, Need(instances=(name,)))
-        record = slice.instances.get(name)
+        snapshot = self.store.load(self.uid, Query(instances=(name,)))
+        record = snapshot.instances.get(name)
         if record is None:
-            created = slice.header.created(task) if slice.header else 0
+            created = snapshot.header.created(task) if snapshot.header else 0
             raise InstanceNotFound(
                 f"{self.uid}: there is no instance {name}"
                 + (f"; {task} has {created} so far" if created else f"; {task!r} has none yet")
@@ -235,7 +235,7 @@ class SessionStorage:
         except InvalidName:
             return False
         assert isinstance(name, str)
-        return name in self.store.load(self.uid, Need(instances=(name,))).instances
+        return name in self.store.load(self.uid, Query(instances=(name,))).instances
 
     def __iter__(self) -> Iterator[str]:
         """The names of all instances, as of a mapping; the instances are `instances.values()`."""
@@ -248,11 +248,11 @@ class SessionStorage:
 
     def get_unresolved_tasks(self) -> list[Task]:
         """The tasks that have no instance yet, or an unresolved one."""
-        slice = self.store.load(self.uid, Need())
-        header = slice.header
+        snapshot = self.store.load(self.uid, Query())
+        header = snapshot.header
         return [
             task
-            for name, task in (slice.configuration or EMPTY).tasks.items()
+            for name, task in (snapshot.configuration or EMPTY).tasks.items()
             if header is None or not header.created(name) or header.unresolved(name)
         ]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from triggers_core.engine.names import split_instance_name
-from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import BodyInterrupted
 from triggers_core.runners.base import TaskRunner
@@ -94,7 +94,7 @@ class CrashingStore(Store):
         self.points.reach(f"after {what}")
         return answer
 
-    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
         def work() -> Plan:
             plan = self.inner.commit(uid, command, rules)
             for change in plan.changes:
@@ -105,8 +105,8 @@ class CrashingStore(Store):
 
         return self._write(f"commit of {type(command).__name__}", work)
 
-    def load(self, uid: str, need: Need) -> Slice:
-        return self._read("load", lambda: self.inner.load(uid, need))
+    def load(self, uid: str, query: Query) -> Snapshot:
+        return self._read("load", lambda: self.inner.load(uid, query))
 
     def instances(
         self,
@@ -247,9 +247,9 @@ class InlineRunner(TaskRunner):
 def _is_durable(store: Store, message: Message) -> bool:
     """Whether a message is about something that the store has; looks past the crash points."""
     inner = store.inner if isinstance(store, CrashingStore) else store
-    slice = inner.load(message.uid, Need(instances=(message.instance,)))
+    snapshot = inner.load(message.uid, Query(instances=(message.instance,)))
     task, _ = split_instance_name(message.instance)
     return any(
         each.task == task and each.status is Status.SCHEDULED and each.attempt == message.attempt
-        for each in slice.instances.values()
+        for each in snapshot.instances.values()
     )

@@ -7,10 +7,10 @@ from typing import Any
 
 from triggers_core import payloads
 from triggers_core.engine.attempts import (
+    AttemptResult,
     BodyFire,
     Claim,
     Claimed,
-    Ended,
     Fail,
     Finish,
     Heartbeat,
@@ -25,15 +25,15 @@ from triggers_core.engine.commands import (
     Configured,
     FailByHand,
     Fire,
-    Moved,
-    Recorded,
+    FireOutcome,
+    OperatorResult,
     Replay,
     Skip,
 )
 from triggers_core.engine.configuration import Configuration, parse_configuration
 from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Decides, Need, Rules
+from triggers_core.engine.protocol import Command, Query, Rules
 from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.exceptions import InstanceNotFound
 from triggers_core.storages.base import Store
@@ -56,7 +56,7 @@ class SessionDriver:
     def __init__(self, store: Store, uid: str = "order:1", rules: Rules | None = None) -> None:
         self.store, self.uid, self.rules = store, uid, rules or Rules()
 
-    def commit(self, command: Decides) -> Any:
+    def commit(self, command: Command) -> Any:
         """Commit a command; returns its outcome."""
         return self.store.commit(self.uid, command, self.rules).outcome
 
@@ -89,9 +89,9 @@ class SessionDriver:
         event_id: str | None = None,
         once: bool = False,
         force: bool = False,
-    ) -> Recorded:
+    ) -> FireOutcome:
         """Fire a trigger."""
-        recorded: Recorded = self.commit(
+        recorded: FireOutcome = self.commit(
             Fire(
                 trigger=trigger,
                 payload=payloads.encode(kwargs, self.rules.limits),
@@ -128,9 +128,9 @@ class SessionDriver:
         result: Kwargs | None = None,
         fires: Sequence[BodyFire] = (),
         log_level: int = 0,
-    ) -> Ended:
+    ) -> AttemptResult:
         """End an attempt with success."""
-        ended: Ended = self.commit(
+        ended: AttemptResult = self.commit(
             Finish(
                 instance=claimed.instance.name,
                 token=claimed.instance.token,
@@ -147,9 +147,9 @@ class SessionDriver:
         metadata: Kwargs | None = None,
         retry: Retry | None = None,
         log_level: int = 0,
-    ) -> Ended:
+    ) -> AttemptResult:
         """End an attempt with a failure."""
-        ended: Ended = self.commit(
+        ended: AttemptResult = self.commit(
             Fail(
                 instance=claimed.instance.name,
                 token=claimed.instance.token,
@@ -160,9 +160,9 @@ class SessionDriver:
         )
         return ended
 
-    def skip_running(self, claimed: Claimed, metadata: Kwargs | None = None) -> Ended:
+    def skip_running(self, claimed: Claimed, metadata: Kwargs | None = None) -> AttemptResult:
         """End an attempt as skipped."""
-        ended: Ended = self.commit(
+        ended: AttemptResult = self.commit(
             SkipRunning(
                 instance=claimed.instance.name,
                 token=claimed.instance.token,
@@ -171,7 +171,7 @@ class SessionDriver:
         )
         return ended
 
-    def run(self, name: str, result: Kwargs | None = None) -> Ended:
+    def run(self, name: str, result: Kwargs | None = None) -> AttemptResult:
         """Claim an instance and finish it."""
         return self.finish(self.claim(name), result)
 
@@ -183,16 +183,18 @@ class SessionDriver:
             self.run(ready[0].name)
         return done
 
-    def fail_now(self, name: str, metadata: Kwargs | None = None) -> Ended:
+    def fail_now(self, name: str, metadata: Kwargs | None = None) -> AttemptResult:
         """Claim an instance and fail it."""
         return self.fail(self.claim(name), metadata)
 
     # -- what operators and sweeps do -------------------------------------------------------------
 
-    def replay(self, name: str, kwargs: Kwargs | None = None, request: str | None = None) -> Moved:
+    def replay(
+        self, name: str, kwargs: Kwargs | None = None, request: str | None = None
+    ) -> OperatorResult:
         """Replay a failed instance by hand."""
         payload = None if kwargs is None else payloads.encode(kwargs, self.rules.limits)
-        moved: Moved = self.commit(
+        moved: OperatorResult = self.commit(
             Replay(instance=name, payload=payload, request=request or new_id())
         )
         return moved
@@ -203,9 +205,9 @@ class SessionDriver:
         cascade: bool = False,
         result: Kwargs | None = None,
         request: str | None = None,
-    ) -> Moved:
+    ) -> OperatorResult:
         """Skip a failed instance by hand."""
-        moved: Moved = self.commit(
+        moved: OperatorResult = self.commit(
             Skip(
                 instance=name,
                 cascade=cascade,
@@ -215,9 +217,9 @@ class SessionDriver:
         )
         return moved
 
-    def fail_by_hand(self, name: str, reason: str = "stuck") -> Moved:
+    def fail_by_hand(self, name: str, reason: str = "stuck") -> OperatorResult:
         """Fail an instance that is stuck."""
-        moved: Moved = self.commit(FailByHand(instance=name, reason=reason))
+        moved: OperatorResult = self.commit(FailByHand(instance=name, reason=reason))
         return moved
 
     def recover(self, *names: str) -> Recovered:
@@ -231,18 +233,18 @@ class SessionDriver:
     @property
     def header(self) -> Header:
         """The session's header; there must be one."""
-        header = self.store.load(self.uid, Need()).header
+        header = self.store.load(self.uid, Query()).header
         assert header is not None, f"there is no session {self.uid!r}"
         return header
 
     @property
     def exists(self) -> bool:
         """Whether the store has a session of this uid."""
-        return self.store.load(self.uid, Need()).header is not None
+        return self.store.load(self.uid, Query()).header is not None
 
     def instance(self, name: str) -> Instance:
         """An instance as it is stored."""
-        found = self.store.load(self.uid, Need(instances=(name,))).instances
+        found = self.store.load(self.uid, Query(instances=(name,))).instances
         if name not in found:
             task, _ = split_instance_name(name)
             raise InstanceNotFound(f"{self.uid}: there is no instance {name} of {task}")
@@ -276,8 +278,8 @@ class SessionDriver:
 
     def image(self) -> tuple[Any, ...]:
         """Everything that the store holds of the session: to see that nothing has changed."""
-        slice = self.store.load(self.uid, Need())
-        return slice.header, self.store.instances(self.uid), self.events()
+        snapshot = self.store.load(self.uid, Query())
+        return snapshot.header, self.store.instances(self.uid), self.events()
 
 
 BeforeCommit = Callable[[Any, Any], None]

@@ -133,9 +133,9 @@ def soak(
         report = at_random(store, amount, seed)
         told = [each.end() for each in busy]
     for each, other in zip(told, busy, strict=True):
-        slice = len(store.events(other.name))
-        if slice != each["fired"] or each["errors"]:
-            report.problems.append(f"{other.name}: {each}, {slice} events are there")
+        stored = len(store.events(other.name))
+        if stored != each["fired"] or each["errors"]:
+            report.problems.append(f"{other.name}: {each}, {stored} events are there")
     try:
         check_store(store)
     except AssertionError as error:

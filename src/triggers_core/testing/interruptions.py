@@ -30,7 +30,7 @@ from typing import Any, Final, Literal
 
 from triggers_core.engine.attempts import Claim, Finish, Heartbeat
 from triggers_core.engine.names import new_id
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Status
 from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
@@ -183,8 +183,8 @@ class Fires(Operation):
         self.session.fire("go", {"n": 1}, event_id=self.id)
 
     def check(self, completed: bool) -> bool:
-        slice = self.store.load(self.session.uid, Need(event_ids=(self.id,)))
-        stored = self.id in slice.known
+        snapshot = self.store.load(self.session.uid, Query(event_ids=(self.id,)))
+        stored = self.id in snapshot.known
         assert stored or not completed, f"fire {self.id} was acknowledged, and is not there"
         again = self.session.fire("go", {"n": 1}, event_id=self.id)
         assert again.status == ("duplicate" if stored else "recorded"), again.status
@@ -255,7 +255,7 @@ class Reads(Operation):
 
     def work(self) -> None:
         uid, store = self.session.uid, self.store
-        store.load(uid, Need(triggers=("go",)))
+        store.load(uid, Query(triggers=("go",)))
         store.instances(uid, statuses=(Status.FINISHED,))
         store.payloads(uid, [event.number for event in store.events(uid, limit=2)])
         store.due(1)
@@ -280,9 +280,9 @@ class Connects(Operation):
         self.session.fire("noise", event_id=self.id)
 
     def check(self, completed: bool) -> bool:
-        slice = self.store.load(self.session.uid, Need(event_ids=(self.id,)))
-        assert self.id in slice.known or not completed
-        return self.id in slice.known
+        snapshot = self.store.load(self.session.uid, Query(event_ids=(self.id,)))
+        assert self.id in snapshot.known or not completed
+        return self.id in snapshot.known
 
 
 class Closes(Operation):

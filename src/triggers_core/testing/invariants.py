@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.machine import wants
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.machine import missing_triggers
+from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import (
     STATUSES,
     UNRESOLVED,
@@ -43,8 +43,8 @@ def check_store(store: Store) -> None:
 
 def check_session(store: Store, uid: str) -> None:
     """Check one session; see `check_store`."""
-    slice = store.load(uid, Need())
-    header, configuration = slice.header, slice.configuration
+    snapshot = store.load(uid, Query())
+    header, configuration = snapshot.header, snapshot.configuration
     assert header is not None, f"{uid}: sessions() lists it, load() has no header"
     instances, events = store.instances(uid), store.events(uid)
     _check_counts(uid, header, instances)
@@ -80,12 +80,12 @@ def _check_events(uid: str, store: Store, header: Header, events: list[Event]) -
     latest = {event.trigger: event.number for event in events}
     assert header.latest == latest, f"{uid}: header.latest says {header.latest}, it is {latest}"
     given = tuple(event_id for event_id in ids if not event_id.startswith("~"))
-    known = store.load(uid, Need(event_ids=given)).known
+    known = store.load(uid, Query(event_ids=given)).known
     assert {key: event.number for key, event in known.items()} == {
         event.id: event.number for event in events if event.id in given
     }, f"{uid}: the index of event ids disagrees with the events"
     assert store.payloads(uid, numbers) == {each.number: bytes(each.payload) for each in events}
-    assert store.load(uid, Need(all_events=True)).events == events
+    assert store.load(uid, Query(all_events=True)).events == events
 
 
 def _check_indexes(
@@ -96,17 +96,19 @@ def _check_indexes(
     instances: list[Instance],
 ) -> None:
     unstarted = [each for each in instances if each.status is Status.UNSTARTED]
-    wanted = {each.name: wants(configuration.tasks[each.task], each) for each in unstarted}
+    wanted = {
+        each.name: missing_triggers(configuration.tasks[each.task], each) for each in unstarted
+    }
     for trigger in {*header.latest, *configuration.listeners, *configuration.tasks}:
-        found = set(store.load(uid, Need(triggers=(trigger,))).instances)
+        found = set(store.load(uid, Query(triggers=(trigger,))).instances)
         expected = {name for name, triggers in wanted.items() if trigger in triggers}
         assert found == expected, f"{uid}: {trigger!r} is wanted by {expected}, loaded: {found}"
     for task in configuration.tasks:
-        found = set(store.load(uid, Need(unstarted=(task,))).instances)
+        found = set(store.load(uid, Query(unstarted=(task,))).instances)
         expected = {each.name for each in unstarted if each.task == task}
         assert found == expected, f"{uid}: unstarted of {task}: {expected}, loaded: {found}"
     by_name = {each.name: each for each in instances}
-    loaded = store.load(uid, Need(instances=tuple(by_name))).instances
+    loaded = store.load(uid, Query(instances=tuple(by_name))).instances
     assert loaded == by_name, f"{uid}: load() and instances() disagree"
     for status in STATUSES:
         _same(uid, store.instances(uid, statuses=[status]), [status], instances)
@@ -214,11 +216,11 @@ def _check_due(store: Store, uids: list[str]) -> None:
 def _check_fleet(store: Store) -> None:
     summaries = {each.uid: each for each in store.sessions()}
     for uid, summary in summaries.items():
-        slice = store.load(uid, Need())
-        header = slice.header
+        snapshot = store.load(uid, Query())
+        header = snapshot.header
         assert header is not None
         assert summary == summarise(uid, header), f"{uid}: sessions() and its header disagree"
-        waits = _waits(header, slice.configuration)
+        waits = _waits(header, snapshot.configuration)
         assert (header.waiting_since is not None) == waits, f"{uid}: waiting_since is wrong"
     failed = {uid for uid, each in summaries.items() if each.failed}
     waiting = {uid for uid, each in summaries.items() if each.waiting_since is not None}

@@ -13,12 +13,12 @@ import msgspec
 from celery.exceptions import TimeLimitExceeded
 
 from triggers_celery.identity import holds
-from triggers_core.engine.additions import let_plugins_add
-from triggers_core.engine.attempts import Ended, Fail
+from triggers_core.engine.additions import run_before_commit
+from triggers_core.engine.attempts import AttemptResult, Fail
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import add_metadata
 from triggers_core.engine.names import split_instance_name
-from triggers_core.engine.protocol import Decision, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Status
 from triggers_core.exceptions import InstanceNotFound, LeaseLost
 from triggers_core.failures import describe_error
@@ -45,14 +45,14 @@ class Lose(msgspec.Struct, kw_only=True):
     node: str
     pid: int | None = None
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=(self.instance,))
-        instance = _this_attempt(slice, self.instance, self.attempt, self.generation)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(instances=(self.instance,))
+        instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None or instance.status is not Status.RUNNING:
             return Plan()  # never claimed: the broker delivers the message again
         if not holds(instance.token, self.node, self.pid):
             return Plan()
-        draft = Draft(slice, rules)
+        draft = Draft(snapshot, rules)
         if instance.attempt < rules.timing.attempts:
             draft.schedule(instance)
         else:
@@ -61,7 +61,7 @@ class Lose(msgspec.Struct, kw_only=True):
                 " last one died"
             )
             _fail(draft, instance, "WorkerLost", message)
-        yield from let_plugins_add(draft, uid)
+        yield from run_before_commit(draft, uid)
         return draft.plan(draft.instance(*split_instance_name(self.instance)))
 
 
@@ -78,9 +78,9 @@ class Revoke(msgspec.Struct, kw_only=True):
     reason: str
     node: str = ""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=(self.instance,))
-        instance = _this_attempt(slice, self.instance, self.attempt, self.generation)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(instances=(self.instance,))
+        instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None:
             return Plan()
         terminated = self.node and holds(instance.token, self.node)
@@ -88,16 +88,16 @@ class Revoke(msgspec.Struct, kw_only=True):
             instance.status is Status.RUNNING and terminated
         ):
             return Plan()
-        draft = Draft(slice, rules)
+        draft = Draft(snapshot, rules)
         _fail(draft, instance, "celery.exceptions.TaskRevokedError", self.reason)
-        yield from let_plugins_add(draft, uid)
+        yield from run_before_commit(draft, uid)
         return draft.plan(instance)
 
 
-def _this_attempt(slice: Slice, name: str, attempt: int, generation: str) -> Instance | None:
-    if slice.header is None or slice.header.generation != generation:
+def _this_attempt(snapshot: Snapshot, name: str, attempt: int, generation: str) -> Instance | None:
+    if snapshot.header is None or snapshot.header.generation != generation:
         return None
-    instance = slice.instances.get(name)
+    instance = snapshot.instances.get(name)
     return instance if instance is not None and instance.attempt == attempt else None
 
 
@@ -182,7 +182,7 @@ def timed_out(
         retry=retry,
     )
     try:
-        ended: Ended = manager.commit(fail).outcome
+        ended: AttemptResult = manager.commit(fail).outcome
     except LeaseLost:
         return  # it ended by itself at the last moment
     for plugin, problem in ended.dropped.items():

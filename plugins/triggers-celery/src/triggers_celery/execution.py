@@ -24,7 +24,7 @@ from triggers_core.running.worker import claim, run_claimed
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
-    from triggers_core.engine.attempts import Ended
+    from triggers_core.engine.attempts import AttemptResult
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def _limits(place: Place, prefork: bool) -> Limits | None:
     return Limits(None, None) if prefork else place.limits
 
 
-def _summary(ended: Ended) -> str:
+def _summary(ended: AttemptResult) -> str:
     error: Any = read_metadata(ended.instance).get("error")
     kind = error.get("type", "an error") if isinstance(error, dict) else "an error"
     summary = f"{ended.instance.name} failed with {kind}"

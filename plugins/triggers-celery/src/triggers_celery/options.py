@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from celery import Celery, _state
 
+from triggers_core.entry_points import load_path
 from triggers_core.exceptions import InvalidSetting, PluginError
-from triggers_core.plugins.entry_points import load_path
 from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:

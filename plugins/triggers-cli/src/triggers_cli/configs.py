@@ -87,7 +87,7 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_module(place: str) -> Any:
-    from triggers_core.plugins.entry_points import load_path
+    from triggers_core.entry_points import load_path
 
     with loading(f"there is no file {place}, and as module:attribute it cannot be loaded"):
         return load_path(place)

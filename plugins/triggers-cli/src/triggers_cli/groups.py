@@ -12,7 +12,7 @@ from triggers_cli.errors import error_in_words
 from triggers_cli.options import GLOBAL, GlobalOption, write_example
 
 if TYPE_CHECKING:
-    from triggers_core.plugins.entry_points import Provider
+    from triggers_core.entry_points import Provider
 
 GROUP: Final = "triggers.commands"
 """The entry-point group of commands: name → click command."""
@@ -121,7 +121,7 @@ class LazyGroup(click.Group):
 
 def _added() -> dict[str, list[Provider]]:
     """The commands of other distributions, by name. Nothing of theirs is imported."""
-    from triggers_core.plugins.entry_points import find_providers
+    from triggers_core.entry_points import find_providers
 
     found: dict[str, list[Provider]] = {}
     for provider in find_providers(GROUP)[0]:

@@ -267,7 +267,7 @@ def override(app: Application, **values: Any) -> None:
 
 def _load_application(path: str | None) -> Application:
     from triggers_core.application import Application, default_application
-    from triggers_core.plugins.entry_points import load_path
+    from triggers_core.entry_points import load_path
 
     if not path:
         return default_application

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Status
 from triggers_core.storages.base import SessionSummary, Store
 
@@ -48,7 +48,7 @@ def count_waits(store: Store, configuration: Configuration) -> Stuck:
         stuck.sessions += 1
         for instance in store.instances(session.uid, statuses=(Status.UNSTARTED,)):
             task = configuration.tasks.get(instance.task)
-            for trigger in task.required.wants(instance.taken) if task else ():
+            for trigger in task.required.missing(instance.taken) if task else ():
                 key = (instance.task, trigger)
                 wait = found.setdefault(key, Wait(task=key[0], trigger=key[1]))
                 wait.instances += 1
@@ -61,7 +61,7 @@ def never_fired(store: Store, triggers: Iterable[str]) -> list[str]:
     """Those of the triggers that no session has recorded, whoever fired them; sorted."""
     left = set(triggers)
     for session in all_sessions(store) if left else ():
-        header = store.load(session.uid, Need()).header
+        header = store.load(session.uid, Query()).header
         if header is not None:
             left.difference_update(header.latest)
         if not left:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from triggers_core.engine.attempts import Claim, Heartbeat, Recover
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Decides, Plan, Rules
+from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
 from triggers_core.exceptions import Contended
-from triggers_core.storages.base import decide
+from triggers_core.storages.base import drive
 from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.link import Answer
 from triggers_redis.recent import Recent
@@ -59,7 +59,7 @@ class Committer:
 
     # -- any change -------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Decides, rules: Rules, view: View | None = None) -> Plan:
+    def commit(self, uid: str, command: Command, rules: Rules, view: View | None = None) -> Plan:
         """Decide and write: two round trips, one when what is known of the session still holds.
 
         It is known from the claim of the attempt that ends, or from this process's last changes.
@@ -79,7 +79,7 @@ class Committer:
                 turn.leave()  # the first one may be interrupted as well
 
     def _commit(
-        self, uid: str, command: Decides, rules: Rules, view: View | None, turn: Turn
+        self, uid: str, command: Command, rules: Rules, view: View | None, turn: Turn
     ) -> Plan:
         fresh = view is not None
         # A view is altered by the change that has it, so nobody else may: both are taken out.
@@ -131,7 +131,7 @@ class Committer:
             view = self._wait_for_others(keys, view, ask)
 
     def _decide(
-        self, keys: SessionKeys, command: Decides, rules: Rules, view: View | None, fresh: bool
+        self, keys: SessionKeys, command: Command, rules: Rules, view: View | None, fresh: bool
     ) -> tuple[Plan, View, Ask, float]:
         """Let a command decide on one version of its session.
 
@@ -140,25 +140,25 @@ class Committer:
         """
         find, now = self._find(keys), 0.0
         ask: Ask | None = None
-        decision = command.decide(keys.uid, rules)
+        steps = command.decide(keys.uid, rules)
         try:
-            need = next(decision)
-            if view is not None and not fresh and view.lacks(need):
+            query = next(steps)
+            if view is not None and not fresh and view.lacks(query):
                 view = None
             while True:
-                wanted = Ask.of(need)
+                wanted = Ask.of(query)
                 ask = wanted if ask is None else ask | wanted
                 if view is None:
-                    view, fresh = self.store.view(keys, wanted, need), True
+                    view, fresh = self.store.view(keys, wanted, query), True
                     view = self._wait_for_others(keys, view, wanted)
-                while lacking := view.lacks(need):
+                while lacking := view.lacks(query):
                     more = self.store.view(keys, lacking)
                     if more.first != view.first:
                         raise _Moved(self._wait_for_others(keys, self.store.view(keys, ask), ask))
                     view.absorb(more)
                 if not now:
                     now = view.now if fresh else self.store.time_of(view)
-                need = decision.send(view.slice(need, find, now))
+                query = steps.send(view.snapshot(query, find, now))
         except StopIteration as done:
             assert view is not None
             assert ask is not None
@@ -282,9 +282,9 @@ class Committer:
         reply, _ = self.store.link.run(script, DUE, keys.resp[DUE], (*given, *about))
         return reply[:1] == b"C", View(reply[1:], ask, time.monotonic())
 
-    def _plan_on(self, keys: SessionKeys, command: Decides, rules: Rules, view: View) -> Plan:
+    def _plan_on(self, keys: SessionKeys, command: Command, rules: Rules, view: View) -> Plan:
         """The plan of a change that a script has made already, or the reason why it did not."""
         find = self._find(keys)
-        plan = decide(command, keys.uid, rules, lambda need: view.slice(need, find, view.now))
+        plan = drive(command, keys.uid, rules, lambda query: view.snapshot(query, find, view.now))
         plan.stamp(view.now)
         return plan

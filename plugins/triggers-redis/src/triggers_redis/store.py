@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import StorageError, UnknownSchema
 from triggers_core.storages.base import Clock, check_window
@@ -137,14 +137,14 @@ class RedisStore(Fleet):
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
         if isinstance(command, Claim):
             return self.committer.claim(uid, command, rules)
         if isinstance(command, Heartbeat):
             return self.committer.heartbeat(uid, command, rules)
         return self.committer.commit(uid, command, rules)
 
-    def view(self, keys: SessionKeys, ask: Ask, need: Need | None = None) -> View:
+    def view(self, keys: SessionKeys, ask: Ask, query: Query | None = None) -> View:
         """Read a session, or the parts of it that are asked for: one round trip.
 
         :param need: what it is asked for, if this is all of it.
@@ -152,7 +152,7 @@ class RedisStore(Fleet):
         arguments = (self.time_argument(), ask.argument(keys.uid))
         count = ask.keys
         report, _ = self.link.run(LOAD, count, keys.resp[count], arguments)
-        return View(report, ask, time.monotonic(), need)
+        return View(report, ask, time.monotonic(), query)
 
     def configuration(self, shard: int, address: str) -> Configuration:
         """A configuration by its hash; mostly read once in a process, for it never changes."""
@@ -181,25 +181,25 @@ class RedisStore(Fleet):
             except KeyError:
                 break  # other threads were quicker
 
-    def load(self, uid: str, need: Need) -> Slice:
+    def load(self, uid: str, query: Query) -> Snapshot:
         keys = self.names.session(uid)
         try:
-            view = self.view(keys, Ask.of(need), need)
-            while lacking := view.lacks(need):
+            view = self.view(keys, Ask.of(query), query)
+            while lacking := view.lacks(query):
                 more = self.view(keys, lacking)
                 if more.first == view.first:
                     view.absorb(more)
                 else:
-                    view = self.view(keys, Ask.of(need))
+                    view = self.view(keys, Ask.of(query))
             find = partial(self.configuration, keys.shard)
             try:
-                return view.slice(need, find, view.now, exactly=True)
+                return view.snapshot(query, find, view.now, exactly=True)
             except ConfigurationGone:
                 if self.view(keys, Ask()).first == view.first:
                     raise
         except UnknownSchema as error:
             raise error.of(uid) from None
-        return self.load(uid, need)  # the session has got another one, and nobody had the old one
+        return self.load(uid, query)  # the session has got another one, and nobody had the old one
 
     def instances(
         self,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from triggers_core.engine.configuration import EMPTY, Configuration
-from triggers_core.engine.machine import wants
+from triggers_core.engine.machine import missing_triggers
 from triggers_core.engine.names import split_instance_name
-from triggers_core.engine.protocol import Change, Need, Slice
+from triggers_core.engine.protocol import Change, Query, Snapshot
 from triggers_core.engine.records import Header, Instance, Status
 from triggers_core.exceptions import UnknownSchema
 from triggers_redis.keys import DUE, INSTANCES, SESSION
@@ -51,15 +51,15 @@ class Ask(msgspec.Struct, frozen=True):
     """Numbers of events with commas between them, or ``start:stop``."""
 
     @classmethod
-    def of(cls, need: Need) -> Self:
+    def of(cls, query: Query) -> Self:
         """What a need asks for."""
         return cls(
-            triggers=need.triggers,
-            instances=need.instances,
-            tasks=need.unstarted,
-            event_ids=need.event_ids,
-            every_event=need.all_events,
-            payloads=need.payloads,
+            triggers=query.triggers,
+            instances=query.instances,
+            tasks=query.unstarted,
+            event_ids=query.event_ids,
+            every_event=query.all_events,
+            payloads=query.payloads,
         )
 
     def __or__(self, other: Self) -> Self:
@@ -119,7 +119,7 @@ class View:
     )
 
     def __init__(
-        self, report: bytes, asked: Ask, read_at: float, answered: Need | None = None
+        self, report: bytes, asked: Ask, read_at: float, answered: Query | None = None
     ) -> None:
         """Read what a script answered."""
         self.asked, self.read_at, self.answered = asked, read_at, answered
@@ -221,7 +221,7 @@ class View:
         self.events.clear()
         for change in changes:
             name = change.instance.name
-            if change.wants.isdisjoint(triggers):
+            if change.waits_after.isdisjoint(triggers):
                 self.instances.pop(name, None)
             else:
                 self.instances[name] = write.instances[name]
@@ -229,89 +229,91 @@ class View:
 
     # -- answering needs ----------------------------------------------------------------------
 
-    def lacks(self, need: Need) -> Ask | None:
+    def lacks(self, query: Query) -> Ask | None:
         """What has to be asked for to answer a need; None when this view can answer it."""
         if self.facts is None:
             return None
-        if need is self.answered and not need.payloads:
+        if query is self.answered and not query.payloads:
             return None
         asked = self.asked
-        instances = tuple(each for each in need.instances if each not in asked.instances)
+        instances = tuple(each for each in query.instances if each not in asked.instances)
         if self.packed:
             return Ask(instances=instances) if instances else None
         lacking = Ask(
-            tuple(each for each in need.triggers if each not in asked.triggers),
+            tuple(each for each in query.triggers if each not in asked.triggers),
             instances,
-            tuple(each for each in need.unstarted if each not in asked.tasks),
-            tuple(each for each in need.event_ids if each not in asked.event_ids),
-            every_event=need.all_events and not asked.every_event,
+            tuple(each for each in query.unstarted if each not in asked.tasks),
+            tuple(each for each in query.event_ids if each not in asked.event_ids),
+            every_event=query.all_events and not asked.every_event,
         )
         if lacking != Ask():
             return lacking
-        if need.payloads:
-            missing = [n for n in self._taken(need) if n not in self.events]
+        if query.payloads:
+            missing = [n for n in self._taken(query) if n not in self.events]
             if missing:
                 return Ask(numbers=",".join(map(str, missing)))
         return None
 
-    def _taken(self, need: Need) -> Iterator[int]:
-        for name in need.instances:
+    def _taken(self, query: Query) -> Iterator[int]:
+        for name in query.instances:
             if name in self.instances:
                 for numbers in self.read_instance(name).taken.values():
                     yield from numbers
 
-    def slice(
-        self, need: Need, find: FindConfiguration, now: float, exactly: bool = False
-    ) -> Slice:
+    def snapshot(
+        self, query: Query, find: FindConfiguration, now: float, exactly: bool = False
+    ) -> Snapshot:
         """The answer to a need that this view does not lack anything for.
 
         :param exactly: leave out what a decision would pass over anyway.
         """
         header = self.read_header()
         if header is None:
-            return Slice(now=now)
+            return Snapshot(now=now)
         configuration = find(header.config) if header.config else EMPTY
-        slice = Slice(now=now, header=header, configuration=configuration)
-        if need.triggers:
-            self._add_listening(need, slice, exactly)
-        for task in need.unstarted:
+        snapshot = Snapshot(now=now, header=header, configuration=configuration)
+        if query.triggers:
+            self._add_listening(query, snapshot, exactly)
+        for task in query.unstarted:
             for name, stored in self.instances.items():
                 if stored[:1] == b"u" and name.rpartition("#")[0] == task:
-                    slice.instances[name] = self.read_instance(name)
-        for name in need.instances:
+                    snapshot.instances[name] = self.read_instance(name)
+        for name in query.instances:
             if name in self.instances:
-                slice.instances[name] = self.read_instance(name)
-        if need.event_ids:
+                snapshot.instances[name] = self.read_instance(name)
+        if query.event_ids:
             events = (read_event(number, record) for number, record in self.events.items())
-            slice.known = {event.id: event for event in events if event.id in need.event_ids}
-        if need.all_events:
+            snapshot.known = {event.id: event for event in events if event.id in query.event_ids}
+        if query.all_events:
             try:
-                slice.events = [read_event(n, self.events[n]) for n in range(header.events)]
+                snapshot.events = [read_event(n, self.events[n]) for n in range(header.events)]
             except KeyError as missing:
                 raise UnknownSchema(f"event {missing} of the session is not there") from None
-        if need.payloads:
+        if query.payloads:
             try:
-                slice.payloads = {
+                snapshot.payloads = {
                     number: bytes(read_event(number, self.events[number]).payload)
-                    for number in self._taken(need)
+                    for number in self._taken(query)
                 }
             except KeyError as missing:
                 raise UnknownSchema(f"event {missing} of the session is not there") from None
-        return slice
+        return snapshot
 
-    def _add_listening(self, need: Need, slice: Slice, exactly: bool) -> None:
+    def _add_listening(self, query: Query, snapshot: Snapshot, exactly: bool) -> None:
         """Add the unstarted instances of the tasks that listen to the need's triggers."""
-        listeners = slice.configuration.listeners
+        listeners = snapshot.configuration.listeners
         tasks = {
-            task.name: task for trigger in need.triggers for task in listeners.get(trigger, ())
+            task.name: task for trigger in query.triggers for task in listeners.get(trigger, ())
         }
         for name, stored in self.instances.items():
             if stored[:1] == b"u":
                 task = tasks.get(name.rpartition("#")[0])
                 if task is not None:
                     instance = self.read_instance(name)
-                    if not exactly or not wants(task, instance).isdisjoint(need.triggers):
-                        slice.instances[name] = instance
+                    if not exactly or not missing_triggers(task, instance).isdisjoint(
+                        query.triggers
+                    ):
+                        snapshot.instances[name] = instance
 
     def listed(self, statuses: frozenset[Status] | None, task: str | None) -> list[Instance]:
         """The instances in this view, by task and number."""

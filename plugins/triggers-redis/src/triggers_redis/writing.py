@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from triggers_core.engine.configuration import EMPTY
-from triggers_core.engine.machine import wants
+from triggers_core.engine.machine import missing_triggers
 from triggers_core.engine.protocol import Change, Plan
 from triggers_core.engine.records import Status
 from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Names, SessionKeys
@@ -194,9 +194,9 @@ class Write:
         waits: list[bytes] = []
         unwaits: list[bytes] = []
         for name, change in zip(self.instances, plan.changes, strict=True):
-            if change.wants != change.wanted:
-                waits += _waits(name, change.wants - change.wanted)
-                unwaits += _waits(name, change.wanted - change.wants)
+            if change.waits_after != change.waits_before:
+                waits += _waits(name, change.waits_after - change.waits_before)
+                unwaits += _waits(name, change.waits_before - change.waits_after)
         ids = [event.id for event in plan.events]
         self._spread(self.instances, self.events, ids, waits)
         if unwaits:
@@ -206,14 +206,16 @@ class Write:
         """Put a session that has grown too large into keys of its own, all of it at once."""
         header = plan.header
         assert header is not None
-        waits = [w for change in plan.changes for w in _waits(change.instance.name, change.wants)]
+        waits = [
+            w for change in plan.changes for w in _waits(change.instance.name, change.waits_after)
+        ]
         configuration = plan.configuration or (find(header.config) if header.config else EMPTY)
         for name, stored in view.instances.items():
             if name not in self.instances and stored[:1] == b"u":
                 instance = view.read_instance(name)
                 task = configuration.tasks.get(instance.task)
                 if task is not None:
-                    waits += _waits(name, wants(task, instance))
+                    waits += _waits(name, missing_triggers(task, instance))
         events = view.events | self.events
         ids = [read_event(number, record).id for number, record in events.items()]
         self._spread(view.instances | self.instances, events, ids, waits)

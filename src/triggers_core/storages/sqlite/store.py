@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.names import split_instance_name
-from triggers_core.engine.protocol import Decides, Need, Plan, Rules, Slice
+from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
     Header,
@@ -35,7 +35,7 @@ from triggers_core.storages.base import (
     check_age,
     check_limit,
     check_window,
-    decide,
+    drive,
     fleet_order,
     may_wait,
     prunable,
@@ -136,13 +136,13 @@ class SqliteStore(Store):
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Decides, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
         batch = self._batch if self._batch.connection is not None else None
 
         def work(connection: sqlite3.Connection) -> tuple[Plan, bool]:
             found = _Found()
-            plan = decide(
-                command, uid, rules, lambda need: self._load(connection, uid, need, found)
+            plan = drive(
+                command, uid, rules, lambda query: self._load(connection, uid, query, found)
             )
             if plan.empty:
                 return plan, False
@@ -161,46 +161,48 @@ class SqliteStore(Store):
             return work()
         return self._batch.run(self.file, work)
 
-    def load(self, uid: str, need: Need) -> Slice:
-        def work(connection: sqlite3.Connection) -> Slice:
-            return self._load(connection, uid, need, _Found())
+    def load(self, uid: str, query: Query) -> Snapshot:
+        def work(connection: sqlite3.Connection) -> Snapshot:
+            return self._load(connection, uid, query, _Found())
 
         try:
             return self.file.read(work)
         except UnknownSchema as error:
             raise error.of(uid) from error.__cause__
 
-    def _load(self, connection: sqlite3.Connection, uid: str, need: Need, found: _Found) -> Slice:
+    def _load(
+        self, connection: sqlite3.Connection, uid: str, query: Query, found: _Found
+    ) -> Snapshot:
         row = connection.execute(_HEADER, (uid,)).fetchone()
         if row is None:
-            return Slice(now=self.clock())
+            return Snapshot(now=self.clock())
         session, header = row[0], decode_header(row[1])
         found.session, found.config = session, header.config
         records: list[tuple[bytes]] = []
         configuration = self._configuration(connection, header)
-        for trigger in need.triggers:
+        for trigger in query.triggers:
             if may_wait(header, configuration, trigger):
                 records += connection.execute(_WAITING, (session, trigger)).fetchall()
-        for name in need.instances:
+        for name in query.instances:
             key = (session, *split_instance_name(name))
             records += connection.execute(_INSTANCE, key).fetchall()
-        for task in need.unstarted:
+        for task in query.unstarted:
             records += connection.execute(_UNSTARTED, (session, task)).fetchall()
-        slice = Slice(now=self.clock(), header=header, configuration=configuration)
+        snapshot = Snapshot(now=self.clock(), header=header, configuration=configuration)
         for (record,) in records:
             instance = decode_instance(record)
-            slice.instances[instance.name] = instance
-        for event_id in need.event_ids:
+            snapshot.instances[instance.name] = instance
+        for event_id in query.event_ids:
             event = self._event(connection, session, event_id)
             if event is not None:
-                slice.known[event_id] = event
-        if need.all_events:
-            slice.events = self._events(connection, session, 0, -1)
-        if need.payloads:
-            asked = [each for each in slice.instances.values() if each.name in need.instances]
+                snapshot.known[event_id] = event
+        if query.all_events:
+            snapshot.events = self._events(connection, session, 0, -1)
+        if query.payloads:
+            asked = [each for each in snapshot.instances.values() if each.name in query.instances]
             numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            slice.payloads = self._payloads(connection, session, numbers)
-        return slice
+            snapshot.payloads = self._payloads(connection, session, numbers)
+        return snapshot
 
     def _event(self, connection: sqlite3.Connection, session: int, event_id: str) -> Event | None:
         number = number_in_id(event_id)
@@ -254,9 +256,9 @@ class SqliteStore(Store):
                 number,
             )
             execute(_ADD_INSTANCE if change.before is None else _SET_INSTANCE, row)
-            for trigger in change.wanted - change.wants:
+            for trigger in change.waits_before - change.waits_after:
                 execute(_DROP_WAIT, (session, trigger, task, number))
-            for trigger in change.wants - change.wanted:
+            for trigger in change.waits_after - change.waits_before:
                 execute(_ADD_WAIT, (session, trigger, task, number))
 
     def _save_header(

@@ -10,7 +10,7 @@ import pytest
 from triggers_core.application import Application
 from triggers_core.engine.attempts import Retry
 from triggers_core.engine.machine import Draft
-from triggers_core.engine.protocol import Decision, Need, Plan, Rules
+from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules
 from triggers_core.engine.records import SCHEMA, Source
 from triggers_core.exceptions import (
     HookFailed,
@@ -33,21 +33,21 @@ from triggers_core.testing.storage.base import Reopen, StoragePromises
 class _Broken:
     """A command that raises after it has looked and changed what it saw."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(instances=("t_x#0",), triggers=("go", "more"))
-        assert slice.header is not None
-        slice.header.latest.clear()
-        slice.instances["t_x#0"].taken.clear()
-        slice = yield Need(all_events=True)
-        slice.events.clear()
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(instances=("t_x#0",), triggers=("go", "more"))
+        assert snapshot.header is not None
+        snapshot.header.latest.clear()
+        snapshot.instances["t_x#0"].taken.clear()
+        snapshot = yield Query(all_events=True)
+        snapshot.events.clear()
         raise ZeroDivisionError
 
 
 class _Unwritable:
     """A command whose plan cannot be stored; what breaks it comes last."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        draft = Draft((yield Need(instances=("t_x#0", "t_y#0"))), rules)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        draft = Draft((yield Query(instances=("t_x#0", "t_y#0"))), rules)
         draft.touch(draft.instance("t_x", 0)).instance.metadata = msgspec.Raw(b"{}")
         draft.touch(draft.instance("t_y", 0)).instance.extra = cast(Any, {"broken": object()})
         return draft.plan()
@@ -59,8 +59,8 @@ class _Newer:
     def __init__(self, schema: int = SCHEMA) -> None:
         self.schema = schema
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        draft = Draft((yield Need(instances=("t_x#0",))), rules)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        draft = Draft((yield Query(instances=("t_x#0",))), rules)
         draft.header.schema = self.schema
         draft.header.extra = {"later": msgspec.Raw(b'{"header":[1,2]}')}
         draft.touch(draft.instance("t_x", 0)).instance.extra = {"later": msgspec.Raw(b'"instance"')}
@@ -70,9 +70,9 @@ class _Newer:
 class _SameAgain:
     """A command that finds its work done."""
 
-    def decide(self, uid: str, rules: Rules) -> Decision:
-        slice = yield Need(event_ids=("e",))
-        return Plan(outcome=slice.known["e"].trigger)
+    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+        snapshot = yield Query(event_ids=("e",))
+        return Plan(outcome=snapshot.known["e"].trigger)
 
 
 class Commits(StoragePromises):

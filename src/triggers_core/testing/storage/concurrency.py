@@ -9,7 +9,7 @@ from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
-from triggers_core.engine.protocol import Need
+from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import TriggersError
 from triggers_core.limits import Timing
 from triggers_core.storages.base import Store
@@ -106,9 +106,11 @@ class Concurrency(StoragePromises):
                 return True
             whole = True
             for _ in range(50):
-                slice = session.store.load(session.uid, Need(all_events=True))
-                assert slice.header is not None
-                whole &= slice.header.events == len(slice.events) == slice.header.created("t_x")
+                snapshot = session.store.load(session.uid, Query(all_events=True))
+                assert snapshot.header is not None
+                whole &= (
+                    snapshot.header.events == len(snapshot.events) == snapshot.header.created("t_x")
+                )
             return whole
 
         assert all(_at_once(work))

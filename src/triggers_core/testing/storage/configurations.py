@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from triggers_core.engine.attempts import Retry
-from triggers_core.engine.protocol import Need, Rules
+from triggers_core.engine.protocol import Query, Rules
 from triggers_core.exceptions import LimitExceeded
 from triggers_core.limits import Limits
 from triggers_core.storages.base import Store
@@ -216,7 +216,7 @@ class Configurations(StoragePromises):
 
 
 def _tasks(session: SessionDriver) -> dict[str, Any]:
-    return dict(session.store.load(session.uid, Need()).configuration.tasks)
+    return dict(session.store.load(session.uid, Query()).configuration.tasks)
 
 
 def _besides(record: msgspec.Struct, ignored: set[str]) -> dict[str, Any]:

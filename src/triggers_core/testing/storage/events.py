@@ -177,7 +177,7 @@ class Events(StoragePromises):
                 ended = session.finish(claimed, fires=again)
         assert isinstance(ended.failure, CascadeTooDeep)
         assert session.status("t_c#1") == "failed"
-        assert max(event.depth for event in session.events()) == 5
+        assert max(event.chain for event in session.events()) == 5
 
     # -- reading them -----------------------------------------------------------------------------
 

@@ -217,7 +217,7 @@ class FireRule(StoragePromises):
         session.configure(t_a={"after": ["go"]}, t_b={"after": ["t_a"]}, t_c={"after": ["t_b"]})
         session.fire("go")
         session.run_all()
-        assert [event.depth for event in session.events()] == [0, 1, 2, 3]
+        assert [event.chain for event in session.events()] == [0, 1, 2, 3]
 
     def test_a_body_fires_in_the_commit_of_its_finish(self, session: SessionDriver) -> None:
         session.configure(t_a={"after": ["go"]}, t_b={"after": ["said", "t_a"]})

@@ -71,7 +71,7 @@ class Operators(StoragePromises):
         first = failed.replay("t_x#0", request="r1")
         before = failed.image()
         again = failed.replay("t_x#0", request="r1")
-        assert (first.again, again.again) == (False, True)
+        assert (first.repeated, again.repeated) == (False, True)
         assert again.scheduled == []
         assert first.replay is not None
         assert again.replay is not None
@@ -121,7 +121,7 @@ class Operators(StoragePromises):
     def test_the_same_request_again_is_the_same_skip(self, failed: SessionDriver) -> None:
         failed.skip("t_x#0", cascade=True, request="r1")
         before = failed.image()
-        assert failed.skip("t_x#0", cascade=True, request="r1").again
+        assert failed.skip("t_x#0", cascade=True, request="r1").repeated
         assert failed.image() == before
         with pytest.raises(WrongState, match="t_x#0 is skipped"):
             failed.skip("t_x#0", cascade=True, request="r2")

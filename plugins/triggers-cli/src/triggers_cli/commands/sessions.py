@@ -126,7 +126,7 @@ def _overdue(
     store: Store, limit: int, unreadable: dict[str, None], grace: float
 ) -> dict[str, tuple[SessionSummary, int]]:
     """Uid → session and number of overdue instances; those overdue for longest first."""
-    from triggers_core.engine.protocol import Need
+    from triggers_core.engine.protocol import Query
     from triggers_core.exceptions import TriggersError
     from triggers_core.storages.base import summarise
 
@@ -136,14 +136,16 @@ def _overdue(
     late = {}
     for uid, instances in names.items():
         try:
-            slice = store.load(uid, Need(instances=tuple(instances)))
+            snapshot = store.load(uid, Query(instances=tuple(instances)))
         except TriggersError as error:  # it cannot be read: that must not hide the others
             unreadable[str(error)] = None
             continue
-        before = slice.now - grace
-        amount = sum(i.due_at is not None and i.due_at < before for i in slice.instances.values())
-        if slice.header is not None and amount:
-            late[uid] = summarise(uid, slice.header), amount
+        before = snapshot.now - grace
+        amount = sum(
+            i.due_at is not None and i.due_at < before for i in snapshot.instances.values()
+        )
+        if snapshot.header is not None and amount:
+            late[uid] = summarise(uid, snapshot.header), amount
     return late
 
 

@@ -158,7 +158,7 @@ def event_of(record: Event) -> Dict:
         "trigger": record.trigger,
         "kwargs": payloads.decode(bytes(record.payload)),
         "cause": record.cause,
-        "depth": record.depth,
+        "chain": record.chain,
         "at": record.at,
     }
 

@@ -79,13 +79,14 @@ class _Sessions(MutableMapping[str, _Session]):
         self._sorted: list[str] = []
         self._new: list[str] = []
 
-    # An exception out of a signal handler may come between any two steps: at each of them, a
-    # session is in one of the two, and what is open is what counts.
+    # An exception out of a signal handler may come between any two steps. At each of them,
+    # `_packed` says which sessions there are; of those, what is open is what counts.
 
     def __getitem__(self, uid: str) -> _Session:
+        packed = self._packed[uid]
         session = self._open.get(uid)
         if session is None:
-            session = _unpack(self._packed[uid])
+            session = _unpack(packed)
             self._pack_oldest()
             self._open[uid] = session
             self._packed[uid] = b""
@@ -105,7 +106,6 @@ class _Sessions(MutableMapping[str, _Session]):
         del self._packed[uid]
         self._open.pop(uid, None)
         self._plain.pop(uid, None)
-        self._sorted, self._new = [], list(self._packed)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._packed)
@@ -116,9 +116,10 @@ class _Sessions(MutableMapping[str, _Session]):
     def after(self, uid: str) -> Iterator[str]:
         """The uids greater than one, in order."""
         if self._new:
-            self._sorted = sorted(self._sorted + self._new)
+            self._sorted = sorted({*self._sorted, *self._new} & self._packed.keys())
             self._new = []
-        return islice(self._sorted, bisect_right(self._sorted, uid), None)
+        following = islice(self._sorted, bisect_right(self._sorted, uid), None)
+        return (each for each in following if each in self._packed)
 
     def header(self, uid: str) -> bytes:
         """A session's header, without making the session one of those at hand."""
@@ -128,8 +129,9 @@ class _Sessions(MutableMapping[str, _Session]):
     def _pack_oldest(self) -> None:
         if len(self._open) >= _OPEN_AT_MOST:
             uid = next(iter(self._open))
-            self._packed[uid] = _pack(self._open[uid])
-            self._plain[uid] = None
+            if uid in self._packed:
+                self._packed[uid] = _pack(self._open[uid])
+                self._plain[uid] = None
             del self._open[uid]
         if len(self._plain) > _PLAIN_AT_MOST:
             uid = next(iter(self._plain))

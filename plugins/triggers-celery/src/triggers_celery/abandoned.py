@@ -1,4 +1,4 @@
-"""Bodies that hang beyond their time limit: their place in the pool is given to others.
+"""Replacement of workers' threads and greenlets whose body hangs beyond its time limit.
 
 Their instances have failed by then. No thread can be ended from outside, so a thread that hangs is
 left to itself: the pool gets another one, and the broker its acknowledgement, without which it

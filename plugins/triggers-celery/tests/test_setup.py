@@ -15,7 +15,7 @@ from triggers_celery import UnsafeContent, setup
 from triggers_celery.adapter import options_of, register_tasks
 from triggers_celery.connect import connect
 from triggers_celery.content_check import check_content
-from triggers_celery.identity import SWEEP, id_of, message_of, process_name, token_belongs_to
+from triggers_celery.identity import SWEEP, id_of, parse_message, process_name, token_belongs_to
 from triggers_celery.options import current_celery_app, import_celery_app, read_options
 from triggers_core import TriggerTask
 from triggers_core import tasks as task_module
@@ -286,7 +286,7 @@ def test_the_task_id_names_the_attempt() -> None:
 
 def test_arguments_that_are_no_message_are_refused() -> None:
     with pytest.raises(TypeError, match="no arguments of a Triggers task"):
-        message_of([{"__class__": "os.system"}, 1, 2, 3, 4])
+        parse_message([{"__class__": "os.system"}, 1, 2, 3, 4])
 
 
 def test_a_holder_is_known_by_its_token() -> None:

@@ -147,6 +147,16 @@ def test_a_hook_that_fails_keeps_nobody_from_theirs(
     assert times_sent(good) > 0
 
 
+def test_an_own_store_that_cannot_be_made_keeps_no_tenant_from_theirs(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    application.configure(TRIGGER_STORAGE_TYPE="memory")  # which takes no path
+    good = overdue(application, "good:1")
+    Sweeper(application).sweep()
+    assert times_sent(good) > 0
+    assert "finding the stores to sweep failed" in caplog.text
+
+
 def test_many_tenants_are_looked_after_in_several_turns(application: Application) -> None:
     managers = [overdue(application, f"tenant{n}:order") for n in range(150)]
     pace = msgspec.structs.replace(PACE, turn=0.0)  # however fast this machine is

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STORES_A_TURN: Final = 100  # looked at in one turn; the others have to wait for theirs
-_MOST_DOUBLINGS: Final = 16  # of the pause after failures; keeps the number from overflowing
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,14 +35,13 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     turn: float = inf
     """Seconds after which a turn leaves further stores to the next one."""
     failing: float = 0.0
-    """Seconds, at most, until a store that fails is looked at again. Doubling from the usual
-    interval up to this; at the usual interval if that is longer."""
+    """Seconds until a store that fails is looked at again: the interval, doubling up to this."""
 
 
 class _Schedule:
     """What is remembered about a store from one turn to the next."""
 
-    __slots__ = ("at", "failures", "leading", "place")
+    __slots__ = ("at", "leading", "pause", "place")
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -51,8 +49,8 @@ class _Schedule:
         """When to look at it again, by the monotonic clock."""
         self.leading = False
         """Whether this process has the store's lease for sweeping."""
-        self.failures = 0
-        """In a row."""
+        self.pause = 0.0
+        """Seconds to wait after the next failure in a row; 0: none has been."""
 
 
 class Rounds:
@@ -139,11 +137,11 @@ class Rounds:
             if self._propagates(error):
                 raise
             schedule.leading = False
-            wait = min(longest * 2.0**schedule.failures, max(longest, self.pace.failing))
-            schedule.failures = min(schedule.failures + 1, _MOST_DOUBLINGS)
+            wait = min(schedule.pause or longest, max(longest, self.pace.failing))
+            schedule.pause = 2 * wait
             self._outages.failed(place, f"{place}: the sweep", error)
             return wait
-        schedule.failures = 0
+        schedule.pause = 0.0
         self._outages.works(place, f"{place}: the sweep")
         return wait
 

@@ -22,13 +22,13 @@ _requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def remember(request: Any, pool: Any) -> None:
-    """Note a request that is handed to a pool of this process."""
+    """Keep a request that is handed to a pool of this process, for `abandon`."""
     request.pool = pool
     _requests[request.id] = request
 
 
 def abandon(task_id: str) -> None:
-    """Give the place of a body that hangs to others; in a pool where that can be done."""
+    """Replace the thread or greenlet of a body that hangs, in a pool where that can be done."""
     request = _requests.get(task_id)
     if request is None:
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from triggers_celery.abandoned import abandon
 from triggers_celery.execution import AttemptFailed, ExecutionContext, run_attempt
-from triggers_celery.identity import GENERIC, SWEEP, message_of
+from triggers_celery.identity import GENERIC, SWEEP, parse_message
 from triggers_celery.limits import Limits, merge_limits, own_limits
 from triggers_core import tasks as task_module
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration
@@ -57,7 +57,7 @@ _MESSAGE_OPTIONS: Final = frozenset(
 
 
 class AttemptTask:
-    """What every adapter has in common; mixed into the Celery app's own task class.
+    """Base of the Celery tasks that make attempts; mixed into the Celery app's own task class.
 
     The defaults are those of the protocol: acknowledged once the outcome is stored, given back to
     the broker when the process that ran it died, no results (they are in the session), JSON.
@@ -78,7 +78,7 @@ class AttemptTask:
 
     def run(self, *arguments: object, **named: object) -> str:
         """Make one attempt."""
-        message = message_of((*arguments, *named))  # no message has named ones: refused
+        message = parse_message((*arguments, *named))  # no message has named ones: refused
         application = self.integration.application(message.app)
         request: Any = self.request  # type: ignore[attr-defined]
         return run_attempt(

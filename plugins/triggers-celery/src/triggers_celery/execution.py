@@ -50,7 +50,7 @@ class AttemptNotMade(TriggersError):
 
 
 class ExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an attempt is made, as far as Celery tells."""
+    """Where an attempt is made, as far as Celery knows."""
 
     node: str
     """The worker's name, which signs the attempt's token."""
@@ -61,7 +61,7 @@ class ExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits(None, None)
     """The time limits that Celery knows of."""
     abandon: Callable[[], None] | None = None
-    """Gives the place of a body that hangs to others."""
+    """Replaces the thread or greenlet of a body that hangs."""
 
 
 def run_attempt(application: Application, message: Message, context: ExecutionContext) -> str:
@@ -143,7 +143,7 @@ _heartbeats: WeakKeyDictionary[Application, tuple[int, Heartbeats]] = WeakKeyDic
 
 
 def heartbeats_of(application: Application) -> Heartbeats:
-    """The heartbeats of this process; its thread starts with the first attempt.
+    """The heartbeats of this process; their thread starts with the first attempt.
 
     So a prefork worker's main process never has one: threads and forks do not mix.
     """

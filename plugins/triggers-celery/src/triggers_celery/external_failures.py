@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class MarkLost(msgspec.Struct, kw_only=True):
-    """The process that ran an attempt is gone: the next attempt, or failed at the limit.
+    """Schedule the next attempt of a lost one, whose process is gone, or fail it at the limit.
 
     What the sweep would do once the lease has run out, without the wait.
     """
@@ -66,7 +66,7 @@ class MarkLost(msgspec.Struct, kw_only=True):
 
 
 class MarkRevoked(msgspec.Struct, kw_only=True):
-    """Somebody revoked the Celery task of an attempt.
+    """Fail an attempt whose Celery task somebody has revoked.
 
     A revoked message is dropped before it reaches a process; a terminated one may have been
     running, on the worker `node`.

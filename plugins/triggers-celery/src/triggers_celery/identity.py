@@ -58,8 +58,8 @@ def arguments_of(message: Message) -> tuple[str, str, str, str, int]:
     return (message.app, message.uid, message.generation, message.instance, message.attempt)
 
 
-def message_of(arguments: Sequence[object]) -> Message:
-    """The message that arguments stand for.
+def parse_message(arguments: Sequence[object]) -> Message:
+    """The message that the arguments of a Celery task stand for.
 
     :raises TypeError: they are something else.
     """

@@ -90,7 +90,7 @@ class Integration:
             self.sweeper(application).sweep(everything=True)
 
     def sweeper(self, application: Application) -> Sweeper:
-        """What looks after an application's stores, in this process."""
+        """The sweeper of an application's stores, in this process."""
         key = (os.getpid(), application.name)
         sweeper = self._sweepers.get(key)
         if sweeper is None:
@@ -98,7 +98,7 @@ class Integration:
         return sweeper
 
     def received(self, message: Message) -> Application | None:
-        """A message has come: it tells of a session, which may have a store of its own.
+        """Note a message that has come: its session may have a store of its own to sweep.
 
         :returns: the message's application.
         """
@@ -120,7 +120,7 @@ class Integration:
             self.celery_app.conf.beat_schedule.setdefault(SWEEP, entry)
 
     def postpone(self, work: Callable[[], None]) -> None:
-        """Do this after the sweep that is under way: a signal handler cannot do it now."""
+        """Do this after the current turn of the sweep; for signal handlers that interrupt it."""
         self._postponed.append(work)
 
     def catch_up(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from triggers_celery.adapter import AttemptTask
 from triggers_celery.external_failures import mark_revoked
-from triggers_celery.identity import GENERIC, HEADER, SWEEP, id_of, message_of
+from triggers_celery.identity import GENERIC, HEADER, SWEEP, id_of, parse_message
 from triggers_core.failures import log_exception
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: 
     if not isinstance(sender, AttemptTask):
         return
     try:
-        message, integration = message_of(request.args), sender.integration
+        message, integration = parse_message(request.args), sender.integration
         mark_revoked(
             integration.application(message.app),
             message,
@@ -50,7 +50,7 @@ def on_unknown_task(sender: Any, message: Any, **_: Any) -> None:
     try:
         arguments, _, _ = message.payload
         queue = (message.delivery_info or {}).get("routing_key")
-        found = message_of(arguments)
+        found = parse_message(arguments)
         integration.publisher.send(GENERIC, id_of(found), tuple(arguments), queue)
     except Exception as error:
         told = "a message for an unknown task could not be passed on; the sweep will"

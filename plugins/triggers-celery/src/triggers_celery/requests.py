@@ -13,7 +13,7 @@ from celery.worker.request import Request
 
 from triggers_celery.abandoned import remember
 from triggers_celery.external_failures import mark_lost, mark_timed_out
-from triggers_celery.identity import message_of
+from triggers_celery.identity import parse_message
 from triggers_celery.limits import WithoutLimits, enforces_limits, limits_of
 from triggers_core.exceptions import NestedCommit
 from triggers_core.failures import log_exception
@@ -34,9 +34,9 @@ class AttemptRequest(Request):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._application: Application | None = None
         try:
-            self._application = self._task.integration.received(message_of(self.args))
+            self._application = self._task.integration.received(parse_message(self.args))
         except Exception:
-            logger.debug("%s: this message tells of no session", self, exc_info=True)
+            logger.debug("%s: the session of this message is not known", self, exc_info=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Celery makes a class for each task, whose method hands the task's limits to any pool."""
@@ -79,7 +79,7 @@ class AttemptRequest(Request):  # type: ignore[misc]
 
     def _store_end(self, mark: Callable[..., None], *details: Any) -> None:
         try:
-            message = message_of(self.args)
+            message = parse_message(self.args)
             mark(self._task.integration.application(message.app), message, *details)
         except NestedCommit:
             # In a signal handler, such as Celery's for a cold shutdown, that interrupted a commit

@@ -32,7 +32,7 @@ class BlockedTime:
             self._apply, pool.on_apply = pool.on_apply, self._timed
 
     def _timed(self, *args: Any, **kwargs: Any) -> Any:
-        # The clock that stands still with the machine, unlike the one that tells of suspensions.
+        # A clock that stops while the machine is suspended, unlike the one in `SweepTimer`.
         began = time.monotonic()
         try:
             return self._apply(*args, **kwargs)

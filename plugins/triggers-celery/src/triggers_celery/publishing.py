@@ -147,7 +147,7 @@ class _Connection:
         self._channel = channel = self._connection.channel()
         if self._connection.transport.driver_type == "redis":
             # kombu makes a client for each message, and that asks its pool for a connection. One
-            # that is kept, with its connection, takes 100 µs less a message (28 % of 350).
+            # that is kept, with its connection, saves 70 of 170 µs a message (quietest slices).
             make, client = channel._create_client, channel._create_client().client()
             channel._create_client = lambda asynchronous=False: (
                 make(asynchronous=True) if asynchronous else client

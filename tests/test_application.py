@@ -16,6 +16,7 @@ import pytest
 from triggers_core import Application, TaskContext, TriggerTask, hookimpl
 from triggers_core.engine.attempts import Claim
 from triggers_core.exceptions import ImportExited, StorageError, WrongState
+from triggers_core.running.rounds import Pace
 from triggers_core.settings import Settings
 from triggers_core.storages import storage_backends
 from triggers_core.storages.memory import MemoryStorage, MemoryStore
@@ -456,8 +457,8 @@ def test_a_backlog_is_worked_off_without_pauses(
     made: Callable[..., Application], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a pause of an hour between two looks, only turns without pauses get it done."""
-    monkeypatch.setattr("triggers_core.running.rounds._BATCH", 10)
     app = made(TRIGGER_TIMING={"sweep": 3_600})
+    monkeypatch.setattr(app.runner()._rounds, "pace", Pace(batch=10))
     manager = app.manager("order:1")
     configure(manager, t_a=(bodies.Echo, {"andEvery": "go"}))
     for number in range(95):

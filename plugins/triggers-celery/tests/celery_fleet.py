@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import Celery
 
-from triggers_celery.integration import connect
+from triggers_celery.connect import connect
 from triggers_core.application import Application
 from triggers_core.manager import TriggerManager
 from triggers_core.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery, signals
 from celery_fleet import statuses
 
-from triggers_celery.integration import connect
+from triggers_celery.connect import connect
 from triggers_core import TriggerTask
 from triggers_core.application import Application
 from triggers_core.settings import Settings

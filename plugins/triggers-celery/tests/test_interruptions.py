@@ -13,7 +13,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 
 from triggers_celery import interruptions
-from triggers_celery.interruptions import Terminated, allowed, held_back
+from triggers_celery.interruptions import Terminated, defer_soft_limit, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -30,30 +30,30 @@ def strike() -> None:
 
 
 def test_it_strikes_in_the_body() -> None:
-    with held_back(), pytest.raises(SoftTimeLimitExceeded), allowed():
+    with defer_soft_limit(), pytest.raises(SoftTimeLimitExceeded), interruptible():
         strike()
 
 
 def test_one_that_came_during_the_claim_strikes_when_the_body_begins() -> None:
     reached = False
-    with held_back():
+    with defer_soft_limit():
         strike()
-        with pytest.raises(SoftTimeLimitExceeded), allowed():
+        with pytest.raises(SoftTimeLimitExceeded), interruptible():
             reached = True
     assert not reached
 
 
 def test_one_that_comes_during_the_finish_is_dropped() -> None:
-    with held_back():
-        with allowed():
+    with defer_soft_limit():
+        with interruptible():
             pass
         strike()
-    with held_back(), allowed():
+    with defer_soft_limit(), interruptible():
         pass
 
 
 def test_other_tasks_get_theirs_as_ever() -> None:
-    with held_back():
+    with defer_soft_limit():
         pass
     with pytest.raises(SoftTimeLimitExceeded):
         strike()
@@ -62,12 +62,12 @@ def test_other_tasks_get_theirs_as_ever() -> None:
 def test_an_end_by_signal_is_no_failure_of_the_body() -> None:
     before = signal.signal(signal.SIGTERM, common._shutdown_cleanup)
     try:
-        with held_back(), pytest.raises(Terminated), allowed():
+        with defer_soft_limit(), pytest.raises(Terminated), interruptible():
             os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
         common._should_have_exited[0] = False
-    with held_back(), pytest.raises(SystemExit), allowed():
+    with defer_soft_limit(), pytest.raises(SystemExit), interruptible():
         raise SystemExit("of the body's own")
 
 
@@ -76,7 +76,7 @@ def test_threads_are_left_alone() -> None:
     done = []
 
     def attempt() -> None:
-        with held_back(), allowed():
+        with defer_soft_limit(), interruptible():
             done.append(interruptions._state.pid)
 
     thread = threading.Thread(target=attempt)

@@ -22,7 +22,7 @@ from celery.app.task import Task
 from celery_fleet import Fleet, statuses, until
 
 from triggers_celery import BrokerUnavailable
-from triggers_celery.integration import connect
+from triggers_celery.connect import connect
 from triggers_core import TriggerTask
 from triggers_core.application import Application
 from triggers_core.settings import Settings
@@ -227,7 +227,7 @@ def test_a_publisher_does_not_wait_for_ever_for_a_connection(fleet: Fleet) -> No
     fleet.celery_app.conf.broker_pool_limit = 1
     fleet.configure(TRIGGER_RUNNER_OPTIONS={"publish_timeout": 0.05})
     publisher = fleet.celery_app.triggers.publisher
-    with publisher._room, pytest.raises(BrokerUnavailable, match="raise broker_pool_limit"):
+    with publisher._slots, pytest.raises(BrokerUnavailable, match="raise broker_pool_limit"):
         publisher.send("test.elsewhere", "1", ())
     publisher.send("test.elsewhere", "1", ())
 

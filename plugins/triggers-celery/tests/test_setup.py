@@ -12,11 +12,11 @@ from celery import Celery, _state
 from celery_fleet import Fleet
 
 from triggers_celery import UnsafeContent, setup
-from triggers_celery.adapter import options_of
-from triggers_celery.identity import SWEEP, holder, holds, id_of, message_of
-from triggers_celery.integration import connect
+from triggers_celery.adapter import options_of, register_tasks
+from triggers_celery.connect import connect
+from triggers_celery.content_check import check_content
+from triggers_celery.identity import SWEEP, id_of, parse_message, process_name, token_belongs_to
 from triggers_celery.options import current_celery_app, import_celery_app, read_options
-from triggers_celery.unsafe import check_content
 from triggers_core import TriggerTask
 from triggers_core import tasks as task_module
 from triggers_core.application import Application
@@ -139,7 +139,7 @@ def test_a_task_defined_after_the_app_was_finalized_is_registered_too(
     integration = connect(celery_app, application)
     define("shop.late")
     assert "shop.late" not in celery_app.tasks
-    integration.register_tasks()
+    register_tasks(integration)
     assert celery_app.tasks["shop.late"].name == "shop.late"
 
 
@@ -266,7 +266,7 @@ def test_a_celery_task_of_the_same_name_is_an_error(
     celery_app.task(another, name="shop.twice")
     integration = connect(celery_app, application)
     with pytest.raises(DuplicateKey, match=r"'shop\.twice'.*Defined.*rename one"):
-        integration.register_tasks()
+        register_tasks(integration)
 
 
 # -- identities -----------------------------------------------------------------------------------
@@ -286,15 +286,15 @@ def test_the_task_id_names_the_attempt() -> None:
 
 def test_arguments_that_are_no_message_are_refused() -> None:
     with pytest.raises(TypeError, match="no arguments of a Triggers task"):
-        message_of([{"__class__": "os.system"}, 1, 2, 3, 4])
+        parse_message([{"__class__": "os.system"}, 1, 2, 3, 4])
 
 
 def test_a_holder_is_known_by_its_token() -> None:
-    pid = int(holder("w@host").rpartition("/")[2])
-    token = f"random@{holder('w@host')}"
-    assert holds(token, "w@host")
-    assert holds(token, "w@host", pid)
-    assert not holds(token, "w@host", pid + 1)
-    assert not holds(token, "w@hos")
-    assert not holds("", "w@host")
-    assert not holds("random", "")
+    pid = int(process_name("w@host").rpartition("/")[2])
+    token = f"random@{process_name('w@host')}"
+    assert token_belongs_to(token, "w@host")
+    assert token_belongs_to(token, "w@host", pid)
+    assert not token_belongs_to(token, "w@host", pid + 1)
+    assert not token_belongs_to(token, "w@hos")
+    assert not token_belongs_to("", "w@host")
+    assert not token_belongs_to("random", "")

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu
+import msgspec
 import pytest
 from celery import Celery
 
-from triggers_celery.integration import connect
-from triggers_celery.sweeping import Sweeper, Timer, Work
+from triggers_celery.connect import connect
+from triggers_celery.identity import arguments_of, id_of, process_name
+from triggers_celery.requests import AttemptRequest
+from triggers_celery.sweeper import PACE, Sweeper
+from triggers_celery.sweeping import BlockedTime, SweepTimer
 from triggers_core import TriggerTask, hookimpl
 from triggers_core.application import Application
 from triggers_core.exceptions import StorageError
+from triggers_core.running.messages import Message
+from triggers_core.running.worker import claim
 from triggers_core.settings import Settings
 from triggers_core.storages import storage_backends
+from triggers_core.storages.sqlite.file import SqliteFile
 from triggers_core.testing import VirtualClock
+from triggers_core.testing.manager_helpers import message_about
 
 
 class Again(TriggerTask):
@@ -82,8 +93,6 @@ def test_the_stores_of_tenants_are_found_by_the_uids_of_messages(
 
 
 def test_a_message_tells_of_its_session(application: Application) -> None:
-    from triggers_core.running.messages import Message
-
     manager = overdue(application, "acme:1")
     integration = connect(Celery("other", broker="memory://"), application)
     integration.received(Message("default", "acme:1", "g", "t_x#0", 1))
@@ -97,7 +106,7 @@ def test_a_store_that_fails_keeps_nobody_from_theirs_and_the_log_short(
 ) -> None:
     bad, good = overdue(application, "bad:1"), overdue(application, "good:1")
     clock = VirtualClock()
-    sweeper = Sweeper(application, steady=clock)
+    sweeper = Sweeper(application, clock=clock)
     sweeper.learn("bad:1")
     sweeper.learn("good:1")
 
@@ -138,12 +147,20 @@ def test_a_hook_that_fails_keeps_nobody_from_theirs(
     assert times_sent(good) > 0
 
 
-def test_many_tenants_are_looked_after_in_several_turns(
-    application: Application, monkeypatch: pytest.MonkeyPatch
+def test_an_own_store_that_cannot_be_made_keeps_no_tenant_from_theirs(
+    application: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("triggers_celery.sweeping._SPELL", 0.0)  # however fast this machine is
+    application.configure(TRIGGER_STORAGE_TYPE="memory")  # which takes no path
+    good = overdue(application, "good:1")
+    Sweeper(application).sweep()
+    assert times_sent(good) > 0
+    assert "finding the stores to sweep failed" in caplog.text
+
+
+def test_many_tenants_are_looked_after_in_several_turns(application: Application) -> None:
     managers = [overdue(application, f"tenant{n}:order") for n in range(150)]
-    sweeper = Sweeper(application)
+    pace = msgspec.structs.replace(PACE, turn=0.0)  # however fast this machine is
+    sweeper = Sweeper(application, pace)
     for manager in managers:
         sweeper.learn(manager.uid)
     turns = 0
@@ -193,12 +210,12 @@ def test_a_busy_solo_worker_sweeps_between_its_tasks(
 
     application.configure(TRIGGER_TIMING={"heartbeat": 1.0, "lease": 60, "sweep": 5.0})
     pool = TaskPool(app=None)
-    work = Work(pool)
+    blocked = BlockedTime(pool)
     sweeper = Sweeper(application)
     swept = []
     sweeper.sweep = lambda everything=False: swept.append(1) or 0.05  # type: ignore[method-assign]
     wheel = Wheel()
-    Timer(application_integration(application), sweeper, wheel, work)
+    SweepTimer(application_integration(application), sweeper, wheel, blocked)
     for _ in range(3):
         pool.on_apply(lambda: clock.advance(10), callback=lambda result: None)
         wheel.turn()
@@ -212,7 +229,7 @@ def test_a_suspended_worker_lets_its_children_renew_their_leases_first(
     swept = []
     sweeper.sweep = lambda everything=False: swept.append(1) or 5.0  # type: ignore[method-assign]
     wheel = Wheel()
-    Timer(application_integration(application), sweeper, wheel, Work(None))
+    SweepTimer(application_integration(application), sweeper, wheel, BlockedTime(None))
     clock.advance(3_600)
     assert wheel.turn() == 1.0
     assert not swept
@@ -231,13 +248,65 @@ def test_a_timer_goes_on_whatever_happens(
 
     sweeper.sweep = broken  # type: ignore[method-assign]
     wheel = Wheel()
-    Timer(application_integration(application), sweeper, wheel, Work(None))
+    SweepTimer(application_integration(application), sweeper, wheel, BlockedTime(None))
     for _ in range(10):
         clock.advance(wheel.turn())
     assert len([each for each in caplog.records if each.levelno == logging.ERROR]) <= 3
 
 
+# -- interrupted by a signal ----------------------------------------------------------------------
+
+
+def request_for(message: Message, integration: Any) -> AttemptRequest:
+    """What the main process of a worker keeps of a message that it has handed to this process."""
+    celery_app, arguments = integration.celery_app, arguments_of(message)
+    headers, _, body, _ = celery_app.amqp.as_task_v2(id_of(message), Again.name, arguments, {})
+    request = AttemptRequest(
+        kombu.Message(), app=celery_app, headers=headers, body=body, decoded=True
+    )
+    request.worker_pid = os.getpid()
+    return request
+
+
+def test_a_cold_shutdown_in_the_middle_of_a_commit_of_the_sweep_is_stored_right_after_it(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integration = application_integration(application)
+    integration.node = "w@host"
+    running, other = overdue(application, "acme:1"), overdue(application, "acme:2")
+    assert claim(running, message_about(running, "t_x#0"), process_name("w@host"))
+    request = request_for(message_about(running, "t_x#0"), integration)
+    seen: list[tuple[Any, int]] = []
+
+    def shut_down(*_: Any) -> None:
+        request.cancel(None)
+        record = running.storage["t_x#0"].record
+        seen.append((record.status, record.attempt))
+
+    def interrupted(file: SqliteFile, change: Callable[[Any], Any]) -> Any:
+        def struck(connection: Any) -> Any:
+            if not seen:
+                signal.raise_signal(signal.SIGUSR1)
+            return change(connection)
+
+        return write(file, struck)
+
+    write = SqliteFile.write
+    monkeypatch.setattr(SqliteFile, "write", interrupted)
+    wheel = Wheel()
+    SweepTimer(integration, integration.sweeper(application), wheel, BlockedTime(None))
+    before = signal.signal(signal.SIGUSR1, shut_down)
+    try:
+        wheel.turn()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [("running", 1)], "nothing can be stored in the middle of a commit"
+    record = running.storage["t_x#0"].record
+    assert (record.status, record.attempt) == ("scheduled", 2)
+    assert times_sent(other) > 0, "the sweep went on"
+
+
 def application_integration(application: Application) -> Any:
-    from triggers_celery.integration import connected
+    from triggers_celery.connect import connected
 
     return connected(application).triggers

@@ -1,4 +1,4 @@
-"""What a log says about something that fails for a while: once, then seldom, then that it is over.
+"""Rate-limited logging of what fails again and again: once, then seldom, then that it is over.
 
 Loops that go on whatever happens (heartbeats, sweep) would write a traceback at every turn.
 """
@@ -16,8 +16,8 @@ from triggers_core.exceptions import Contended, StorageError, TriggersError, Unk
 from triggers_core.failures import message_of, traceback_of
 
 _FIRST_REPEAT: Final = 20.0  # seconds until "still" is said for the first time; then it doubles…
-_LONGEST: Final = 3_600.0  # …up to this
-_MOST: Final = 1_000  # outages that are remembered at the same time
+_LONGEST_REPEAT: Final = 3_600.0  # …up to this
+_MOST_OUTAGES: Final = 1_000  # outages that are remembered at the same time
 
 
 class _Outage:
@@ -91,7 +91,7 @@ class Outages:
         if outage is None or (not outage.down and now - outage.told_at >= outage.pause):
             self._outages[key] = outage = _Outage(now)
             self._outages.move_to_end(key)
-            while len(self._outages) > _MOST:
+            while len(self._outages) > _MOST_OUTAGES:
                 self._outages.popitem(last=False)
             outage.times = 1
             return "failed; it will be tried again", True
@@ -100,7 +100,7 @@ class Outages:
         outage.down = outage.down or now - outage.told_at >= outage.pause
         if now - outage.told_at < outage.pause:
             return "", False
-        outage.told_at, outage.pause = now, min(2 * outage.pause, _LONGEST)
+        outage.told_at, outage.pause = now, min(2 * outage.pause, _LONGEST_REPEAT)
         return f"still fails after {now - outage.since:.0f} s ({outage.times:,} times)", False
 
 

@@ -1,4 +1,4 @@
-"""Time limits of bodies, on every runner: who watches them, and how a body is told.
+"""Time limits of bodies, on every runner: timers, and exceptions raised in a running body.
 
 Python cannot end a thread. So when the hard limit passes, the instance fails at once and the late
 outcome is fenced off; the body gets the exception too, wherever its Python code is, and if it hangs
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 LimitError = type[SoftTimeLimitExceeded] | type[TimeLimitExceeded]
 LIMITS: Final = (SoftTimeLimitExceeded, TimeLimitExceeded)
 
-_PATIENCE: Final = 5.0  # seconds for one bytecode of another thread
+_RAISE_TIMEOUT: Final = 5.0  # seconds that another thread gets to raise, one bytecode's work
 
 
 class _Alarms:
@@ -141,7 +141,7 @@ class Strikes:
     def _close(self, kind: LimitError) -> None:
         if self._takers.setdefault(kind, "body") == "body":
             return
-        self._raised[kind].wait(_PATIENCE)
+        self._raised[kind].wait(_RAISE_TIMEOUT)
         if self._greenlet is not None:
             sys.modules["gevent"].sleep(0)
         elif self._task is None:

@@ -1,4 +1,4 @@
-"""Bodies that hang beyond their time limit: their place in the pool is given to others.
+"""Replacement of workers' threads and greenlets whose body hangs beyond its time limit.
 
 Their instances have failed by then. No thread can be ended from outside, so a thread that hangs is
 left to itself: the pool gets another one, and the broker its acknowledgement, without which it
@@ -22,13 +22,13 @@ _requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def remember(request: Any, pool: Any) -> None:
-    """Note a request that is handed to a pool of this process."""
+    """Keep a request that is handed to a pool of this process, for `abandon`."""
     request.pool = pool
     _requests[request.id] = request
 
 
 def abandon(task_id: str) -> None:
-    """Give the place of a body that hangs to others; in a pool where that can be done."""
+    """Replace the thread or greenlet of a body that hangs, in a pool where that can be done."""
     request = _requests.get(task_id)
     if request is None:
         return

@@ -1,14 +1,16 @@
-"""For each `TriggerTask` a Celery task of the same name, so that Celery's own means apply to it."""
+"""Celery tasks for `TriggerTask` classes, by the same names: Celery's own means apply to them."""
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from triggers_celery.abandoned import abandon
-from triggers_celery.execution import AttemptFailed, Place, attempt
-from triggers_celery.identity import GENERIC, message_of
-from triggers_celery.limits import Limits, own_limits, with_own
+from triggers_celery.execution import AttemptFailed, ExecutionContext, run_attempt
+from triggers_celery.identity import GENERIC, SWEEP, parse_message
+from triggers_celery.limits import Limits, merge_limits, own_limits
+from triggers_core import tasks as task_module
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration
 from triggers_core.texts import did_you_mean
 
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
     from triggers_celery.integration import Integration
     from triggers_core.tasks import TriggerTask
 
-_OURS: Final = frozenset({"name", "run", "bind", "base", "app", "Request", "serializer", "typing"})
+_RESERVED: Final = frozenset(
+    {"name", "run", "bind", "base", "app", "Request", "serializer", "typing"}
+)
 """What `celery_options` must not change: messages and claims depend on it."""
 
-_NEVER: Final = frozenset({"autoretry_for", "retry_backoff", "retry_kwargs", "default_retry_delay"})
+_RETRIES: Final = frozenset(
+    {"autoretry_for", "retry_backoff", "retry_kwargs", "default_retry_delay"}
+)
 """Celery's own retries would repeat a message whose attempt is over: nothing would happen."""
 
-_OPTIONS: Final = frozenset(
+_ATTRIBUTES: Final = frozenset(
     {
         "acks_late",
         "acks_on_failure",
@@ -44,12 +50,14 @@ _OPTIONS: Final = frozenset(
 )
 """The attributes of a Celery task that `celery_options` may set…"""
 
-_MAILING: Final = frozenset({"queue", "exchange", "routing_key", "delivery_mode", "priority"})
+_MESSAGE_OPTIONS: Final = frozenset(
+    {"queue", "exchange", "routing_key", "delivery_mode", "priority"}
+)
 """…and what may go with its messages: as attributes Celery has deprecated these."""
 
 
-class Attempt:
-    """What every adapter has in common; mixed into the Celery app's own task class.
+class AttemptTask:
+    """Base of the Celery tasks that make attempts; mixed into the Celery app's own task class.
 
     The defaults are those of the protocol: acknowledged once the outcome is stored, given back to
     the broker when the process that ran it died, no results (they are in the session), JSON.
@@ -63,20 +71,20 @@ class Attempt:
     throws = (AttemptFailed,)
     Request = "triggers_celery.requests:AttemptRequest"
     integration: Integration
-    mailing: ClassVar[dict[str, Any]] = {}
+    message_options: ClassVar[dict[str, Any]] = {}
     """Options of its messages; they win over the app's routes."""
     own_limits: ClassVar[dict[str, float]] = {}
     """The time limits of its `TriggerTask`."""
 
     def run(self, *arguments: object, **named: object) -> str:
         """Make one attempt."""
-        message = message_of((*arguments, *named))  # no message has named ones: refused
+        message = parse_message((*arguments, *named))  # no message has named ones: refused
         application = self.integration.application(message.app)
         request: Any = self.request  # type: ignore[attr-defined]
-        return attempt(
+        return run_attempt(
             application,
             message,
-            Place(
+            ExecutionContext(
                 node=self.integration.node,
                 eager=bool(request.is_eager),
                 knows_task=self.name != GENERIC,  # type: ignore[attr-defined]
@@ -86,16 +94,35 @@ class Attempt:
         )
 
 
-def register(integration: Integration, task_class: type[TriggerTask]) -> None:
-    """Register the Celery task of a `TriggerTask`; once more does nothing.
+_registering: Final = threading.RLock()
 
-    :raises DuplicateKey: the Celery app has a task of its own under that name.
-    :raises InvalidConfiguration: `celery_options` holds something impossible.
+
+def register_tasks(integration: Integration) -> None:
+    """Register a Celery task for each `TriggerTask` that is defined by now, and the plugin's own.
+
+    :raises DuplicateKey: the Celery app has another task of such a name.
+    :raises InvalidConfiguration: the `celery_options` of a task are impossible.
     """
+    celery_app = integration.celery_app
+    with _registering:
+        if GENERIC not in celery_app.tasks:
+            _register(integration, GENERIC, {}, AttemptTask)
+        if SWEEP not in celery_app.tasks:
+
+            def sweep() -> None:
+                """Look after what is overdue, once."""
+                integration.sweep()
+
+            celery_app.task(sweep, name=SWEEP, ignore_result=True, shared=False)
+        for task_class in list(task_module.declared.values()):
+            _register_class(integration, task_class)
+
+
+def _register_class(integration: Integration, task_class: type[TriggerTask]) -> None:
     name = task_class.name
     known = integration.celery_app.tasks.get(name)
     if known is not None:
-        if not isinstance(known, Attempt):
+        if not isinstance(known, AttemptTask):
             raise DuplicateKey(
                 f"task {name!r}: {_path(task_class)} is a TriggerTask, but the Celery app has"
                 f" another task of this name, {_path(type(known))}: rename one of them"
@@ -104,17 +131,13 @@ def register(integration: Integration, task_class: type[TriggerTask]) -> None:
     _register(integration, name, options_of(task_class), task_class)
 
 
-def register_generic(integration: Integration) -> None:
-    """Register the Celery task that takes messages for whatever has none of its own."""
-    if GENERIC not in integration.celery_app.tasks:
-        _register(integration, GENERIC, {}, Attempt)
-
-
 def _register(integration: Integration, name: str, options: dict[str, Any], like: type) -> None:
     celery_app = integration.celery_app
     members = {
-        **{option: value for option, value in options.items() if option not in _MAILING},
-        "mailing": {option: options[option] for option in _MAILING & options.keys()},
+        **{option: value for option, value in options.items() if option not in _MESSAGE_OPTIONS},
+        "message_options": {
+            option: options[option] for option in _MESSAGE_OPTIONS & options.keys()
+        },
         "name": name,
         "integration": integration,
         "own_limits": own_limits(like),
@@ -122,7 +145,7 @@ def _register(integration: Integration, name: str, options: dict[str, Any], like
         "__qualname__": like.__qualname__,
         "__doc__": like.__doc__,
     }
-    adapter = type(like.__name__, (Attempt, celery_app.Task), members)
+    adapter = type(like.__name__, (AttemptTask, celery_app.Task), members)
     celery_app.register_task(adapter())
 
 
@@ -143,21 +166,21 @@ def options_of(task_class: type[TriggerTask]) -> dict[str, Any]:
             f"{place}: expected a dict of Celery task options, got {type(options).__name__}", place
         )
     for option in options:
-        if option in _NEVER:
+        if option in _RETRIES:
             raise InvalidConfiguration(
                 f"{place}: {option!r} has no effect here: retries are made by Triggers"
                 " (raise self.retry(...), or the plugin triggers-retry)",
                 place,
             )
-        if option in _OURS:
+        if option in _RESERVED:
             raise InvalidConfiguration(f"{place}: {option!r} is not yours to set: leave it", place)
-        known = _OPTIONS | _MAILING
+        known = _ATTRIBUTES | _MESSAGE_OPTIONS
         if option not in known:
             raise InvalidConfiguration(
                 f"{place}: Celery tasks have no option {option!r}{did_you_mean(option, known)}",
                 place,
             )
-    return with_own(options, task_class, place)
+    return merge_limits(options, task_class, place)
 
 
 def _path(kind: type) -> str:

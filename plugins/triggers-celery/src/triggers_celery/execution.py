@@ -1,4 +1,4 @@
-"""In the worker: one Celery task is one attempt. Claim, heartbeat, body, finish, dispatch."""
+"""Execution of an attempt, which is one Celery task: claim, heartbeat, body, finish, dispatch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from triggers_celery.abandoned import end_this_process
-from triggers_celery.identity import holder
-from triggers_celery.interruptions import Terminated, allowed, held_back, must_pass
+from triggers_celery.identity import process_name
+from triggers_celery.interruptions import (
+    Terminated,
+    defer_soft_limit,
+    interruptible,
+    must_propagate,
+)
 from triggers_celery.limits import Limits
 from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.records import Status
@@ -32,35 +37,35 @@ logger = logging.getLogger(__name__)
 class AttemptFailed(TaskFailure):
     """What Celery gets to see of a failed instance: its name and the type of the error.
 
-    No message: Celery sends errors through the broker and into its logs. The instance's metadata
-    has all of it, and the core has logged it once.
+    Not its message: Celery sends errors through the broker and into its logs. The instance's
+    metadata has all of it, and the core has logged it once.
     """
 
 
 class AttemptNotMade(TriggersError):
-    """Something on the way to a body, or from it, raised what no worker survives.
+    """Raised in place of something that no worker would survive.
 
-    In its place, that is: the worker goes on, and so does the instance, when its lease runs out.
+    The worker goes on, and so does the instance, once its lease has run out.
     """
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an attempt is made, as far as Celery tells."""
+class ExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an attempt is made, as far as Celery knows."""
 
     node: str
     """The worker's name, which signs the attempt's token."""
     eager: bool = False
-    """In the process that fires: what this one does not know, nobody does."""
+    """Whether it is made in the process that fires; no other worker is asked."""
     knows_task: bool = True
     """Whether Celery has the task under its own name, and so with its options."""
     limits: Limits = Limits(None, None)
     """The time limits that Celery knows of."""
     abandon: Callable[[], None] | None = None
-    """Gives the place of a body that hangs to others."""
+    """Replaces the thread or greenlet of a body that hangs."""
 
 
-def attempt(application: Application, message: Message, place: Place) -> str:
-    """Make an attempt, as `execute` does, and let nothing out that would take the worker along.
+def run_attempt(application: Application, message: Message, context: ExecutionContext) -> str:
+    """Make an attempt, as `execute` does, and raise nothing that would end the worker.
 
     Celery's pools lose a child, a thread, a greenlet or themselves to what is no `Exception`, and
     the worker's main process to a `MemoryError`.
@@ -68,20 +73,20 @@ def attempt(application: Application, message: Message, place: Place) -> str:
     :raises AttemptNotMade: in place of such.
     """
     try:
-        return execute(application, message, place)
+        return execute(application, message, context)
     except MemoryError as error:
         raise AttemptNotMade(f"{message.instance}: MemoryError: {message_of(error)}") from None
     except Exception:
         raise
     except BaseException as error:
-        if must_pass(error, place.eager):
+        if must_propagate(error, context.eager):
             raise
         logger.error("%s %s: %s", message.uid, message.instance, traceback_of(error))
         problem = f"{type_name(error)}: {message_of(error)}"
         raise AttemptNotMade(f"{message.instance}: {problem}") from None
 
 
-def execute(application: Application, message: Message, place: Place) -> str:
+def execute(application: Application, message: Message, context: ExecutionContext) -> str:
     """Make the attempt that a message asks for.
 
     :returns: what became of it, in a word: ``finished``, ``skipped``, ``stale`` (there was nothing
@@ -91,18 +96,18 @@ def execute(application: Application, message: Message, place: Place) -> str:
     """
     manager = application.manager_for(message)
     try:
-        with held_back() as prefork:
-            claimed = claim(manager, message, holder(place.node))
+        with defer_soft_limit() as prefork:
+            claimed = claim(manager, message, process_name(context.node))
             if claimed is None:
                 return "stale"
             ended = run_claimed(
                 manager,
                 claimed,
                 heartbeats_of(application),
-                allowed,
-                on_abandoned=end_this_process if prefork else place.abandon,
-                limits=_limits(place, prefork),
-                passes_on=not place.eager,
+                interruptible,
+                on_abandoned=end_this_process if prefork else context.abandon,
+                limits=_limits(context, prefork),
+                passes_on=not context.eager,
             )
     except Terminated as terminated:
         ending = terminated.__cause__
@@ -118,11 +123,11 @@ def execute(application: Application, message: Message, place: Place) -> str:
     return ended.instance.status.value
 
 
-def _limits(place: Place, prefork: bool) -> Limits | None:
-    """The limits that the core sees to; None: those of the task itself."""
-    if place.eager or not place.knows_task:
+def _limits(context: ExecutionContext, prefork: bool) -> Limits | None:
+    """The limits that the core enforces; None: those of the task itself."""
+    if context.eager or not context.knows_task:
         return None
-    return Limits(None, None) if prefork else place.limits
+    return Limits(None, None) if prefork else context.limits
 
 
 def _summary(ended: AttemptResult) -> str:
@@ -138,7 +143,7 @@ _heartbeats: WeakKeyDictionary[Application, tuple[int, Heartbeats]] = WeakKeyDic
 
 
 def heartbeats_of(application: Application) -> Heartbeats:
-    """The heartbeats of this process; its thread starts with the first attempt.
+    """The heartbeats of this process; their thread starts with the first attempt.
 
     So a prefork worker's main process never has one: threads and forks do not mix.
     """

@@ -1,4 +1,4 @@
-"""The names under which Celery and the storage know an attempt: task id, arguments, holder."""
+"""Identifiers of attempts in Celery and in the storage: task id, arguments, token."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def arguments_of(message: Message) -> tuple[str, str, str, str, int]:
     return (message.app, message.uid, message.generation, message.instance, message.attempt)
 
 
-def message_of(arguments: Sequence[object]) -> Message:
-    """The message that arguments stand for.
+def parse_message(arguments: Sequence[object]) -> Message:
+    """The message that the arguments of a Celery task stand for.
 
     :raises TypeError: they are something else.
     """
@@ -72,12 +72,12 @@ def message_of(arguments: Sequence[object]) -> Message:
         ) from None
 
 
-def holder(node: str) -> str:
-    """How this process signs the tokens of the attempts that it holds."""
+def process_name(node: str) -> str:
+    """The name of this worker process, with which the tokens of its attempts are signed."""
     return f"{node}/{os.getpid()}"
 
 
-def holds(token: str, node: str, pid: int | None = None) -> bool:
+def token_belongs_to(token: str, node: str, pid: int | None = None) -> bool:
     """Whether a token was signed by a process of a worker, or by that very process."""
     signed = token.partition("@")[2]
     if pid is not None:

@@ -1,4 +1,4 @@
-"""What Celery's signals to a prefork child may interrupt, and what that means for an attempt.
+"""Signals of Celery to a prefork child: what they may interrupt, what they mean for an attempt.
 
 A soft time limit is raised from a signal, wherever the process happens to be. Inside a commit that
 would leave the outcome in doubt; so there it waits, until the body is entered or the attempt over.
@@ -33,10 +33,10 @@ class Terminated(BodyInterrupted):
 
 
 class _State:
-    """Of the one attempt that a prefork child makes at a time."""
+    """That of the one attempt which a prefork child makes at a time."""
 
     pid = 0
-    holding = False
+    deferring = False
     pending = False
 
 
@@ -44,32 +44,32 @@ _state = _State()
 
 
 @contextmanager
-def held_back() -> Iterator[bool]:
-    """Hold soft time limits back for the block; one that came too late for the body is dropped.
+def defer_soft_limit() -> Iterator[bool]:
+    """Defer soft time limits during the block; one that comes too late for the body is dropped.
 
-    Yields whether this is a child of a prefork pool, whose parent sees to time limits.
+    Yields whether this is a child of a prefork pool, whose parent enforces time limits.
     """
-    if not _install():
+    if not _install_handler():
         yield False
         return
-    _state.holding, _state.pending = True, False
+    _state.deferring, _state.pending = True, False
     try:
         yield True
     finally:
-        _state.holding = False
+        _state.deferring = False
 
 
-class allowed:
-    """Around a body: let soft time limits through, also the one that has been waiting.
+class interruptible:
+    """Around a body: let soft time limits through, also the one that was deferred.
 
     A class, because its `__exit__` must be as short as it can be: a limit that strikes in it still
     counts as the body's.
     """
 
     def __enter__(self) -> None:
-        if not _on_duty():
+        if not _is_installed():
             return
-        _state.holding = False
+        _state.deferring = False
         if _state.pending:
             _state.pending = False
             raise SoftTimeLimitExceeded()
@@ -80,18 +80,18 @@ class allowed:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if _on_duty():
-            _state.holding = True
+        if _is_installed():
+            _state.deferring = True
             if kind is SystemExit and common._should_have_exited[0]:
                 raise Terminated from error
         if kind is None or error is None:
             return
-        if issubclass(kind, _ENDS) or is_greenlet_exit(error):
+        if issubclass(kind, _SHUTDOWNS) or is_greenlet_exit(error):
             raise Terminated from error
 
 
-def must_pass(error: BaseException, eager: bool = False) -> bool:
-    """Whether an error ends this process or greenlet, and nobody on its way may keep it.
+def must_propagate(error: BaseException, eager: bool = False) -> bool:
+    """Whether an error ends this process or greenlet, so that nothing may swallow it.
 
     :param eager: the attempt is made in the firing thread, where a Ctrl-C is the user's.
     """
@@ -99,20 +99,20 @@ def must_pass(error: BaseException, eager: bool = False) -> bool:
         return True
     if isinstance(error, KeyboardInterrupt):
         return eager  # a worker's own Ctrl-C raises nothing
-    return isinstance(error, _ENDS) or is_greenlet_exit(error)
+    return isinstance(error, _SHUTDOWNS) or is_greenlet_exit(error)
 
 
-_ENDS: Final = (WorkerShutdown, WorkerTerminate)
+_SHUTDOWNS: Final = (WorkerShutdown, WorkerTerminate)
 """What Celery raises in the main thread, and so in the body of a solo worker, to end it at once."""
 
 
-def _on_duty() -> bool:
+def _is_installed() -> bool:
     return _state.pid == os.getpid() and threading.current_thread() is threading.main_thread()
 
 
-def _install() -> bool:
+def _install_handler() -> bool:
     """Take over billiard's signal handler, once in each prefork child; elsewhere there is none."""
-    if _on_duty():
+    if _is_installed():
         return True
     if SIG_SOFT_TIMEOUT is None or threading.current_thread() is not threading.main_thread():
         return False
@@ -124,7 +124,7 @@ def _install() -> bool:
 
 
 def _on_soft_limit(signum: int, frame: FrameType | None) -> Any:
-    if _state.holding:
+    if _state.deferring:
         _state.pending = True
     else:
         raise SoftTimeLimitExceeded()

@@ -1,4 +1,4 @@
-"""How long a body may run: the limits of Triggers and those of Celery, and which of them count."""
+"""Time limits: those of Triggers and those of Celery, and which of them counts for an attempt."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 NAMES: Final = ("time_limit", "soft_time_limit")
 """The attributes of a `TriggerTask`, and the options of a Celery task."""
 
-
-_OF_POOLS: Final = ("timeout", "soft_timeout")
+_POOL_OPTIONS: Final = ("timeout", "soft_timeout")
 
 
 class Limits(NamedTuple):
@@ -41,7 +40,7 @@ def limits_of(
     :param sent: what the message says: hard, soft.
     """
     found: list[float | None] = []
-    for place, (name, option) in enumerate(zip(NAMES, _OF_POOLS, strict=True)):
+    for place, (name, option) in enumerate(zip(NAMES, _POOL_OPTIONS, strict=True)):
         limit = (sent[place] if sent else None) or getattr(task, name, None)
         limit = limit or getattr(task, "own_limits", {}).get(name)
         if not limit and application is not None:
@@ -56,7 +55,7 @@ def own_limits(task_class: type) -> dict[str, float]:
     return {name: limit for name in NAMES if (limit := getattr(task_class, name, None)) is not None}
 
 
-def with_own(options: dict[str, Any], task_class: type, place: str) -> dict[str, Any]:
+def merge_limits(options: dict[str, Any], task_class: type, place: str) -> dict[str, Any]:
     """The options of a Celery task with the limits of its class; `celery_options` win.
 
     :param place: where the options are, for messages.
@@ -80,7 +79,7 @@ def with_own(options: dict[str, Any], task_class: type, place: str) -> dict[str,
     return merged
 
 
-def sees_to_limits(pool: Any) -> bool:
+def enforces_limits(pool: Any) -> bool:
     """Whether a pool ends what runs too long by itself, and without harm.
 
     That of gevent raises in the greenlet, wherever that is, also inside of a commit; the others do
@@ -89,7 +88,7 @@ def sees_to_limits(pool: Any) -> bool:
     return isinstance(pool, PreforkPool)
 
 
-class Untimed:
+class WithoutLimits:
     """A pool that is told nothing of limits."""
 
     def __init__(self, pool: Any) -> None:

@@ -1,4 +1,4 @@
-"""Sending messages to the broker, and never for longer than a fire can wait."""
+"""Publishing of messages: a connection pool that never waits longer than a fire can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kombu.exceptions import KombuError
 
-from triggers_celery.routes import Route, send_as_celery_does, send_plainly
+from triggers_celery.routes import Route, send_directly, send_through_celery
 from triggers_core.exceptions import TriggersError
 
 _PAUSE_SHORTEST: Final = 0.5  # seconds without a try after a failure,
@@ -35,15 +35,15 @@ class Publisher:
     def __init__(self, celery_app: Any, timeout: float) -> None:
         self._app, self._timeout = celery_app, timeout
         self._routes: dict[tuple[str, str | None], Route] = {}
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._pid = os.getpid()
-        self._idle: list[_Line] = []
+        self._idle: list[_Connection] = []
         self._resume_at = 0.0
         self._problem = ""
         limit = self._app.conf.broker_pool_limit
-        self._room = threading.BoundedSemaphore(limit) if limit else None
+        self._slots = threading.BoundedSemaphore(limit) if limit else None
 
     @property
     def paused(self) -> bool:
@@ -59,7 +59,7 @@ class Publisher:
         :raises BrokerUnavailable: the broker does not answer, or has just not done so.
         """
         if self._pid != os.getpid():
-            self._begin()  # sockets must not be shared with the parent
+            self._reset()  # sockets must not be shared with the parent
         if self.paused:
             raise BrokerUnavailable(
                 f"nothing is sent to the broker for the moment, after {self._problem}"
@@ -67,8 +67,8 @@ class Publisher:
         route = self._routes.get((name, queue))
         if route is None:
             route = self._routes[name, queue] = Route(self._app, name, queue)
-        room = self._room
-        if room is not None and not room.acquire(timeout=self._timeout):
+        slots = self._slots
+        if slots is not None and not slots.acquire(timeout=self._timeout):
             raise BrokerUnavailable(
                 f"all {self._app.conf.broker_pool_limit} connections to the broker are busy; raise"
                 " broker_pool_limit on the Celery app"
@@ -76,37 +76,37 @@ class Publisher:
         try:
             self._send(route, task_id, arguments)
         finally:
-            if room is not None:
-                room.release()
+            if slots is not None:
+                slots.release()
 
     def _send(self, route: Route, task_id: str, arguments: tuple[object, ...]) -> None:
         began = time.monotonic()
-        line = self._take()
-        if line is not None:
+        connection = self._take()
+        if connection is not None:
             try:
-                line.send(route, task_id, arguments)
-                return self._idle.append(line)
+                connection.send(route, task_id, arguments)
+                return self._idle.append(connection)
             except Exception as error:
-                line.close()
+                connection.close()
                 self.close()  # the others are as old
-                if not line.is_broken_by(error):
+                if not connection.is_broken_by(error):
                     raise
                 if time.monotonic() - began >= self._timeout:
                     raise self._failed(error, began) from error
                 # It may have died while it was idle: that says nothing about the broker.
-        line = _Line(self._app, self._timeout)
+        connection = _Connection(self._app, self._timeout)
         try:
-            line.connect()
-            line.send(route, task_id, arguments)
+            connection.connect()
+            connection.send(route, task_id, arguments)
         except BaseException as error:
-            line.close()
-            if not line.is_broken_by(error):
+            connection.close()
+            if not connection.is_broken_by(error):
                 raise
             raise self._failed(error, began) from error
         self._resume_at = 0.0
-        self._idle.append(line)
+        self._idle.append(connection)
 
-    def _take(self) -> _Line | None:
+    def _take(self) -> _Connection | None:
         try:
             return self._idle.pop()
         except IndexError:
@@ -125,11 +125,11 @@ class Publisher:
         """Close the connections of this process that nobody uses at the moment."""
         if self._pid != os.getpid():
             return
-        while (line := self._take()) is not None:
-            line.close()
+        while (connection := self._take()) is not None:
+            connection.close()
 
 
-class _Line:
+class _Connection:
     """A connection to the broker with one channel, used by one thread at a time."""
 
     def __init__(self, celery_app: Any, timeout: float) -> None:
@@ -146,23 +146,23 @@ class _Line:
         self._connection.ensure_connection(max_retries=0)
         self._channel = channel = self._connection.channel()
         if self._connection.transport.driver_type == "redis":
-            # kombu makes a client for each message, which takes as long as sending it. This one
-            # also keeps its connection, where others ask the pool for it each time.
+            # kombu makes a client for each message, and that asks its pool for a connection. One
+            # that is kept, with its connection, saves 70 of 170 µs a message (quietest slices).
             make, client = channel._create_client, channel._create_client().client()
             channel._create_client = lambda asynchronous=False: (
                 make(asynchronous=True) if asynchronous else client
             )
 
     def send(self, route: Route, task_id: str, arguments: tuple[object, ...]) -> None:
-        if not route.plain:
-            return send_as_celery_does(self._app, self._channel, route, task_id, arguments)
+        if not route.direct:
+            return send_through_celery(self._app, self._channel, route, task_id, arguments)
         if route.queue.name not in self._declared:
             route.queue(self._channel).declare()
             self._declared.add(route.queue.name)
-        send_plainly(self._app, self._channel, route, task_id, arguments)
+        send_directly(self._app, self._channel, route, task_id, arguments)
 
     def is_broken_by(self, error: BaseException) -> bool:
-        """Whether an error is the broker's fault, rather than that of a route, say."""
+        """Whether an error is the broker's fault, not that of a route, for example."""
         connection = self._connection
         kinds = (*connection.connection_errors, *connection.channel_errors, OSError, KombuError)
         return isinstance(error, kinds)

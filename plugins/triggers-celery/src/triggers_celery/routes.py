@@ -1,4 +1,4 @@
-"""Where the messages of a task go: found once for each task name, not once for each message."""
+"""Routing of messages, once for each task name, and their two ways to the broker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kombu import serialization
 
 from triggers_celery.identity import HEADER
 
-_EXECUTION: Final = (
+_SENT_ATTRIBUTES: Final = (
     "priority",
     "expires",
     "delivery_mode",
@@ -30,20 +30,20 @@ _SIGNALS: Final = (signals.before_task_publish, signals.after_task_publish, sign
 
 
 class Route:
-    """The way of one task's messages; `plain` says whether the short one will do.
+    """The way of one task's messages; `direct` says whether Celery's own code can be left out.
 
     :param queue: in place of the one that the task's options and the app's routes lead to.
     """
 
     def __init__(self, celery_app: Any, name: str, queue: str | None = None) -> None:
         task = celery_app.tasks.get(name)
-        found = {option: getattr(task, option, None) for option in _EXECUTION}
+        found = {option: getattr(task, option, None) for option in _SENT_ATTRIBUTES}
         self.name, self.task = name, task
         self.options = {option: value for option, value in found.items() if value is not None}
-        self.options.update(getattr(task, "mailing", {}))
+        self.options.update(getattr(task, "message_options", {}))
         if queue is not None:
             self.options["queue"] = queue
-        self._plain = False
+        self._direct = False
         if _needs_celerys_own(celery_app, task):
             return
         left = celery_app.amqp.router.route(dict(self.options), name, (), {}, task)
@@ -58,12 +58,12 @@ class Route:
         mode = mode or self.queue.exchange.delivery_mode
         mode = mode or celery_app.conf.task_default_delivery_mode
         self.delivery_mode = _DELIVERY_MODES.get(mode, mode)
-        self._plain = True
+        self._direct = True
 
     @property
-    def plain(self) -> bool:
-        """Whether a message may be sent past Celery's publishing code, which nobody would miss."""
-        return self._plain and not any(signal.receivers for signal in _SIGNALS)
+    def direct(self) -> bool:
+        """Whether a message may be sent past Celery's publishing code without a difference."""
+        return self._direct and not any(signal.receivers for signal in _SIGNALS)
 
 
 def _needs_celerys_own(celery_app: Any, task: Any) -> bool:
@@ -82,13 +82,16 @@ def _needs_celerys_own(celery_app: Any, task: Any) -> bool:
     )
 
 
-def send_plainly(
+def send_directly(
     celery_app: Any, channel: Any, route: Route, task_id: str, arguments: tuple[object, ...]
 ) -> None:
     """Send a message of the same content as Celery's own, through kombu's channel.
 
     Celery's publishing code spends most of its time on what is the same for every message: the
-    options, the route, the queue's declaration, a bounded representation of the arguments.
+    options, the route, the queue's declaration, a bounded representation of the arguments. Through
+    it, a fire takes 1.5 to 1.6 times as long (medians of two runs of 15 rounds; in the quietest
+    slices 390 to 420 µs in place of 270 to 290; storage and broker on one Redis 6.2, Celery 5.7,
+    all on one core).
     """
     parent = celery_app.current_worker_task
     request = parent.request if parent is not None else None
@@ -113,7 +116,7 @@ def send_plainly(
     channel.basic_publish(message, exchange="", routing_key=route.queue.name)
 
 
-def send_as_celery_does(
+def send_through_celery(
     celery_app: Any, channel: Any, route: Route, task_id: str, arguments: tuple[object, ...]
 ) -> None:
     """Send a message with all that Celery can do to it, but without its retries."""

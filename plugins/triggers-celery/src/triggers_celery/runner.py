@@ -6,10 +6,12 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from triggers_celery.adapter import register_tasks
+from triggers_celery.connect import connect, connected
+from triggers_celery.content_check import check_content
 from triggers_celery.identity import GENERIC, arguments_of, id_of
-from triggers_celery.integration import Integration, connect, connected
+from triggers_celery.integration import Integration
 from triggers_celery.options import current_celery_app, import_celery_app, read_options
-from triggers_celery.unsafe import check_content
 from triggers_core.runners.base import TaskRunner
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class CeleryTaskRunner(TaskRunner):
         self._options = read_options(application, options)
         self._lock = threading.Lock()
         self._integration: Integration | None = None
-        self._eager = _Eager()
+        self._eager = _EagerQueue()
 
     @property
     def integration(self) -> Integration:
@@ -61,7 +63,7 @@ class CeleryTaskRunner(TaskRunner):
             celery_app = connected(self.app) or current_celery_app()
         integration = connect(celery_app, self.app)
         check_content(celery_app)
-        integration.register_tasks()
+        register_tasks(integration)
         return integration
 
     def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
@@ -69,7 +71,7 @@ class CeleryTaskRunner(TaskRunner):
         name = GENERIC if task is None else task.run
         celery_app = integration.celery_app
         if celery_app.conf.task_always_eager:
-            integration.register_tasks()
+            register_tasks(integration)
             adapter = celery_app.tasks.get(name) or celery_app.tasks[GENERIC]
             self._eager.run(adapter, message)
         else:
@@ -80,7 +82,7 @@ class CeleryTaskRunner(TaskRunner):
             self._integration.publisher.close()
 
 
-class _Eager(threading.local):
+class _EagerQueue(threading.local):
     """Runs attempts in the firing thread, one after the other: cascades queue up behind."""
 
     def __init__(self) -> None:

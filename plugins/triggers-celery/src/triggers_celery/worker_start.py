@@ -1,4 +1,4 @@
-"""What a worker checks and says when it starts: better no worker than one that fails each message.
+"""Start of a worker: checks of its settings, a line in its log, registration of its tasks.
 
 One that takes messages and ends each in an error is worse than one that does not start: the
 messages are used up, and those of other workers with them.
@@ -9,8 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from celery import bootsteps
+from celery.app.trace import build_tracer
+
+from triggers_celery.adapter import register_tasks
+from triggers_celery.content_check import check_content
 from triggers_core.exceptions import StorageError
 from triggers_core.failures import message_of
 from triggers_core.registries import task_runners, trigger_managers
@@ -45,8 +50,50 @@ def keep_current_folder() -> None:
         sys.path.append(folder)
 
 
-def check(integration: Integration, application: Application) -> None:
-    """Whatever would end each message in an error, if this worker lacked it.
+class StartStep(bootsteps.Step):  # type: ignore[misc]
+    """Part of each worker: the checks at its start. Errors here stop the worker, as they should."""
+
+    name = "triggers start"
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        start_worker(worker.app.triggers, worker.hostname)
+
+
+def start_worker(integration: Integration, node: str) -> None:
+    """Called in a worker's main process at its start; what it raises ends the worker.
+
+    :param node: the worker's name.
+    """
+    integration.node = node
+    keep_current_folder()
+    check_content(integration.celery_app)
+    for application in integration.applications:
+        check_settings(integration, application)
+    register_tasks(integration)
+    for application in integration.applications:
+        log_setup(application, node)
+
+
+def start_process(integration: Integration, node: str | None) -> None:
+    """Called in each child of a prefork worker.
+
+    :param node: the worker's name; older Celery does not tell it.
+    """
+    celery_app = integration.celery_app
+    integration.node = node or integration.node
+    for application in integration.applications:
+        application.import_tasks()
+    register_tasks(integration)
+    for name, task in celery_app.tasks.items():
+        if task.__trace__ is None:  # registered just now: the child was not forked but spawned
+            task.__trace__ = build_tracer(
+                name, task, celery_app.loader, integration.node, app=celery_app
+            )
+
+
+def check_settings(integration: Integration, application: Application) -> None:
+    """Check whatever would end each message in an error, if this worker lacked it.
 
     :raises InvalidInput: a setting or an option is impossible; names it.
     :raises UnknownKey: there is no such storage, runner or manager.
@@ -58,8 +105,8 @@ def check(integration: Integration, application: Application) -> None:
     application.runner()
 
 
-def tell(application: Application, node: str) -> None:
-    """Say with what an application works here, and warn about what looks like a slip."""
+def log_setup(application: Application, node: str) -> None:
+    """Log with what an application works here, and warn about what looks like a mistake."""
     settings = application.settings
     manager_class = trigger_managers.get_class(settings.TRIGGER_MANAGER_TYPE)
     logger.info(

@@ -1,4 +1,4 @@
-"""Ends of attempts that only the worker's main process sees: lost, timed out, revoked.
+"""Failures that only a worker's main process sees: worker lost, hard time limit, task revoked.
 
 Each is committed against the attempt's own token or number, so that it loses against an outcome
 that was stored before it.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from celery.exceptions import TimeLimitExceeded
 
-from triggers_celery.identity import holds
+from triggers_celery.identity import token_belongs_to
 from triggers_core.engine.additions import run_before_commit
 from triggers_core.engine.attempts import AttemptResult, Fail
 from triggers_core.engine.machine import Draft
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Lose(msgspec.Struct, kw_only=True):
-    """The process that ran an attempt is gone: the next attempt, or failed at the limit.
+class MarkLost(msgspec.Struct, kw_only=True):
+    """Schedule the next attempt of a lost one, whose process is gone, or fail it at the limit.
 
     What the sweep would do once the lease has run out, without the wait.
     """
@@ -50,7 +50,7 @@ class Lose(msgspec.Struct, kw_only=True):
         instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None or instance.status is not Status.RUNNING:
             return Plan()  # never claimed: the broker delivers the message again
-        if not holds(instance.token, self.node, self.pid):
+        if not token_belongs_to(instance.token, self.node, self.pid):
             return Plan()
         draft = Draft(snapshot, rules)
         if instance.attempt < rules.timing.attempts:
@@ -65,8 +65,8 @@ class Lose(msgspec.Struct, kw_only=True):
         return draft.plan(draft.instance(*split_instance_name(self.instance)))
 
 
-class Revoke(msgspec.Struct, kw_only=True):
-    """Somebody revoked the Celery task of an attempt.
+class MarkRevoked(msgspec.Struct, kw_only=True):
+    """Fail an attempt whose Celery task somebody has revoked.
 
     A revoked message is dropped before it reaches a process; a terminated one may have been
     running, on the worker `node`.
@@ -83,7 +83,7 @@ class Revoke(msgspec.Struct, kw_only=True):
         instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None:
             return Plan()
-        terminated = self.node and holds(instance.token, self.node)
+        terminated = self.node and token_belongs_to(instance.token, self.node)
         if instance.status is not Status.SCHEDULED and not (
             instance.status is Status.RUNNING and terminated
         ):
@@ -107,10 +107,10 @@ def _fail(draft: Draft, instance: Instance, kind: str, message: str) -> None:
     add_metadata(draft, instance, {"error": {"type": kind, "message": message}})
 
 
-def lost(application: Application, message: Message, node: str, pid: int | None) -> None:
+def mark_lost(application: Application, message: Message, node: str, pid: int | None) -> None:
     """Make the next attempt at once, because this one's process is gone."""
     manager = application.manager_for(message)
-    command = Lose(
+    command = MarkLost(
         instance=message.instance,
         attempt=message.attempt,
         generation=message.generation,
@@ -132,13 +132,13 @@ def lost(application: Application, message: Message, node: str, pid: int | None)
     )
 
 
-def revoked(application: Application, message: Message, reason: str, node: str = "") -> None:
+def mark_revoked(application: Application, message: Message, reason: str, node: str = "") -> None:
     """Fail what somebody revoked, so that the sweep does not bring it back.
 
     :param node: the worker that has terminated it, if it was running.
     """
     manager = application.manager_for(message)
-    command = Revoke(
+    command = MarkRevoked(
         instance=message.instance,
         attempt=message.attempt,
         generation=message.generation,
@@ -149,7 +149,7 @@ def revoked(application: Application, message: Message, reason: str, node: str =
         logger.warning("%s %s: failed: %s", message.uid, message.instance, reason)
 
 
-def timed_out(
+def mark_timed_out(
     application: Application, message: Message, limit: float | None, node: str, pid: int | None
 ) -> None:
     """Fail an attempt whose process is killed for its hard time limit; plugins may retry it."""
@@ -160,7 +160,7 @@ def timed_out(
         return
     record = instance.record
     current = record.status is Status.RUNNING and record.attempt == message.attempt
-    if not current or not holds(record.token, node, pid):
+    if not current or not token_belongs_to(record.token, node, pid):
         return
     error = TimeLimitExceeded(limit)
     task = manager.storage.tasks[record.task]

@@ -1,4 +1,4 @@
-"""The start-up check: what a worker reads from its broker must be data, never code."""
+"""Start-up check of content types: what a worker reads from its broker is data, never code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from celery.exceptions import SecurityError
 
 from triggers_core.exceptions import InvalidSetting
 
-_CODE: Final = frozenset(
+_EXECUTABLE: Final = frozenset(
     {
         "pickle",
         "application/x-python-serialize",
@@ -42,13 +42,13 @@ def check_content(celery_app: Any) -> None:
     conf, name = celery_app.conf, celery_app.main or "celery"
     for setting in ("accept_content", "result_accept_content"):
         for content in _names(conf[setting]):
-            if content in _CODE:
+            if content in _EXECUTABLE:
                 raise UnsafeContent(
                     f"Celery app {name!r}: {setting} lists {content!r}: whoever can write to the"
                     f" broker could run code in this process. Set {setting} = ['json']"
                 )
     for setting in ("task_serializer", "result_serializer", "event_serializer"):
-        if str(conf[setting]).lower() in _CODE:
+        if str(conf[setting]).lower() in _EXECUTABLE:
             raise UnsafeContent(
                 f"Celery app {name!r}: {setting} is {conf[setting]!r}, which can carry code. Set"
                 f" {setting} = 'json'"

@@ -6,8 +6,10 @@ implementation takes the parameters it wants, by name, in any order, and leaves 
 others call every implementation. Plugins run in the order in which they are listed in
 `TRIGGER_PLUGINS`; ``@hookimpl(tryfirst=True)`` and ``trylast=True`` move one implementation.
 
-Every implementation is called by itself, so that an error of one never stops another. Wrappers
-(``wrapper=True``) span all the others and cannot be offered that promise: they are refused.
+pluggy finds, checks, orders and lists implementations: ``app.plugins.manager`` is its manager. The
+core calls them one by one, so that an error of one stops no other, except where a hook says so. A
+wrapper (``wrapper=True``) spans all the others: it is welcome on `pre_fire` and on first-result
+hooks, where pluggy then makes the call, and refused on the others.
 """
 
 from __future__ import annotations

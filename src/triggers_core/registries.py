@@ -36,14 +36,6 @@ C = TypeVar("C", bound=type)
 
 CORE: Final = "triggers-core"
 
-_SUCCESSORS: Final = {
-    ("triggers.storages", "cache"): (
-        "that was a storage of the framework of 2017. Take 'sqlite', which is built in, 'redis'"
-        " (python -m pip install triggers-redis), or 'memory' in tests"
-    ),
-}
-"""(Group, key) of what there was in 2017 → what to take in its place."""
-
 
 class RegistryItem(msgspec.Struct, frozen=True, kw_only=True):
     """One provider of one key; `error` says why it cannot be used, as far as that is known."""
@@ -191,7 +183,7 @@ class Registry(BaseRegistry[T], Generic[T]):
     def _found(self) -> dict[str, list[Provider]]:
         if self._providers is None:
             found = {key: [provider] for key, provider in self._built_in.items()}
-            for provider in find_providers(self.group)[0]:
+            for provider in find_providers(self.group):
                 # The core's own metadata repeats what is built in.
                 if not (provider.name in self._built_in and provider.distribution == CORE):
                     found.setdefault(provider.name, []).append(provider)
@@ -224,9 +216,6 @@ class Registry(BaseRegistry[T], Generic[T]):
         return fitting
 
     def _unknown(self, key: object) -> UnknownKey:
-        successor = _SUCCESSORS.get((self.group, str(key)))
-        if successor:
-            return UnknownKey(f"there is no {self.kind} {key!r}: {successor}")
         distribution = KNOWN_DISTRIBUTIONS.get(self.group, {}).get(str(key))
         if distribution:
             return UnknownKey(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from triggers_core.engine.attempts import Retry
 from triggers_core.engine.configuration import Configuration, Directive, Task
+from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.protocol import BeforeCommit, Plan
 from triggers_core.engine.records import Event, Instance
 from triggers_core.exceptions import PluginError, from_outside, in_main_thread
@@ -242,9 +243,10 @@ class Plugins:
         :returns: (plugin, task, what is wrong with it), in order.
         """
         found: list[tuple[str, str, str]] = []
+        given = options if isinstance(options, PluginOptions) else PluginOptions(options)
         for plugin, call in self._calls["lint_configuration"]:
             try:
-                said = dict(call(tasks, options) or {})
+                said = dict(call(tasks, given) or {})
                 found += [(plugin, name, str(text)) for name, text in said.items() if name in tasks]
             except Exception as error:
                 problem = "plugin %r: its lint_configuration failed; counts as no warning"

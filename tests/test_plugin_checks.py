@@ -220,7 +220,12 @@ def test_errors_of_wrapped_implementations_name_the_plugins() -> None:
 
 
 def test_calls_can_be_traced() -> None:
-    plugins = Plugins([Local("one"), plugin("two", resolve_task=lambda run: None)])
+    @dataclass
+    class NoHash:
+        @hookimpl
+        def pre_fire(self) -> None: ...
+
+    plugins = Plugins([Local("one"), plugin("two", resolve_task=lambda run: None), NoHash()])
     seen: list[Any] = []
     undo = plugins.manager.add_hookcall_monitoring(
         lambda hook, implementations, kwargs: seen.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from types import FunctionType, MethodType
 from typing import Any, Final
@@ -105,7 +105,8 @@ class HookManager(PluginManager):
         plugins = {each.plugin_name: each.plugin for each in implementations}
         if any(each.wrapper or each.hookwrapper for each in implementations):
             return ((", ".join(plugins), _through_pluggy(caller)),)
-        if not self._monitors:
+        # pluggy keeps those that it leaves out in a set.
+        if not self._monitors or not all(isinstance(each, Hashable) for each in plugins.values()):
             return tuple((each.plugin_name, _bind(each, HOOKS[hook])) for each in implementations)
         alone = {
             name: self.subset_hook_caller(hook, [p for p in plugins.values() if p is not plugin])

@@ -137,7 +137,7 @@ def asks_nobody(*_: Any) -> tuple[()]:
 
 def ask(function: Callable[..., Any]) -> None:
     """Let the commit of a fire call this where it asks plugins."""
-    vars(commands)["let_plugins_add"] = function
+    vars(commands)["run_before_commit"] = function
 
 
 # -- cases --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Names and habits of the 2017 framework that still work, or say what took their place."""
+"""Small methods of storages and instances, and the documented overrides of a manager."""
 
 from __future__ import annotations
 

@@ -225,18 +225,6 @@ def test_ctrl_c_while_a_plugin_is_imported_passes(three: FakeDistributions) -> N
         Plugins()
 
 
-def test_an_object_that_cannot_be_looked_at_is_named() -> None:
-    class Panic(BaseException):
-        pass
-
-    class Odd:
-        def __dir__(self) -> list[str]:
-            raise Panic("no")
-
-    with pytest.raises(PluginError, match=r"Odd' cannot be looked at: Panic: no"):
-        Plugins([Odd()])
-
-
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[triggers.plugins]\nno equals sign\n"])
 def test_metadata_of_others_that_cannot_be_read(
     three: FakeDistributions, caplog: pytest.LogCaptureFixture, content: bytes
@@ -271,20 +259,6 @@ def test_two_distributions_with_one_name(
     assert {i.name: i.status for i in plugins.infos()}["beta"] == "failed"
     # As the message says: block the name, list the path.
     assert called(Plugins(["fake_other", "no:beta", "*"])) == ["other", "alpha", "gamma"]
-
-
-def test_plugins_of_the_framework_of_2017_are_ignored(
-    three: FakeDistributions, caplog: pytest.LogCaptureFixture
-) -> None:
-    three.add("Triggers", {"legacy": "fake_legacy"}, {"fake_legacy": "1 / 0"}, version="2.0")
-    plugins = Plugins()
-    assert called(plugins) == ["alpha", "beta", "gamma"]
-    assert "'legacy' is ignored: it belongs to the distribution Triggers 2.0" in caplog.text
-    [info] = [info for info in plugins.infos() if info.name == "legacy"]
-    assert info.status == "blocked"
-    assert "2017" in info.error
-    with pytest.raises(PluginError, match="framework of 2017"):
-        Plugins(["legacy"])
 
 
 @pytest.mark.parametrize("metadata", [b"", b"Name: \xff\xfe"], ids=["none", "no text"])

@@ -179,16 +179,6 @@ def test_the_metadata_of_the_core_is_no_second_provider(files: FakeDistributions
     assert registry().get_class("sqlite") is SqliteStorage
 
 
-def test_providers_of_the_framework_of_2017_are_ignored(
-    files: FakeDistributions, caplog: pytest.LogCaptureFixture
-) -> None:
-    files.add("triggers", {"legacy": "old:Storage", "sqlite": "old:Sqlite"}, group=GROUP)
-    storages = registry()
-    assert "legacy" not in storages
-    assert storages.get_class("sqlite") is SqliteStorage
-    assert "'legacy' is ignored: it belongs to the distribution triggers 1.0" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("group", "key", "message"),
     [
@@ -271,11 +261,6 @@ def test_a_provider_that_exits_is_named(files: FakeDistributions, source: str) -
         registry().get_class("s3")
 
 
-def test_what_took_the_place_of_the_cache() -> None:
-    with pytest.raises(UnknownKey, match=r"no storage 'cache': .*'sqlite'.*triggers-redis"):
-        registries.storage_backends.get("cache", "u")
-
-
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
     """The default application, on a file of its own."""
@@ -295,7 +280,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
 def test_a_storage_without_options_is_that_of_the_settings(
     shop: Application, tmp_path: Path
 ) -> None:
-    """The recipe of 2017: `storage_backends.get(settings.TRIGGER_STORAGE_TYPE, uid)`."""
+    """As in `storage_backends.get(settings.TRIGGER_STORAGE_TYPE, uid)`."""
     key = shop.settings.TRIGGER_STORAGE_TYPE
     storage = registries.storage_backends.get(key, "order:1")
     manager = registries.trigger_managers.get("default", storage)

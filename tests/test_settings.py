@@ -11,13 +11,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from triggers_core.application import Application
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.limits import Limits, Timing
@@ -574,6 +576,52 @@ BOUNDS: list[tuple[str, Any, str]] = [
 def test_bounds(name: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidSetting, match=rf"^{name} \(configure\(\)\): {message}"):
         Settings.isolated(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Limits(tasks=0), "expected tasks to be at least 1"),
+        (lambda: Limits(kwargs_depth=501), "expected kwargs_depth to be at most 500"),
+        (lambda: Timing(lease=10), r"expected heartbeat \(15 s\) to be shorter than lease"),
+        (lambda: msgspec.structs.replace(Timing(), sweep=0.0), "expected sweep to be positive"),
+    ],
+)
+def test_limits_and_timing_check_themselves(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    times: int = 3
+    hosts: tuple[str, ...] = ()
+
+
+def test_options_of_a_plugin_are_checked_once() -> None:
+    app = Application("x", Settings.isolated(TRIGGER_PLUGIN_OPTIONS={"acme": {"times": 5}}))
+    options = app.plugin_options("acme", Options)
+    assert options == Options(times=5)
+    assert app.plugin_options("acme", Options) is options
+    assert app.rules.plugin_options.read("acme", Options) is options, "what a commit sees"
+    assert app.plugin_options("acme", Options, hosts=["a"]) == Options(times=5, hosts=("a",))
+    assert app.plugin_options("other", Options) == Options()
+    app.configure(TRIGGER_PLUGIN_OPTIONS={"acme": {"times": 6}})
+    assert app.plugin_options("acme", Options).times == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tims": 5}, "^acme: Object contains unknown field `tims`$"),
+        ({"times": "5"}, r", at `TRIGGER_PLUGIN_OPTIONS\['acme'\]\.times`$"),
+        ({"hosts": ["a", 1]}, r", at `TRIGGER_PLUGIN_OPTIONS\['acme'\]\.hosts\[1\]`$"),
+    ],
+)
+def test_options_of_a_plugin_that_do_not_fit(values: dict[str, Any], message: str) -> None:
+    settings = Settings.isolated(TRIGGER_PLUGIN_OPTIONS={"acme": values})
+    for _ in range(2):
+        with pytest.raises(InvalidSetting, match=message):
+            settings.TRIGGER_PLUGIN_OPTIONS.read("acme", Options)
 
 
 def test_texts_that_are_nested_too_deeply() -> None:

@@ -295,6 +295,19 @@ class Application:
         """The manager for a message that a worker received."""
         return self.manager(message.uid)
 
+    def plugin_options(self, plugin: str, kind: type[T], **given: Any) -> T:
+        """A plugin's part of the setting `TRIGGER_PLUGIN_OPTIONS`, checked once.
+
+        :param kind: a `msgspec.Struct` that forbids unknown fields.
+        :param given: options that win over those of the setting.
+        :raises InvalidSetting: names the plugin and what does not fit.
+
+        Example::
+
+            app.plugin_options("retry", RetryOptions).times
+        """
+        return self.settings.TRIGGER_PLUGIN_OPTIONS.read(plugin, kind, given)
+
     # -- rules ------------------------------------------------------------------------------------
 
     @property

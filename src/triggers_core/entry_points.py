@@ -19,10 +19,6 @@ from triggers_core.redaction import error_text
 
 logger = logging.getLogger(__name__)
 
-FORMER: Final = "triggers"
-"""The distribution of the framework of 2017. It used the same entry-point groups, with classes that
-do not fit here; an environment that has both keeps working."""
-
 KNOWN_DISTRIBUTIONS: Final = {
     "triggers.plugins": {
         "finalize": "triggers-finalize",
@@ -57,28 +53,16 @@ class Provider:
         return load_path(self.path)
 
 
-def find_providers(group: str) -> tuple[list[Provider], list[Provider]]:
-    """The entry points of a group, sorted, and those that are ignored.
+def find_providers(group: str) -> list[Provider]:
+    """The entry points of a group, sorted.
 
     Reads the metadata of every installed distribution, some milliseconds in all; imports nothing.
-    Those of the 2017 distribution are ignored, with a warning in the log.
 
     Example::
 
-        found, ignored = find_providers("triggers.storages")
+        find_providers("triggers.storages")
     """
-    providers = sorted({_provider(point) for point in _entry_points(group)})
-    ignored = [each for each in providers if _normal(each.distribution) == FORMER]
-    for each in ignored:
-        logger.warning(
-            "%s %r is ignored: it belongs to the distribution %s, the framework of 2017, which"
-            " does not fit this one. To silence this: python -m pip uninstall %s",
-            group,
-            each.name,
-            each,
-            FORMER,
-        )
-    return [each for each in providers if each not in ignored], ignored
+    return sorted({_provider(point) for point in _entry_points(group)})
 
 
 def load_path(path: str) -> Any:
@@ -91,11 +75,7 @@ def load_path(path: str) -> Any:
 
 
 def loads_badly(error: BaseException) -> bool:
-    """Whether an exception says that foreign code cannot be imported or asked.
-
-    Everything does but Ctrl-C: `sys.exit()` of a script that was taken for a module, and what other
-    libraries derive from `BaseException`.
-    """
+    """Whether an exception says that foreign code cannot be imported or asked: all but Ctrl-C."""
     return not isinstance(error, KeyboardInterrupt)
 
 
@@ -141,12 +121,8 @@ def _entry_points(group: str) -> list[EntryPoint]:
 def _provider(point: EntryPoint) -> Provider:
     # What follows the attribute, in brackets, are extras: obsolete, and never part of the path.
     path = re.sub(r"\s", "", point.value.partition("[")[0]).rstrip(":")
-    return Provider(
-        point.name,
-        path,
-        _metadata(point, "Name") or "an unnamed distribution",
-        _metadata(point, "Version"),
-    )
+    name = _metadata(point, "Name") or "an unnamed distribution"
+    return Provider(point.name, path, name, _metadata(point, "Version"))
 
 
 def _metadata(point: EntryPoint, field: str) -> str:
@@ -155,8 +131,3 @@ def _metadata(point: EntryPoint, field: str) -> str:
     except Exception:  # no metadata file: a half-removed installation must not stop the others
         values = []
     return str(values[0]) if values else ""
-
-
-def _normal(distribution: str) -> str:
-    """As the packaging specification compares names."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()

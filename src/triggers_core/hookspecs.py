@@ -6,8 +6,10 @@ implementation takes the parameters it wants, by name, in any order, and leaves 
 others call every implementation. Plugins run in the order in which they are listed in
 `TRIGGER_PLUGINS`; ``@hookimpl(tryfirst=True)`` and ``trylast=True`` move one implementation.
 
-Every implementation is called by itself, so that an error of one never stops another. Wrappers
-(``wrapper=True``) span all the others and cannot be offered that promise: they are refused.
+pluggy finds, checks, orders and lists implementations: ``app.plugins.manager`` is its manager. The
+core calls them one by one, so that an error of one stops no other, except where a hook says so. A
+wrapper (``wrapper=True``) spans all the others: it is welcome on `pre_fire` and on first-result
+hooks, where pluggy then makes the call, and refused on the others.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from triggers_core.engine.additions import CommitPlan, CommitSession
     from triggers_core.engine.attempts import Retry
     from triggers_core.engine.configuration import Directive, Task
+    from triggers_core.engine.plugin_options import PluginOptions
     from triggers_core.engine.protocol import Plan
     from triggers_core.engine.records import Event, Instance
     from triggers_core.manager import TriggerManager
@@ -132,7 +135,7 @@ class TriggersSpec:
 
     @hookspec
     def lint_configuration(
-        self, tasks: Mapping[str, Task], options: Mapping[str, Any]
+        self, tasks: Mapping[str, Task], options: PluginOptions
     ) -> Mapping[str, str] | None:
         """Find what a configuration may say and hardly means: for ``triggers check``.
 
@@ -141,7 +144,8 @@ class TriggersSpec:
         An error is logged with the plugin's name, and counts as no warning.
 
         :param tasks: the configuration, by name, in its order.
-        :param options: the setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options.
+        :param options: the setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options, which
+            ``options.read(plugin, Type)`` checks.
         :returns: task → what is wrong with it: a sentence that goes on after its name; None for
             nothing. The plugin's name is the warning's code, by which it can be ignored.
 

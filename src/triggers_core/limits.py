@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from typing import Final
+
 import msgspec
+
+_MOST: Final = {"kwargs_depth": 500, "attempts": 1_000_000}
+"""The largest values of fields that count, where the next is not enough: Python's stack ends."""
+_MOST_OF_ALL: Final = 2**31 - 1
+_TEN_YEARS: Final = 10 * 366 * 86_400.0
+_LEAST: Final = 0.001
+"""Seconds: what is checked more often than that takes a whole processor."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Upper bounds, checked before anything is stored; all settable as `TRIGGER_LIMITS`.
 
-    Breaking one raises `LimitExceeded` (`CascadeTooDeep` for `cascade_depth`). The defaults follow
+    Breaking one raises `LimitExceeded` (`CascadeTooDeep` for `cascade_depth`); one that could not
+    work is a `ValueError`. The defaults follow
     what brokers and databases digest without harm: SQS and Celery on Redis suffer from messages
     above 256 kB, and a JSON parser's stack from nesting beyond a few dozen levels.
 
@@ -40,9 +52,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     record_bytes: int = 16_384
     """Size of what is kept of one failure or one instance's metadata, in bytes; longer is cut."""
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            number = getattr(self, name)
+            if not isinstance(number, int):
+                continue  # refused by type checkers and the settings
+            if number < 1:
+                raise ValueError(f"expected {name} to be at least 1")
+            _check_most(name, number)
+
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations of the protocol, in seconds, and how often an attempt is made; all settable."""
+    """Durations of the protocol, in seconds, and how often an attempt is made; all settable.
+
+    One that could not work is a `ValueError`, as is a heartbeat that is no shorter than the lease.
+
+    Example::
+
+        Timing(lease=30.0, heartbeat=10.0)
+    """
 
     lease: float = 60.0
     """How long a worker holds an instance without a heartbeat."""
@@ -64,6 +92,40 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """How long an instance is left to other workers when one does not know its task: as long as
     workers of an old version may still run while a new one is rolled out."""
 
+    def __post_init__(self) -> None:
+        with suppress(TypeError):  # other types are refused by type checkers and the settings
+            self._check_durations()
+            self._check_order()
+
+    def _check_durations(self) -> None:
+        for name in self.__struct_fields__:
+            number = getattr(self, name)
+            if number is None:
+                continue
+            if not (number > 0 and math.isfinite(number)):
+                raise ValueError(f"expected {name} to be positive")
+            if name == "attempts":
+                _check_most(name, number)
+            elif not _LEAST <= number <= _TEN_YEARS:
+                raise ValueError(f"expected {name} to be between 0.001 seconds and ten years")
+
+    def _check_order(self) -> None:
+        if self.heartbeat >= self.lease:
+            raise ValueError(
+                f"expected heartbeat ({self.heartbeat:g} s) to be shorter than lease"
+                f" ({self.lease:g} s): a worker would lose what it runs"
+            )
+        soft, hard = self.soft_time_limit, self.time_limit
+        if soft and hard and soft >= hard:
+            raise ValueError(
+                f"expected soft_time_limit ({soft:g} s) to be shorter than time_limit ({hard:g} s)"
+            )
+        if self.redispatch_at_most < self.redispatch_after:
+            raise ValueError(
+                f"expected redispatch_at_most ({self.redispatch_at_most:g} s) not to be below"
+                f" redispatch_after ({self.redispatch_after:g} s)"
+            )
+
     def unknown_task_in(self, rounds: int) -> float:
         """Seconds until another worker is asked, after so many that did not know the task."""
         return min(2.0 ** min(rounds, 30), 10.0, self.unknown_task_for)
@@ -72,3 +134,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds until the next dispatch, after so many redispatches."""
         wait = self.redispatch_after * 2.0 ** min(redispatches, 30)
         return min(wait, self.redispatch_at_most)
+
+
+def _check_most(name: str, number: float) -> None:
+    if number > (most := _MOST.get(name, _MOST_OF_ALL)):
+        raise ValueError(f"expected {name} to be at most {most:,}")

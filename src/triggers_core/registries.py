@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import msgspec
@@ -22,7 +21,6 @@ from triggers_core.texts import did_you_mean, short_repr
 
 try:
     from class_registry import ClassRegistry, RegistryKeyError
-    from class_registry.base import BaseRegistry
 except ImportError as error:
     raise class_registry_error(error) from error
 
@@ -36,14 +34,6 @@ C = TypeVar("C", bound=type)
 
 CORE: Final = "triggers-core"
 
-_SUCCESSORS: Final = {
-    ("triggers.storages", "cache"): (
-        "that was a storage of the framework of 2017. Take 'sqlite', which is built in, 'redis'"
-        " (python -m pip install triggers-redis), or 'memory' in tests"
-    ),
-}
-"""(Group, key) of what there was in 2017 → what to take in its place."""
-
 
 class RegistryItem(msgspec.Struct, frozen=True, kw_only=True):
     """One provider of one key; `error` says why it cannot be used, as far as that is known."""
@@ -56,8 +46,8 @@ class RegistryItem(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class Registry(BaseRegistry[T], Generic[T]):
-    """Classes by key: a class-registry whose classes are imported one by one, when they are used.
+class Registry(Generic[T]):
+    """Classes by key, in front of a class-registry: they are imported one by one, when used.
 
     Making one costs nothing; the installed distributions are looked at on first use, once (until
     `refresh`). A provider that fails to import fails for its key alone, each time it is asked for.
@@ -76,36 +66,45 @@ class Registry(BaseRegistry[T], Generic[T]):
     """
 
     def __init__(self, group: str, built_in: Mapping[str, str], base: str | None = None) -> None:
-        super().__init__()
         self.group = group
         self.kind = group.rpartition(".")[2].removesuffix("s")
         """For messages: manager, storage or runner."""
         self._base = base
         self._built_in = {key: Provider(key, path, CORE, "") for key, path in built_in.items()}
         self._registered: ClassRegistry[T] = ClassRegistry()
-        self._imported: dict[str, type[T]] = {}
-        self._providers: dict[str, list[Provider]] | None = None
-        self._lock = threading.RLock()
+        self.refresh()
 
     def __repr__(self) -> str:
         return f"<registry of {self.kind}s, {self.group!r}>"
 
-    def get_class(self, key: Hashable) -> type[T]:
+    def __contains__(self, key: object) -> bool:
+        return key in set(self)
+
+    def __iter__(self) -> Iterator[str]:
+        """Every key, sorted; nothing is imported."""
+        return iter(sorted({*map(str, self._registered), *self._found()}))
+
+    keys = __iter__
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def get(self, key: str, *arguments: Any, **options: Any) -> T:
+        """An instance of the class of a key, made with the arguments; raises as `get_class`."""
+        return self.get_class(key)(*arguments, **options)
+
+    def get_class(self, key: str) -> type[T]:
         """The class of a key.
 
         :raises UnknownKey: there is none; the message says what to install, or what is there.
         :raises DuplicateKey: several distributions claim the key; names them.
         :raises PluginError: its provider cannot be imported, or is no fitting class.
         """
-        if not isinstance(key, str):
-            raise self._unknown(key)
-        try:
-            return self._registered.get_class(key)
-        except RegistryKeyError:
-            pass
-        imported = self._imported.get(key)
-        if imported is None:
-            imported = self._imported[key] = self._import(key)
+        for known in (self._registered, self._imported):
+            if key in known:
+                return known.get_class(key)
+        imported = self._import(key)
+        self._imported.register(key)(imported)
         return imported
 
     @overload
@@ -128,14 +127,13 @@ class Registry(BaseRegistry[T], Generic[T]):
             return lambda decorated: self.register(key, decorated)
         if not isinstance(cls, type):
             raise PluginError(f"{self.kind} {key!r}: expected a class, got {short_repr(cls)}")
-        with self._lock:
-            other = self._registered.get_class(key) if key in self._registered else cls
-            if _path(other) != _path(cls):
-                raise DuplicateKey(
-                    f"{self.kind} {key!r}: registered for {_path(other)} and now for {_path(cls)};"
-                    f" choose another key, or unregister({key!r}) first"
-                )
-            self._registered.register(key)(cls)
+        other = self._registered.get_class(key) if key in self._registered else cls
+        if _path(other) != _path(cls):
+            raise DuplicateKey(
+                f"{self.kind} {key!r}: registered for {_path(other)} and now for {_path(cls)};"
+                f" choose another key, or unregister({key!r}) first"
+            )
+        self._registered.register(key)(cls)
         return cls
 
     def unregister(self, key: str) -> type[T]:
@@ -144,16 +142,12 @@ class Registry(BaseRegistry[T], Generic[T]):
         :returns: the class.
         :raises UnknownKey: nothing was registered in code under the key.
         """
-        with self._lock:
-            if key in self._registered:
-                return self._registered.unregister(key)
-        raise UnknownKey(
-            f"{self.kind} {key!r} was not registered in code, so it cannot be unregistered"
-        )
-
-    def keys(self) -> Iterator[str]:
-        """Every key, sorted; nothing is imported."""
-        return iter(sorted({*map(str, self._registered), *self._found()}))
+        try:
+            return self._registered.unregister(key)
+        except RegistryKeyError:
+            raise UnknownKey(
+                f"{self.kind} {key!r} was not registered in code, so it cannot be unregistered"
+            ) from None
 
     def items(self) -> list[RegistryItem]:
         """Every provider of every key, by key; nothing is imported."""
@@ -163,35 +157,23 @@ class Registry(BaseRegistry[T], Generic[T]):
         ]
         for key, providers in self._found().items():
             for each in providers:
-                others = [str(other) for other in providers if other is not each]
-                hidden = "a class registered in code has this key"
-                error = f"also provided by {' and by '.join(others)}" if others else ""
-                items.append(
-                    RegistryItem(
-                        key=key,
-                        path=each.path,
-                        distribution=each.distribution,
-                        version=each.version,
-                        error=hidden if key in self._registered else error,
-                    )
-                )
+                others = " and by ".join(str(other) for other in providers if other is not each)
+                error = f"also provided by {others}" if others else ""
+                if key in self._registered:
+                    error = "a class registered in code has this key"
+                item = {"distribution": each.distribution, "version": each.version, "error": error}
+                items.append(RegistryItem(key=key, path=each.path, **item))
         return sorted(items, key=lambda item: (item.key, item.distribution))
 
     def refresh(self) -> None:
         """Look at the installed distributions anew, on next use; what code registered stays."""
-        self._providers = None
-        self._imported = {}
-
-    def __contains__(self, key: object) -> bool:
-        return key in set(self.keys())
-
-    def __dir__(self) -> list[str]:
-        return list(object.__dir__(self))  # class-registry would list the keys, and scan for them
+        self._providers: dict[str, list[Provider]] | None = None
+        self._imported: ClassRegistry[T] = ClassRegistry()
 
     def _found(self) -> dict[str, list[Provider]]:
         if self._providers is None:
             found = {key: [provider] for key, provider in self._built_in.items()}
-            for provider in find_providers(self.group)[0]:
+            for provider in find_providers(self.group):
                 # The core's own metadata repeats what is built in.
                 if not (provider.name in self._built_in and provider.distribution == CORE):
                     found.setdefault(provider.name, []).append(provider)
@@ -200,40 +182,34 @@ class Registry(BaseRegistry[T], Generic[T]):
 
     def _import(self, key: str) -> type[T]:
         providers = self._found().get(key, [])
-        if not providers:
-            raise self._unknown(key)
         if len(providers) > 1:
             raise DuplicateKey(
                 f"{self.kind} {key!r} is provided by {' and by '.join(map(str, providers))}:"
                 " uninstall one of them, or register the class that you mean in code"
             )
-        [provider] = providers
-        place = f"{self.kind} {key!r} ({provider}, {provider.path})"
-        try:
-            loaded = provider.load()
-        except BaseException as error:
-            if not loads_badly(error):
-                raise
-            raise PluginError(f"{place} cannot be loaded: {error_text(error)}") from error
-        base: Any = load_path(self._base) if self._base else object
-        if not isinstance(loaded, type):
-            raise PluginError(f"{place} is not a class but {short_repr(loaded)}")
-        if not issubclass(loaded, base):
-            raise PluginError(f"{place} does not derive from {_path(base)}")
-        fitting: type[T] = loaded
-        return fitting
+        for provider in providers:
+            place = f"{self.kind} {key!r} ({provider}, {provider.path})"
+            try:
+                loaded = provider.load()
+            except BaseException as error:
+                if not loads_badly(error):
+                    raise
+                raise PluginError(f"{place} cannot be loaded: {error_text(error)}") from error
+            base: Any = load_path(self._base) if self._base else object
+            if not isinstance(loaded, type):
+                raise PluginError(f"{place} is not a class but {short_repr(loaded)}")
+            if not issubclass(loaded, base):
+                raise PluginError(f"{place} does not derive from {_path(base)}")
+            fitting: type[T] = loaded
+            return fitting
+        raise self._unknown(key)
 
     def _unknown(self, key: object) -> UnknownKey:
-        successor = _SUCCESSORS.get((self.group, str(key)))
-        if successor:
-            return UnknownKey(f"there is no {self.kind} {key!r}: {successor}")
-        distribution = KNOWN_DISTRIBUTIONS.get(self.group, {}).get(str(key))
-        if distribution:
-            return UnknownKey(
-                f"{self.kind} {key!r} is not installed: python -m pip install {distribution}"
-            )
-        known = {*self.keys(), *KNOWN_DISTRIBUTIONS.get(self.group, {})}
-        hint = did_you_mean(key, known)
+        installable = KNOWN_DISTRIBUTIONS.get(self.group, {})
+        if key in installable:
+            install = f"python -m pip install {installable[str(key)]}"
+            return UnknownKey(f"{self.kind} {key!r} is not installed: {install}")
+        hint = did_you_mean(key, {*self, *installable})
         return UnknownKey(
             f"there is no {self.kind} {short_repr(mask(key))}{hint}"
             f"{'' if hint.endswith('?') else '.'} Install the distribution that provides it,"
@@ -255,7 +231,7 @@ class StorageRegistry(Registry["SessionStorage"]):
     `TRIGGER_STORAGE_TYPE`: two ways to one session must not lead to two stores.
     """
 
-    def get(self, key: Hashable, *arguments: Any, **options: Any) -> SessionStorage:
+    def get(self, key: str, *arguments: Any, **options: Any) -> SessionStorage:
         """A session's storage.
 
         :param arguments: the uid; whatever else the class takes.
@@ -266,8 +242,7 @@ class StorageRegistry(Registry["SessionStorage"]):
             app = load_path(_DEFAULT_APPLICATION)  # found like the classes: it is built on them
             if key == app.settings.TRIGGER_STORAGE_TYPE:
                 return self.get_class(key).on(app.store, arguments[0])
-        storage: SessionStorage = super().get(key, *arguments, **options)
-        return storage
+        return super().get(key, *arguments, **options)
 
 
 trigger_managers: Registry[TriggerManager] = Registry(

@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
-import msgspec
-
 from triggers_core import payloads
 from triggers_core.engine.attempts import BodyFire, KwargsByTrigger, check_cooldown
 from triggers_core.engine.names import check_event_id, check_name
@@ -26,7 +24,7 @@ from triggers_core.exceptions import (
     TriggersError,
 )
 from triggers_core.failures import message_of
-from triggers_core.texts import short_repr
+from triggers_core.texts import convert, short_repr
 
 if TYPE_CHECKING:
     from triggers_core.engine.configuration import Task
@@ -163,10 +161,10 @@ class TaskContext:
         :raises KwargsMismatch: with the path to the value that does not fit.
         """
         try:
-            return msgspec.convert(self.trigger_kwargs, model)
-        except msgspec.ValidationError as error:
-            message = str(error).replace("`$", "`trigger_kwargs")
-            raise KwargsMismatch(f"{self.instance.name}: {message}") from None
+            validated: T = convert(self.trigger_kwargs, model, "trigger_kwargs")
+            return validated
+        except ValueError as error:
+            raise KwargsMismatch(f"{self.instance.name}: {error}") from None
 
     def fire(
         self,

@@ -1,4 +1,4 @@
-"""Texts for messages: the name that was meant, shortened values, counts, lists, moments."""
+"""Texts for messages: the name that was meant, shortened values, what does not fit, moments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import reprlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from triggers_core.exceptions import from_outside
 
@@ -72,6 +74,23 @@ def nearest(wrong: object, known: Iterable[str]) -> str | None:
     if not near:
         near = [name for name in names if name.lower() == str(wrong).lower().replace("_", "")]
     return near[0] if near else None
+
+
+def convert(value: object, kind: Any, place: str = "") -> Any:
+    """`msgspec.convert`, with an error that names the place as its author wrote it.
+
+    :param place: what holds the value, such as ``t_x.retry``.
+    :raises ValueError: the value does not fit.
+
+    Example::
+
+        convert({"times": 0}, Options, "retry")  # Expected `int` >= 1, at `retry.times`
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message = str(error).replace(" - at `$", f", at `{place}")
+        raise ValueError(message if place else message.replace(", at `.", ", at `")) from None
 
 
 def _consonants(name: str) -> str:

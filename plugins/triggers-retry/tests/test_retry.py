@@ -13,8 +13,8 @@ import pytest
 from triggers_core import TaskContext, trigger_task
 from triggers_core.exceptions import KwargsMismatch, with_context
 from triggers_core.tasks import TriggerTask
+from triggers_retry.options import Policy
 from triggers_retry.plugin import RetryPlugin, wait_before
-from triggers_retry.words import Policy
 
 errors: list[BaseException] = []
 """What the body `retry.next` raises, one at a time; then it succeeds."""

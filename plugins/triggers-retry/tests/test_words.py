@@ -11,8 +11,8 @@ from triggers_core import Application, TriggerManager, trigger_task
 from triggers_core.exceptions import InvalidConfiguration, InvalidSetting
 from triggers_core.settings import Settings
 from triggers_retry.durations import parse_duration
+from triggers_retry.options import NAME, Policy, RetryOptions, read_policy
 from triggers_retry.plugin import RetryPlugin
-from triggers_retry.words import Policy, read_policy
 
 
 @trigger_task(name="words.ok")
@@ -109,7 +109,7 @@ def test_everything_at_once(manager: TriggerManager) -> None:
     manager.update_configuration({"t_x": task})
     stored = manager.storage.tasks["t_x"].directives["retry"]
     assert stored == EVERYTHING, "stored as it was written"
-    assert read_policy(stored, {}) == Policy(
+    assert read_policy(stored, RetryOptions()) == Policy(
         times=5,
         waiting=10,
         doubling=True,
@@ -124,8 +124,15 @@ def test_everything_at_once(manager: TriggerManager) -> None:
     )
 
 
+def options_of(values: dict[str, object]) -> RetryOptions:
+    settings = Settings.isolated(TRIGGER_PLUGIN_OPTIONS={NAME: values})
+    return Application("options", settings).plugin_options(NAME, RetryOptions)
+
+
 def test_words_win_over_options() -> None:
-    options = {"times": 7, "waiting": "1 minute", "exceptOn": ["ValueError"], "jitter": True}
+    options = options_of(
+        {"times": 7, "waiting": "1 minute", "exceptOn": ["ValueError"], "jitter": True}
+    )
     assert read_policy(True, options) == Policy(
         times=7, waiting=60, except_on=("ValueError",), jitter=True
     )
@@ -140,6 +147,6 @@ def test_words_win_over_options() -> None:
 
 def test_a_wrong_option() -> None:
     with pytest.raises(InvalidSetting, match=r"^retry: Object contains unknown field `tims`$"):
-        read_policy(True, {"tims": 3})
+        options_of({"tims": 3})
     with pytest.raises(InvalidSetting, match=r"at `TRIGGER_PLUGIN_OPTIONS\['retry'\].times`$"):
-        read_policy(True, {"times": 0})
+        options_of({"times": 0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from triggers_core.engine.protocol import Change, Query, Snapshot
 from triggers_core.engine.records import Event, SessionState, Source, Status
 from triggers_core.exceptions import HookFailed, WrongState, ends_the_program
 from triggers_core.failures import message_of
+
+T = TypeVar("T")
 
 
 class CommitSession:
@@ -37,10 +39,17 @@ class CommitSession:
         """Whether the session refuses events."""
         return self._draft.header.state is SessionState.CLOSED
 
-    @property
-    def options(self) -> Mapping[str, Mapping[str, Any]]:
-        """The setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options."""
-        return self._draft.rules.plugin_options
+    def options(self, plugin: str, kind: type[T]) -> T:
+        """A plugin's part of the setting `TRIGGER_PLUGIN_OPTIONS`, checked once.
+
+        :param kind: a `msgspec.Struct` that forbids unknown fields.
+        :raises InvalidSetting: names the plugin and what does not fit.
+
+        Example::
+
+            session.options("finalize", Options).trigger
+        """
+        return self._draft.rules.plugin_options.read(plugin, kind)
 
     @property
     def config(self) -> str:

@@ -23,7 +23,7 @@ from triggers_core.exceptions import (
     UnknownSchema,
 )
 from triggers_core.limits import Limits
-from triggers_core.texts import did_you_mean, short_repr
+from triggers_core.texts import convert, did_you_mean, short_repr
 
 DIRECTIVES: Final = ("after", "andEvery", "unless", "withParams", "using", "run", "extra")
 """The directives that the core owns."""
@@ -328,10 +328,9 @@ def _fits(place: str, value: object, directive: Directive) -> Any:
         path = re.sub(r"\['([^\W\d]\w*)'\]", r".\1", path)
         raise InvalidConfiguration(str(error).replace(error.path, path, 1), path) from error
     try:
-        msgspec.convert(plain, directive.type)
-    except msgspec.ValidationError as error:
-        message = str(error).replace("`$", f"`{place}").replace(" - at", ", at")
-        raise _error(place, f"{message} (directive of {directive.owner})") from None
+        convert(plain, directive.type, place)
+    except ValueError as error:
+        raise _error(place, f"{error} (directive of {directive.owner})") from None
     return plain
 
 

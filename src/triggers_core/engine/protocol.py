@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from triggers_core.engine.configuration import EMPTY, Configuration, Task
+from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.limits import Limits, Timing
 
@@ -147,8 +148,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     default_configuration: Configuration | None = None
     """Pinned by the first commit of a session that has none of its own."""
     default_requires: tuple[str, ...] = ()
-    plugin_options: Mapping[str, Mapping[str, Any]] = {}
-    """The setting `TRIGGER_PLUGIN_OPTIONS`: plugin → its options."""
+    plugin_options: PluginOptions = PluginOptions({})
 
 
 class Command(Protocol):

@@ -34,45 +34,36 @@ def collect_directives(
                 f"plugin {plugin!r}: declare_directives failed: {error_text(error)}"
             ) from error
         for name, kind in _pairs(plugin, declared):
-            other = found.get(name)
-            if name in DIRECTIVES or other is not None:
-                owner = f"the plugin {other.owner!r}" if other else "the core"
+            if name in DIRECTIVES or name in found:
+                owner = f"the plugin {found[name].owner!r}" if name in found else "the core"
                 raise PluginError(
                     f"plugin {plugin!r} declares the directive {name!r}, which {owner} owns: rename"
                     " it, or block one of the plugins ('no:name' in TRIGGER_PLUGINS)"
                 )
-            _check_type(plugin, name, kind)
             found[name] = Directive(name, kind, plugin)
     return found
 
 
-def _pairs(plugin: str, declared: object) -> list[tuple[str, Any]]:
-    if declared is None:
-        return []
-    pairs: list[tuple[Any, Any]] = []
-    if isinstance(declared, Mapping):
-        pairs = list(declared.items())
-    elif isinstance(declared, list | tuple):
-        pairs = [(each.name, each.type) for each in declared if isinstance(each, Directive)]
-    if not isinstance(declared, Mapping | list | tuple) or len(pairs) != len(declared):
+def _pairs(plugin: str, declared: Any) -> list[tuple[str, Any]]:
+    try:
+        named = isinstance(declared, Mapping)
+        pairs = declared.items() if named else [(each.name, each.type) for each in declared or ()]
+    except (TypeError, AttributeError):
         raise PluginError(
             f"plugin {plugin!r}: declare_directives has to answer a mapping of name to type, or a"
             f" list of Directive objects, not {short_repr(declared)}"
-        )
-    for name, _ in pairs:
+        ) from None
+    for name, kind in pairs:
         if not isinstance(name, str) or not name.isidentifier():
             raise PluginError(
                 f"plugin {plugin!r}: a directive cannot be called {name!r}: take letters and"
                 " digits, such as 'retry' or 'notBefore'"
             )
-    return pairs
-
-
-def _check_type(plugin: str, name: str, kind: object) -> None:
-    try:
-        msgspec.json.Decoder(kind)
-    except Exception as error:
-        raise PluginError(
-            f"plugin {plugin!r}: values of its directive {name!r} cannot be checked against"
-            f" {kind!r}: {error_text(error)}"
-        ) from error
+        try:
+            msgspec.json.Decoder(kind)
+        except Exception as error:
+            raise PluginError(
+                f"plugin {plugin!r}: values of its directive {name!r} cannot be checked against"
+                f" {kind!r}: {error_text(error)}"
+            ) from error
+    return list(pairs)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from triggers_core.engine.attempts import Retry
 from triggers_core.engine.configuration import Configuration, Directive, Task
+from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.protocol import BeforeCommit, Plan
 from triggers_core.engine.records import Event, Instance
-from triggers_core.entry_points import Provider
 from triggers_core.exceptions import PluginError, from_outside, in_main_thread
 from triggers_core.failures import log_exception
 from triggers_core.plugins.body_contexts import BodyContexts
-from triggers_core.plugins.checks import HOOKS, find_implementations
+from triggers_core.plugins.checks import HOOKS
 from triggers_core.plugins.directives import collect_directives
-from triggers_core.plugins.infos import PluginInfo, infos_of, not_loaded
-from triggers_core.plugins.loading import Installed, Wanted, label, read_list
-from triggers_core.plugins.order import Loaded, noted, ordered_calls
+from triggers_core.plugins.infos import PluginInfo, PluginStatus
+from triggers_core.plugins.loading import Installed, Wanted, read_list
+from triggers_core.plugins.manager import HookManager, noted
 from triggers_core.plugins.pending_event import PendingEvent
-from triggers_core.redaction import error_text
 from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from triggers_core.tasks import TaskContext, TriggerTask
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _STORES: Final = 100_000  # that one plugin may name for the sweep
 
@@ -51,6 +52,7 @@ class Plugins:
     Example::
 
         plugins = Plugins(["retry", my_app.plugins, "*", "no:structlog"])
+        plugins.manager.get_plugin("retry")
     """
 
     has_pre_fire: bool
@@ -66,12 +68,15 @@ class Plugins:
         """Grows when a plugin is registered or unregistered: what was built from it is stale."""
         self._lock = threading.RLock()
         self._installed = Installed()
-        self._loaded: list[Loaded] = []
-        self._failed: dict[str, PluginInfo] = {}
+        self._failed: dict[str, str] = {}
+        self._busy = True
+        self.manager = HookManager(self._installed, self._changed)
+        """pluggy's manager, with the plugins' own objects: to list, block and trace them."""
         wanted = read_list(listed, autoload, self._installed)
         self._blocked = wanted.blocked
         self._load(wanted)
-        self._rebuild()
+        self._busy = False
+        self._changed()
 
     # -- which plugins ----------------------------------------------------------------------------
 
@@ -89,15 +94,21 @@ class Plugins:
             changed then.
         """
         with self._lock:
-            if name is None:
-                taken = {each.name: each.plugin for each in self._loaded}
-                name = self._installed.name_of(plugin, taken)
-            if name in self._blocked:
-                logger.warning("%s is left out: %s", label(name), self._blocked[name])
-                return None
-            self._add(name, plugin, name, self._installed.one(name))
-            self._failed.pop(name, None)
-            self._rebuild()
+            name = name or self.manager.get_canonical_name(plugin)
+            there = self.manager.list_name_plugin()
+            self._busy = True
+            try:
+                if self.manager.register(plugin, name) is None:
+                    reason = self._blocked.get(name, "it is blocked")
+                    logger.warning("plugin %r is left out: %s", name, reason)
+                    return None
+                for other, each in there:  # pluggy calls first what was registered last
+                    if each is not None:
+                        self.manager.unregister(name=other)
+                        self.manager.register(each, other)
+            finally:
+                self._busy = False
+            self._changed()
             return name
 
     def unregister(self, plugin: object) -> object:
@@ -108,63 +119,80 @@ class Plugins:
         :raises PluginError: there is no such plugin.
         """
         with self._lock:
-            for loaded in self._loaded:
-                if loaded.plugin is plugin or loaded.name == plugin:
-                    self._loaded.remove(loaded)
-                    self._rebuild()
-                    return loaded.plugin
+            name = plugin if isinstance(plugin, str) else self.manager.get_name(plugin)
+            if name in self.names:
+                return self.manager.unregister(name=name)
         shown = plugin if isinstance(plugin, str) else self._installed.name_of(plugin, {})
         raise PluginError(f"plugin {shown!r} is not registered{did_you_mean(shown, self.names)}")
 
     def infos(self) -> list[PluginInfo]:
-        """The loaded plugins, first to run first; then those that are not loaded, and why."""
-        return infos_of(self._loaded, self._failed, self._blocked, self._installed)
+        """The loaded plugins, first to run first; then, by name, those that are not, and why."""
+        infos: list[PluginInfo] = []
+        unlisted: tuple[PluginStatus, str] = ("unlisted", "TRIGGER_PLUGINS does not mention it")
+        others = dict.fromkeys(self._installed.by_name, unlisted)
+        others |= {name: ("failed", error) for name, error in self._failed.items()}
+        for name, plugin in reversed(self.manager.list_name_plugin()):
+            if plugin is None:
+                others[name] = ("blocked", self._blocked.get(name, "blocked in code"))
+                continue
+            callers = self.manager.get_hookcallers(plugin) or ()
+            hooks = tuple(sorted(each.name for each in callers if each.name in HOOKS))
+            infos.append(self._info(name, "loaded", hooks=hooks, order=len(infos) + 1))
+        infos += [
+            self._info(name, status, error=error)
+            for name, (status, error) in sorted(others.items())
+            if name not in self.names
+        ]
+        return infos
+
+    def _info(self, name: str, status: PluginStatus, **known: Any) -> PluginInfo:
+        providers = self._installed.by_name.get(name, [])
+        one = providers[0] if len(providers) == 1 or (providers and status == "unlisted") else None
+        return PluginInfo(
+            name=name,
+            status=status,
+            path=one.path if one else name,
+            distribution=one.distribution if one else None,
+            version=one.version if one else None,
+            **known,
+        )
 
     def _load(self, wanted: Wanted) -> None:
         for problem in wanted.unmatched:
             logger.warning("TRIGGER_PLUGINS: %s", problem)
-        for candidate in wanted.candidates:
-            provider = candidate.providers[0] if len(candidate.providers) == 1 else None
-            try:
-                self._add(candidate.name, candidate.load(), candidate.path, provider)
-            except PluginError as error:
-                if candidate.listed:
-                    raise
-                name = candidate.name
-                logger.warning(
-                    "%s. It is left out: mend it, or block it with 'no:%s' in TRIGGER_PLUGINS",
-                    error,
-                    name,
-                )
-                self._failed[name] = not_loaded(name, "failed", provider, str(error))
+        for name in wanted.blocked:
+            self.manager.set_blocked(name)
+        loaded: dict[str, object] = {}
+        for name in wanted.order:
+            with self._left_out_if_it_fails(name, name in wanted.named):
+                plugin = wanted.named.get(name)
+                loaded[name] = self._installed.load(name) if plugin is None else plugin
+        for name in reversed(loaded):  # pluggy calls first what was registered last
+            with self._left_out_if_it_fails(name, name in wanted.named):
+                self.manager.register(loaded[name], name)
 
-    def _add(self, name: str, plugin: object, path: str, provider: Provider | None) -> None:
-        shown = label(name, provider)
-        for loaded in self._loaded:
-            if loaded.plugin is plugin:
-                raise PluginError(f"{shown} is registered already, as {loaded.name!r}")
-            if loaded.name == name:
-                raise PluginError(
-                    f"{shown}: another plugin is registered under this name; unregister that first,"
-                    " or give this one another name"
-                )
+    @contextmanager
+    def _left_out_if_it_fails(self, name: str, listed: bool) -> Iterator[None]:
         try:
-            found = find_implementations(plugin, shown)
-        except PluginError:
-            raise
-        except BaseException as error:  # of an object with methods of its own
-            if from_outside(error):
+            yield
+        except PluginError as error:
+            if listed:
                 raise
-            raise PluginError(f"{shown} cannot be looked at: {error_text(error)}") from error
-        self._loaded.append(Loaded(name, plugin, path, provider, found))
+            hint = f"repair it, or block it with 'no:{name}' in TRIGGER_PLUGINS"
+            logger.warning("%s. It is left out: %s", error, hint)
+            self._failed[name] = str(error)
 
-    def _rebuild(self) -> None:
-        self._calls = ordered_calls(self._loaded)
-        self._names = frozenset(each.name for each in self._loaded)
-        self._directives: dict[str, Directive] | None = None
-        for hook in HOOKS:
-            setattr(self, f"has_{hook}", bool(self._calls[hook]))
-        self.version += 1
+    def _changed(self) -> None:
+        if self._busy:
+            return
+        with self._lock:
+            self._calls = {hook: self.manager.calls(hook) for hook in HOOKS}
+            names = [name for name, plugin in self.manager.list_name_plugin() if plugin is not None]
+            self._names = frozenset(names)
+            self._directives: dict[str, Directive] | None = None
+            for hook in HOOKS:
+                setattr(self, f"has_{hook}", bool(self._calls[hook]))
+            self.version += 1
 
     # -- what the core asks and tells --------------------------------------------------------------
 
@@ -205,10 +233,7 @@ class Plugins:
 
     def explain_trigger(self, session: CommitSession, trigger: str) -> str | None:
         """Ask what a trigger that a plugin fires waits for. Errors are logged, and no answer."""
-        if not self._calls["explain_trigger"]:
-            return None
-        answer = self._ask("explain_trigger", str, session, trigger)
-        return answer if isinstance(answer, str) else None
+        return self._ask("explain_trigger", str, session, trigger)
 
     def lint_configuration(
         self, tasks: Mapping[str, Task], options: Mapping[str, Any]
@@ -218,9 +243,10 @@ class Plugins:
         :returns: (plugin, task, what is wrong with it), in order.
         """
         found: list[tuple[str, str, str]] = []
+        given = options if isinstance(options, PluginOptions) else PluginOptions(options)
         for plugin, call in self._calls["lint_configuration"]:
             try:
-                said = dict(call(tasks, options) or {})
+                said = dict(call(tasks, given) or {})
                 found += [(plugin, name, str(text)) for name, text in said.items() if name in tasks]
             except Exception as error:
                 problem = "plugin %r: its lint_configuration failed; counts as no warning"
@@ -236,13 +262,11 @@ class Plugins:
 
     def post_replay(self, manager: TriggerManager, instance: Instance, replay: Instance) -> None:
         """Tell that a failed instance was replayed by hand. Errors are logged."""
-        if self.has_post_replay:
-            self._tell("post_replay", manager, instance, replay)
+        self._tell("post_replay", manager, instance, replay)
 
     def post_skip(self, manager: TriggerManager, instance: Instance, cascade: bool) -> None:
         """Tell that a failed instance was skipped by hand. Errors are logged."""
-        if self.has_post_skip:
-            self._tell("post_skip", manager, instance, cascade)
+        self._tell("post_skip", manager, instance, cascade)
 
     def post_commit(self, manager: TriggerManager, changes: Plan) -> None:
         """Tell what a commit did. Errors are logged."""
@@ -259,13 +283,8 @@ class Plugins:
                     raise
                 if isinstance(error, SystemExit) and in_main_thread():
                     leaving = error  # as a signal handler raises it: once the others know
-                log_exception(
-                    logger,
-                    "plugin %r: its %s failed; what it was told about has happened and stays",
-                    error,
-                    plugin,
-                    hook,
-                )
+                problem = "plugin %r: its %s failed; what it was told about has happened and stays"
+                log_exception(logger, problem, error, plugin, hook)
         if leaving is not None:
             raise leaving
 
@@ -293,13 +312,12 @@ class Plugins:
 
         :raises Exception: whatever an implementation raised, with a note that names the plugin.
         """
+        found: SessionStorage | None = None
         for plugin, call in self._calls["storage_load"]:
-            found: SessionStorage | None = noted(
-                plugin, "storage_load", call, backend, uid, options
-            )
+            found = noted(plugin, "storage_load", call, backend, uid, options)
             if found is not None:
-                return found
-        return None
+                break
+        return found
 
     def stores_to_sweep(
         self, backend: str, options: Mapping[str, Any]
@@ -313,54 +331,45 @@ class Plugins:
             try:
                 found += [(plugin, each) for each in islice(call(backend, options) or (), _STORES)]
             except Exception as error:
-                log_exception(
-                    logger,
-                    "plugin %r: its stores_to_sweep failed; what it has named is swept",
-                    error,
-                    plugin,
-                )
+                problem = "plugin %r: its stores_to_sweep failed; what it has named is swept"
+                log_exception(logger, problem, error, plugin)
         return found
 
     def task_failed(self, context: TaskContext, error: BaseException) -> Retry | None:
         """Ask whether a failed attempt is made again. Errors are logged, and no answer."""
-        answer = self._ask("task_failed", Retry, context, error)
-        return answer if isinstance(answer, Retry) else None
+        return self._ask("task_failed", Retry, context, error)
 
     def get_logger_context(
         self, context: TaskContext, logger: logging.Logger | None, extra: Mapping[str, Any]
     ) -> AbstractContextManager[Any] | None:
         """Ask for the logger of a body. Errors are logged, and no answer."""
-        answer: AbstractContextManager[Any] | None = self._ask(
-            "get_logger_context", AbstractContextManager, context, logger, extra
-        )
-        return answer
+        expected: Any = AbstractContextManager
+        found: AbstractContextManager[Any] | None
+        found = self._ask("get_logger_context", expected, context, logger, extra)
+        return found
 
     def body_contexts(self, context: TaskContext) -> BodyContexts:
         """What plugins put around a body, as one context manager; see `has_body_context`."""
         return BodyContexts(self._calls["body_context"], context)
 
-    def _ask(self, hook: str, expected: type, *arguments: Any) -> Any:
+    def _ask(self, hook: str, expected: type[T], *arguments: Any) -> T | None:
         """The first answer of the expected type; whatever else happens is logged."""
         for plugin, call in self._calls[hook]:
             try:
                 answer = call(*arguments)
-                fits = isinstance(answer, expected)
+                if isinstance(answer, expected):
+                    return answer
             except BaseException as error:
                 if from_outside(error):
                     raise
                 problem = "plugin %r: its %s failed; counts as no answer"
                 log_exception(logger, problem, error, plugin, hook)
                 continue
-            if fits:
-                return answer
             if answer is not None:
                 logger.error(
                     "plugin %r: its %s answered a %s, which counts as no answer: it has to be a %s"
                     " or None",
-                    plugin,
-                    hook,
-                    type(answer).__name__,
-                    expected.__name__,
+                    *(plugin, hook, type(answer).__name__, expected.__name__),
                 )
         return None
 

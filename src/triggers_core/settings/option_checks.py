@@ -31,44 +31,21 @@ def with_options(
             what="storage 'sqlite'",
         )
     """
-    try:
-        signature = inspect.signature(make)
-    except (TypeError, ValueError):  # written in C
-        signature = None
-    if signature is not None:
-        _check_names(signature, arguments, options, f"{setting}: the {what}")
+    place = f"{setting}: the {what}"
+    parameters = list(inspect.signature(make).parameters.values())[len(arguments) :]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        for name in options:
+            if name not in named:
+                known = did_you_mean(name, named) or ": it takes none"
+                raise InvalidSetting(f"{place} has no option {name!r}{known}")
+        for name, parameter in named.items():
+            if parameter.default is parameter.empty and name not in options:
+                raise InvalidSetting(f"{place} wants the option {name!r}")
     try:
         return make(*arguments, **options)
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidSetting) and str(error).startswith("TRIGGER_"):
             raise  # about another setting, which it names
-        own = isinstance(error, TriggersError)
-        problem = str(error) if own else error_text(error)
-        raise InvalidSetting(f"{setting}: the {what}: {problem}") from error
-
-
-def _check_names(
-    signature: inspect.Signature,
-    arguments: tuple[Any, ...],
-    options: Mapping[str, Any],
-    place: str,
-) -> None:
-    parameters = list(signature.parameters.values())
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
-        return
-    named = [
-        each.name
-        for each in parameters[len(arguments) :]
-        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-    ]
-    for name in options:
-        if name not in named:
-            known = did_you_mean(name, named) or ": it takes none"
-            raise InvalidSetting(f"{place} has no option {name!r}{known}")
-    missing = [
-        each.name
-        for each in parameters[len(arguments) :]
-        if each.name in named and each.default is each.empty and each.name not in options
-    ]
-    if missing:
-        raise InvalidSetting(f"{place} wants the option {missing[0]!r}")
+        problem = str(error) if isinstance(error, TriggersError) else error_text(error)
+        raise InvalidSetting(f"{place}: {problem}") from error

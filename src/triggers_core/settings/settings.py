@@ -19,7 +19,7 @@ from triggers_core.engine.configuration import Configuration
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.limits import Limits, Timing
 from triggers_core.redaction import mask, mask_url
-from triggers_core.settings import checks as checks
+from triggers_core.settings import checks
 from triggers_core.settings.sources import Found, Source, standard_sources, unknown_setting
 from triggers_core.texts import short_repr
 
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CODE: Final = "configure()"
-DEFAULT: Final = "default"
 
 
 class SettingInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +54,7 @@ class Setting(Generic[T]):
         check: Callable[[object], T],
         read_text: Callable[[str], Any] = checks.json_text,
     ) -> None:
-        self._default, self._check, self._read_text = default, check, read_text
+        self.default, self._check, self._read_text = Found(default, "default"), check, read_text
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -65,38 +64,26 @@ class Setting(Generic[T]):
     @overload
     def __get__(self, instance: Settings, owner: type) -> T: ...
     def __get__(self, instance: Settings | None, owner: type) -> T | Self:
-        if instance is None:
-            return self
-        value: T = instance.value_of(self)
-        return value
+        return self if instance is None else instance.value_of(self)
 
     def __set__(self, instance: Settings, value: object) -> None:
         raise AttributeError(f"settings are set with configure({self.name}=...)")
-
-    @property
-    def default(self) -> Found:
-        """The value when no source has one."""
-        return Found(self._default, DEFAULT)
 
     def checked(self, found: Found) -> T:
         """The value as it is used.
 
         :raises InvalidSetting: names setting, source and value.
         """
-        value = found.value
+        value, shown = found.value, True
         try:
             if found.text:
-                value = self._read_text(value)
-        except ValueError as error:
-            # A text that cannot be read cannot be masked by key either: it is not shown.
-            shown = "" if self._read_text is checks.json_text else f", got {_shown(value)}"
-            raise InvalidSetting(f"{self.name} ({found.origin}): {error}{shown}") from None
-        try:
+                # A text that cannot be read cannot be masked by key either: it is not shown.
+                shown = self._read_text is not checks.json_text
+                value, shown = self._read_text(value), True
             return self._check(value)
         except ValueError as error:
-            raise InvalidSetting(
-                f"{self.name} ({found.origin}): {error}, got {_shown(value)}"
-            ) from None
+            got = f", got {short_repr(_plain(value))}" if shown else ""
+            raise InvalidSetting(f"{self.name} ({found.origin}): {error}{got}") from None
 
 
 class Settings:
@@ -116,13 +103,13 @@ class Settings:
         settings.TRIGGER_RUNNER, settings.origin("TRIGGER_RUNNER")  # 'threading', 'default'
     """
 
-    TRIGGER_MANAGER_TYPE = Setting("default", checks.key, checks.as_it_is)
+    TRIGGER_MANAGER_TYPE = Setting("default", checks.key, str)
     """Key of the manager's class in `trigger_managers`."""
-    TRIGGER_STORAGE_TYPE = Setting("sqlite", checks.key, checks.as_it_is)
+    TRIGGER_STORAGE_TYPE = Setting("sqlite", checks.key, str)
     """Key of the storage in `storage_backends`."""
     TRIGGER_STORAGE_OPTIONS = Setting({}, checks.options)
     """Options of the storage, such as ``{"path": "shop.db"}``."""
-    TRIGGER_RUNNER = Setting("threading", checks.key, checks.as_it_is)
+    TRIGGER_RUNNER = Setting("threading", checks.key, str)
     """Key of the default runner in `task_runners`."""
     TRIGGER_RUNNER_OPTIONS = Setting({}, checks.options)
     """Options of that runner."""
@@ -134,9 +121,9 @@ class Settings:
     """Modules that define tasks."""
     TRIGGER_CONFIGURATION = Setting(None, checks.configuration)
     """The tasks of a session that has none of its own."""
-    TRIGGER_LIMITS = Setting({}, checks.limits)
+    TRIGGER_LIMITS = Setting({}, checks.struct(Limits))
     """Fields of `triggers_core.limits.Limits`."""
-    TRIGGER_TIMING = Setting({}, checks.timing)
+    TRIGGER_TIMING = Setting({}, checks.struct(Timing))
     """Fields of `triggers_core.limits.Timing`."""
     TRIGGER_PLUGIN_OPTIONS = Setting({}, checks.options_by_plugin)
     """Plugin → its options, such as ``{"retry": {"times": 5}}``."""
@@ -237,34 +224,24 @@ class Settings:
         return value
 
     def _found(self, setting: Setting[Any]) -> Found:
-        if setting.name in self._code:
-            return self._code[setting.name]
-        return self._all_read().get(setting.name, setting.default)
+        in_code = self._code.get(setting.name)
+        return in_code or self._all_read().get(setting.name, setting.default)
 
     def _all_read(self) -> dict[str, Found]:
         with self._lock:
             if self._read is None:
                 read: dict[str, Found] = {}
+                problems: dict[str, None] = {}
                 for source in reversed(self._sources):
                     read.update(source.read(self.names()))
-                self._read = read
-                self._look_for_problems(read.keys() | self._code.keys())
+                for source in self._sources:
+                    found = source.problems(self.names(), read.keys() | self._code.keys())
+                    problems.update(dict.fromkeys(found))
+                for problem in problems:
+                    if problem not in self._problems:  # else it was logged before a `reload`
+                        logger.warning("%s", problem)
+                self._read, self._problems = read, tuple(problems)
             return self._read
-
-    def _look_for_problems(self, taken: set[str]) -> None:
-        found: dict[str, None] = {}
-        for source in self._sources:
-            look = getattr(source, "problems", None)
-            found.update(dict.fromkeys(look(self.names(), taken) if look else ()))
-        for problem in found:
-            if problem not in self._problems:  # else it was logged before a `reload`
-                logger.warning("%s", problem)
-        self._problems = tuple(found)
-
-
-def _shown(value: object) -> str:
-    """A value for a message: secrets masked, then cut."""
-    return short_repr(_plain(value))
 
 
 def _plain(value: object) -> Any:
@@ -285,13 +262,9 @@ def _named(value: Any) -> Any:
         return _named(value.value)
     if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, _AS_TEXT):
+    if isinstance(value, PurePath | date | timedelta | Decimal | UUID):  # as in options
         return mask_url(str(value))
     if isinstance(value, ModuleType):
         return value.__name__
     kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
     return f"{kind.__module__}:{kind.__qualname__}"
-
-
-_AS_TEXT: Final = (PurePath, date, timedelta, Decimal, UUID)
-"""What options hold besides plain data, and what shows best as a text."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.redaction import error_text, mask_url
@@ -39,13 +38,8 @@ class Found(NamedTuple):
     """Whether it is a text that may stand for something structured."""
 
 
-class Source(Protocol):
-    """A place that settings are read from.
-
-    One with a method ``problems(known, taken)`` is asked, too, for what stands there and is read
-    by nobody, though it looks like a setting: texts, each of which is a warning. `taken` holds the
-    names that have a value in any source.
-    """
+class Source:
+    """A place that settings are read from."""
 
     def read(self, known: Collection[str]) -> Mapping[str, Found]:
         """The settings that stand there, by their full names.
@@ -53,11 +47,18 @@ class Source(Protocol):
         :param known: the names that there are.
         :raises InvalidSetting: the place cannot be read, or holds an unknown name.
         """
-        ...
+        raise NotImplementedError
+
+    def problems(self, known: Collection[str], taken: Collection[str]) -> list[str]:
+        """What stands there and is read by nobody, though it looks like a setting: warnings.
+
+        :param taken: the names that have a value in any source.
+        """
+        return []
 
 
 @dataclass(frozen=True)
-class EnvironmentSource:
+class EnvironmentSource(Source):
     """Environment variables of the settings' names. Unknown ones are no error: they may be others'.
 
     :param environ: in place of the process's own.
@@ -65,41 +66,40 @@ class EnvironmentSource:
 
     environ: Mapping[str, str] | None = None
 
+    @property
+    def _environ(self) -> Mapping[str, str]:
+        return os.environ if self.environ is None else self.environ
+
     def read(self, known: Collection[str]) -> Mapping[str, Found]:
-        environ = os.environ if self.environ is None else self.environ
-        found = {}
-        for name in sorted(environ):
-            if name in known:
-                found[name] = Found(environ[name], f"environment variable {name}", text=True)
-        return found
+        return {
+            name: Found(self._environ[name], f"environment variable {name}", text=True)
+            for name in sorted(self._environ)
+            if name in known
+        }
 
     def problems(self, known: Collection[str], taken: Collection[str]) -> list[str]:
-        environ = os.environ if self.environ is None else self.environ
         meant = (*known, *VARIABLES)
         return [
             f"environment variable {unknown_setting(name, meant)}"
-            for name in sorted(environ)
+            for name in sorted(self._environ)
             if name not in meant and (name.startswith(PREFIX) or _nearly(name, meant))
         ]
 
 
 @dataclass(frozen=True)
-class ModuleSource:
-    """The module that the environment variable `TRIGGERS_SETTINGS_MODULE` names.
+class ModuleSource(EnvironmentSource):
+    """The module that the environment variable `TRIGGERS_SETTINGS_MODULE` names."""
 
-    :param environ: in place of the process's own.
-    """
-
-    environ: Mapping[str, str] | None = None
+    @property
+    def _path(self) -> str:
+        return self._environ.get(MODULE_VARIABLE, "").strip()
 
     def read(self, known: Collection[str]) -> Mapping[str, Found]:
-        environ = os.environ if self.environ is None else self.environ
-        path = environ.get(MODULE_VARIABLE, "").strip()
-        if not path:
+        if not self._path:
             return {}
-        origin = f"settings module {path}"
+        origin = f"settings module {self._path}"
         try:
-            module = import_module(path)
+            module = import_module(self._path)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() too: a script was taken for a module
@@ -114,19 +114,17 @@ class ModuleSource:
         return {name: Found(value, origin) for name, value in values.items()}
 
     def problems(self, known: Collection[str], taken: Collection[str]) -> list[str]:
-        environ = os.environ if self.environ is None else self.environ
-        path = environ.get(MODULE_VARIABLE, "").strip()
-        if not path:
-            return _unread_in_django(environ, known, taken)
+        if not self._path:
+            return _unread_in_django(self._environ, known, taken)
         return [
-            f"settings module {path}: {unknown_setting(name, known)}"
-            for name in sorted(vars(sys.modules.get(path, ModuleType(path))))
+            f"settings module {self._path}: {unknown_setting(name, known)}"
+            for name in sorted(dir(sys.modules.get(self._path)))
             if name not in known and not name.startswith(PREFIX) and _nearly(name, known)
         ]
 
 
 @dataclass(frozen=True)
-class PyprojectSource:
+class PyprojectSource(Source):
     """The table ``[tool.triggers]`` of the nearest pyproject.toml, upwards from a folder.
 
     Keys are the settings' names, or those in lower case without the prefix: ``storage_type``.
@@ -137,12 +135,9 @@ class PyprojectSource:
     start: str | os.PathLike[str] | None = None
 
     def read(self, known: Collection[str]) -> Mapping[str, Found]:
-        file = self._nearest()
-        if file is None:
-            return {}
-        origin = f"pyproject.toml [tool.triggers] in {file.parent}"
-        tools = self._document(file).get("tool", {})
-        table = tools.get("triggers", {}) if isinstance(tools, dict) else {}
+        folder, _, tools = self._document()
+        origin = f"pyproject.toml [tool.triggers] in {folder}"
+        table = tools.get("triggers", {})
         if not isinstance(table, dict):
             raise InvalidSetting(f"{origin}: expected a table, got {short_repr(table)}")
         found: dict[str, Found] = {}
@@ -158,40 +153,34 @@ class PyprojectSource:
         return found
 
     def problems(self, known: Collection[str], taken: Collection[str]) -> list[str]:
-        file = self._nearest()
-        if file is None:
-            return []
-        document = self._document(file)
-        tools = document.get("tool")
-        tools = tools if isinstance(tools, dict) else {}
+        folder, document, tools = self._document()
         tables = {f"tool.{name}": tools.get(name) for name in _TABLES}
         tables["triggers"] = document.get("triggers")
         return [
-            f"pyproject.toml [{name}] in {file.parent}: nobody reads this table: did you mean"
+            f"pyproject.toml [{name}] in {folder}: nobody reads this table: did you mean"
             " [tool.triggers]?"
             for name, table in tables.items()
             if isinstance(table, dict) and any(_full_name(key) in known for key in table)
         ]
 
-    @staticmethod
-    def _document(file: Path) -> dict[str, Any]:
-        try:
-            with file.open("rb") as opened:
-                return tomllib.load(opened)
-        except (OSError, ValueError, RecursionError) as error:
-            problem = mask_url(str(error), size=500)
-            raise InvalidSetting(f"{file} cannot be read: {problem}") from error
-
-    def _nearest(self) -> Path | None:
+    def _document(self) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+        """The folder of the nearest file, what it holds, and its table ``[tool]``."""
         try:
             start = Path(self.start or ".").resolve()
         except OSError:  # the current folder has been deleted
-            return None
+            return Path(), {}, {}
         for folder in (start, *start.parents):
             file = folder / "pyproject.toml"
-            if file.is_file():
-                return file
-        return None
+            if not file.is_file():
+                continue
+            try:
+                document = tomllib.loads(file.read_text("utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                problem = mask_url(str(error), size=500)
+                raise InvalidSetting(f"{file} cannot be read: {problem}") from error
+            tools = document.get("tool")
+            return folder, document, tools if isinstance(tools, dict) else {}
+        return start, {}, {}
 
 
 def standard_sources() -> tuple[Source, ...]:
@@ -227,17 +216,14 @@ def _unread_in_django(
     conf = sys.modules.get("django.conf")
     module = environ.get("DJANGO_SETTINGS_MODULE", "").strip()
     try:
-        settings: Any = sys.modules.get(module)
-        if conf and conf.settings.configured:
-            settings = conf.settings
-        names = [name for name in dir(settings) if _nearly(name, known) or name in known]
-        unread = [name for name in names if name not in taken]
+        settings: Any = conf.settings if conf and conf.settings.configured else None
+        names = dir(settings if settings is not None else sys.modules.get(module))
+        unread = [each for each in names if _nearly(each, known) or each in known]
     except Exception:  # of whoever's settings they are
         return []
-    if settings is None or not unread:
-        return []
+    listed = ", ".join(sorted(each for each in unread if each not in taken))
     return [
-        f"{', '.join(sorted(unread))} in Django's settings: nobody reads them there: set the"
+        f"{listed} in Django's settings: nobody reads them there: set the"
         f" environment variable {MODULE_VARIABLE}={module or 'the module'}, or hand them to"
         " triggers_core.configure()"
-    ]
+    ] * bool(listed)

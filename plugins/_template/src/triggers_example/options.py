@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from triggers_core.exceptions import InvalidSetting
+NAME: Final = "example"
+"""The plugin's name, as pyproject.toml has it."""
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -26,15 +26,3 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def level_number(self) -> int:
         """`level` as a number of `logging`."""
         return logging.getLevelNamesMapping()[self.level]
-
-
-def read_options(values: Mapping[str, Any]) -> Options:
-    """Check the options.
-
-    :raises InvalidSetting: names what does not fit.
-    """
-    try:
-        return msgspec.convert(dict(values), Options)
-    except msgspec.ValidationError as error:
-        message = str(error).replace("`$", "`TRIGGER_PLUGIN_OPTIONS['example']")
-        raise InvalidSetting(f"example: {message}") from None

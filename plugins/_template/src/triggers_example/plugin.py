@@ -8,12 +8,9 @@ from typing import Any
 
 from triggers_core import Status, TriggerManager, hookimpl
 from triggers_core.engine.protocol import Change, Plan
-from triggers_example.options import Seconds, read_options
+from triggers_example.options import NAME, Options, Seconds
 
 logger = logging.getLogger(__name__)
-
-NAME = "example"
-"""The plugin's name, as pyproject.toml has it."""
 
 DIRECTIVE = "slowAfter"
 
@@ -30,7 +27,7 @@ def post_commit(manager: TriggerManager, changes: Plan) -> None:
     ended = [change for change in changes.changes if has_ended(change)]
     if not ended:
         return  # nearly every commit: look no further
-    options = read_options(manager.app.settings.TRIGGER_PLUGIN_OPTIONS.get(NAME, {}))
+    options = manager.app.plugin_options(NAME, Options)
     for change in ended:
         instance, task = change.instance, changes.tasks.get(change.instance.task)
         limit = task.directives.get(DIRECTIVE, options.slow_after) if task else None

@@ -9,7 +9,7 @@ from celery import Celery, _state
 
 from triggers_core.entry_points import load_path
 from triggers_core.exceptions import InvalidSetting, PluginError
-from triggers_core.texts import did_you_mean
+from triggers_core.texts import convert, did_you_mean
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -30,6 +30,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     beat: bool = True
     """Whether Celery beat, if one runs, makes them do so too."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.publish_timeout <= 60:
+            raise ValueError(
+                "publish_timeout must be above 0 and at most 60 seconds, got"
+                f" {self.publish_timeout:g}"
+            )
+
 
 def read_options(application: Application, given: dict[str, Any]) -> Options:
     """The options of an application's runner.
@@ -45,14 +52,9 @@ def read_options(application: Application, given: dict[str, Any]) -> Options:
                 f"{did_you_mean(name, Options.__struct_fields__)}"
             )
     try:
-        read = msgspec.convert(options, Options)
-    except msgspec.ValidationError as error:
+        read: Options = convert(options, Options)
+    except ValueError as error:
         raise InvalidSetting(f"runner celery: {error}") from None
-    if not 0 < read.publish_timeout <= 60:
-        raise InvalidSetting(
-            f"runner celery: publish_timeout must be above 0 and at most 60 seconds, got"
-            f" {read.publish_timeout:g}"
-        )
     return read
 
 

@@ -124,7 +124,7 @@ def _added() -> dict[str, list[Provider]]:
     from triggers_core.entry_points import find_providers
 
     found: dict[str, list[Provider]] = {}
-    for provider in find_providers(GROUP)[0]:
+    for provider in find_providers(GROUP):
         found.setdefault(provider.name, []).append(provider)
     return found
 

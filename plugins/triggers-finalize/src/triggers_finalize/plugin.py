@@ -9,19 +9,19 @@ from typing import Any
 from triggers_core import hookimpl
 from triggers_core.engine.additions import CommitPlan, CommitSession
 from triggers_core.engine.configuration import Task
+from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.texts import count, listed, names
-from triggers_finalize.options import Options, read_options
+from triggers_finalize.options import NAME, Options
 from triggers_finalize.waiting import is_optional, may_keep_open, tasks_waiting_for
 
-_NONE: Mapping[str, Any] = {}
 _CONFIGURATIONS = 256  # distinct ones whose waiting tasks are remembered in a process
 
 
 @hookimpl(trylast=True)  # what other plugins add to the commit may open the session again
 def before_commit(session: CommitSession, plan: CommitPlan) -> None:
     """Fire the trigger if this commit leaves nothing unresolved."""
-    options = read_options(session.options.get("finalize", _NONE))
+    options = session.options(NAME, Options)
     if is_finalized(session, options):
         plan.fire(options.trigger, summary(session))
 
@@ -77,7 +77,7 @@ def declare_directives() -> Mapping[str, Any]:
 @hookimpl
 def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     """What keeps the session open, task by task."""
-    options = read_options(session.options.get("finalize", _NONE))
+    options = session.options(NAME, Options)
     if trigger != options.trigger:
         return None
     relevant = _relevant(session, options)
@@ -105,9 +105,9 @@ def explain_trigger(session: CommitSession, trigger: str) -> str | None:
 
 
 @hookimpl
-def lint_configuration(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, str]:
+def lint_configuration(tasks: Mapping[str, Task], options: PluginOptions) -> dict[str, str]:
     """Tasks that may never begin, and would keep the session open for ever."""
-    trigger = read_options(options.get("finalize", _NONE)).trigger
+    trigger = options.read(NAME, Options).trigger
     return {
         name: f"may never begin: nothing else waits for {names([every])}. As long as it has not"
         f" begun, {names([trigger])} does not fire. If that is not meant, it should say"

@@ -10,8 +10,9 @@ from typing import Any, Final
 from triggers_core import TaskContext, hookimpl
 from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import with_context
+from triggers_core.texts import count
 from triggers_retry.matching import named
-from triggers_retry.words import Policy, Written, read_policy
+from triggers_retry.options import NAME, Policy, RetryDirective, RetryOptions, read_policy
 
 Uniform = Callable[[float, float], float]
 """A random number between two others, as `random.uniform`."""
@@ -32,13 +33,13 @@ class RetryPlugin:
     @hookimpl
     def declare_directives(self) -> Mapping[str, Any]:
         """The directive `retry`."""
-        return {"retry": Written}
+        return {NAME: RetryDirective}
 
     @hookimpl
     def task_failed(self, context: TaskContext, error: BaseException) -> Retry | None:
         """Retry, or say in the error's context why not."""
-        options = context.manager.app.settings.TRIGGER_PLUGIN_OPTIONS.get("retry", {})
-        policy = read_policy(context.task.directives.get("retry"), options)
+        options = context.manager.app.plugin_options(NAME, RetryOptions)
+        policy = read_policy(context.task.directives.get(NAME), options)
         if policy is None:
             return None
         tries = context.retries + 1
@@ -63,7 +64,7 @@ def why_not(policy: Policy, error: BaseException, retries: int) -> str | None:
     if named(error, policy.on) is None:
         return f"not retried: on does not name {type(error).__name__}"
     if retries >= policy.times:
-        return f"gave up after {_count(retries + 1, 'try', 'tries')}"
+        return f"gave up after {count(retries + 1, 'try', 'tries')}"
     return None
 
 
@@ -90,10 +91,6 @@ def wait_before(policy: Policy, retries: int, uniform: Uniform) -> float:
 def _note(error: BaseException, facts: Mapping[str, Any]) -> None:
     with suppress(Exception):  # the decision counts, even if the error takes no attributes
         with_context(error, {"retry": facts})
-
-
-def _count(amount: int, one: str, more: str) -> str:
-    return f"{amount} {one if amount == 1 else more}"
 
 
 plugin: Final = RetryPlugin()

@@ -1,5 +1,5 @@
 """Structured logging of attempts, through structlog."""
 
-from triggers_structlog.setting_up import setup
+from triggers_structlog.configuration import setup
 
 __all__ = ["setup"]

@@ -14,11 +14,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from triggers_core.tasks import TaskContext
 from triggers_structlog.options import Options
-from triggers_structlog.processors import Noted, around, to_json
+from triggers_structlog.processors import NoteLevel, to_json, with_ours
 
 
-def laid_out() -> list[Processor]:
-    """Our processors, for loggers of `logging`; but for the last, the renderer."""
+def default_processors() -> list[Processor]:
+    """The processors where nothing is configured, but for the last, the renderer."""
     return [
         structlog.stdlib.filter_by_level,
         *fields_of_every_line(),
@@ -60,12 +60,14 @@ def bound_logger(
     if logger is None:
         logger = logging.getLogger(context.task.run)
     if not isinstance(logger, logging.Logger | logging.LoggerAdapter):
-        parts = _given(logger.bind())
+        parts = _parts_of(logger.bind())
     elif structlog.is_configured():
         parts = _configured(logger)
     else:
-        parts = _Parts(logger, [*laid_out(), renderer(options)], structlog.stdlib.BoundLogger, {})
-    chain = around(parts.processors, context, options, _traceback_key(parts.processors))
+        parts = _Parts(
+            logger, [*default_processors(), renderer(options)], structlog.stdlib.BoundLogger, {}
+        )
+    chain = with_ours(parts.processors, context, options, _traceback_key(parts.processors))
     own_context = type(parts.context)({**parts.context, **fields})
     return noting(parts.kind)(parts.target, processors=chain, context=own_context)
 
@@ -83,7 +85,7 @@ def noting(kind: type[Any]) -> type[Any]:
 
         @wraps(original)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            note = next((each for each in self._processors if isinstance(each, Noted)), None)
+            note = next((each for each in self._processors if isinstance(each, NoteLevel)), None)
             if note is not None:
                 note(None, method.removeprefix("a"), {})
             return original(self, *args, **kwargs)
@@ -117,7 +119,7 @@ class _Parts(NamedTuple):
     context: Any
 
 
-def _given(bound: Any) -> _Parts:
+def _parts_of(bound: Any) -> _Parts:
     # structlog lets wrappers such as this one read these.
     context = structlog.get_context(bound)
     return _Parts(bound._logger, list(bound._processors), type(bound), context)

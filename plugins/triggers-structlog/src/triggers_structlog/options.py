@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
-from triggers_core.exceptions import InvalidSetting
 from triggers_core.redaction import SECRET_KEYS, key_pattern, mask_objects, mask_url
+
+NAME: Final = "structlog"
+"""The plugin's name."""
 
 Renderer = Literal["console", "json"]
 
@@ -45,15 +46,3 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def _pattern(self) -> re.Pattern[str]:
         return key_pattern((*SECRET_KEYS, *self.secret_keys))  # `re` remembers what it compiled
-
-
-def read_options(values: Mapping[str, Any]) -> Options:
-    """Check the options.
-
-    :raises InvalidSetting: names what does not fit.
-    """
-    try:
-        return msgspec.convert(dict(values), Options)
-    except msgspec.ValidationError as error:
-        message = str(error).replace("`$", "`TRIGGER_PLUGIN_OPTIONS['structlog']")
-        raise InvalidSetting(f"structlog: {message.replace(' - at', ', at')}") from None

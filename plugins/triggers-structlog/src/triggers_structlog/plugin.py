@@ -24,7 +24,7 @@ from triggers_core.running.logs import (
 )
 from triggers_core.running.logs import fields as stdlib_fields
 from triggers_structlog.chains import bound_logger
-from triggers_structlog.options import Options, read_options
+from triggers_structlog.options import NAME, Options
 
 
 @hookimpl
@@ -33,7 +33,7 @@ def get_logger_context(
 ) -> AbstractContextManager[Any]:
     """Provide a bound logger of structlog."""
     # Here, not in the context manager: then the core falls back to its own logger.
-    options = read_options(context.manager.app.settings.TRIGGER_PLUGIN_OPTIONS.get("structlog", {}))
+    options = context.manager.app.plugin_options(NAME, Options)
     own = {str(key): value for key, value in extra.items()}
     fields: dict[str, Any] = options.masked({**log_fields(context), **own})
     return _Bound(context, bound_logger(context, logger, fields, options), fields, options)

@@ -60,7 +60,7 @@ class Redact:
         return masked
 
 
-class Noted:
+class NoteLevel:
     """Comes first, before anything filters: notes the level, whatever logging is set to."""
 
     def __init__(self, context: TaskContext) -> None:
@@ -76,7 +76,7 @@ def level_of(method: str) -> int:
     return _LEVELS.get(method, logging.NOTSET)
 
 
-class Emitted:
+class MarkLogged:
     """Comes last: what is here will be emitted. Notes that its error is logged."""
 
     def __init__(self, context: TaskContext) -> None:
@@ -92,7 +92,7 @@ class Emitted:
         return event
 
 
-def around(
+def with_ours(
     processors: list[Processor], context: TaskContext, options: Options, key: str
 ) -> list[Processor]:
     """An application's processors, with ours at their beginning and before the last, the renderer.
@@ -104,8 +104,8 @@ def around(
     theirs = [each for each in processors[:-1] if not isinstance(each, Exceptions | Redact)]
     # Those of `setup` may have been given other keys.
     redact = [each for each in processors[:-1] if isinstance(each, Redact)]
-    chain: list[Processor] = [Noted(context), exceptions, *theirs, exceptions]
-    chain += [Emitted(context), Redact(options)]
+    chain: list[Processor] = [NoteLevel(context), exceptions, *theirs, exceptions]
+    chain += [MarkLogged(context), Redact(options)]
     return [*chain, *redact, *map(Rendered, processors[-1:])]
 
 

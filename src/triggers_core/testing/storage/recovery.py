@@ -111,7 +111,7 @@ class Recovery(StoragePromises):
     def test_after_too_many_attempts_it_is_failed(
         self, ready: SessionDriver, clock: VirtualClock
     ) -> None:
-        ready.rules = Rules(timing=Timing(attempts=3, lease=10))
+        ready.rules = Rules(timing=Timing(attempts=3, lease=10, heartbeat=5))
         for attempt in (1, 2, 3):
             assert ready.claim("t_x#0").instance.attempt == attempt
             clock.advance(10)
@@ -198,7 +198,7 @@ class Recovery(StoragePromises):
         assert ready.store.next_due() is None
 
     def test_timing_is_settable(self, session: SessionDriver, clock: VirtualClock) -> None:
-        timing = Timing(lease=7, redispatch_after=2, redispatch_at_most=5)
+        timing = Timing(lease=7, heartbeat=3, redispatch_after=2, redispatch_at_most=5)
         session.rules = Rules(timing=timing)
         session.configure(t_x={"after": ["go"]})
         session.fire("go")

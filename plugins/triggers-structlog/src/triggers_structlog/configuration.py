@@ -1,4 +1,4 @@
-"""`setup`: structlog and `logging` laid out alike, for applications that have set up neither."""
+"""`setup`: configures structlog and `logging` alike, for applications that have done neither."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from triggers_core.application import Application, default_application
-from triggers_structlog.chains import fields_of_every_line, laid_out, renderer, to_formatter
-from triggers_structlog.options import Options, read_options
+from triggers_structlog.chains import (
+    default_processors,
+    fields_of_every_line,
+    renderer,
+    to_formatter,
+)
+from triggers_structlog.options import NAME, Options
 from triggers_structlog.processors import Exceptions, Redact, Rendered
 
 
@@ -45,13 +50,12 @@ def setup(
 
         triggers_structlog.setup(renderer="json", level="DEBUG")
     """
-    settings = (app or default_application).settings
-    chosen = read_options({**settings.TRIGGER_PLUGIN_OPTIONS.get("structlog", {}), **options})
+    chosen = (app or default_application).plugin_options(NAME, Options, **options)
     if structlog.is_configured():
         return False
     last = renderer(chosen) if logging.root.handlers else to_formatter
     structlog.configure(
-        processors=[*laid_out(), Exceptions(chosen), Redact(chosen), Rendered(last)],
+        processors=[*default_processors(), Exceptions(chosen), Redact(chosen), Rendered(last)],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -1,16 +1,17 @@
-"""The words of the directive, checked as they are written, and the policy that they make up."""
+"""The plugin's options, its directive of the same words, and the policy that they make up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from triggers_core.exceptions import InvalidSetting
 from triggers_retry.durations import parse_duration
 from triggers_retry.matching import check_class_name
+
+NAME: Final = "retry"
+"""The name of the plugin and of its directive."""
 
 DAY: Final = 86_400.0
 
@@ -19,14 +20,14 @@ Duration = str | float
 ClassNames = tuple[str, ...]
 
 
-class Words(
+class RetryOptions(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
     rename={"up_to": "upTo", "except_on": "exceptOn"},
 ):
-    """What can be written after ``"retry":``; a word that is left out has its default."""
+    """What can be set for all tasks, and for one; what is left out has its default."""
 
     times: Times | UnsetType = UNSET
     waiting: Duration | UnsetType = UNSET
@@ -38,8 +39,6 @@ class Words(
 
     def __post_init__(self) -> None:
         given = _given(self)
-        if not given:
-            raise ValueError("Expected at least one word, or true for the defaults")
         seconds = {name: _duration(name, given[name]) for name in _DURATIONS if name in given}
         if len(seconds) == 2 and seconds["up_to"] < seconds["waiting"]:
             raise _error(
@@ -50,7 +49,16 @@ class Words(
                 _class_name(f"{word}[{position}]", name)
 
 
-Written = bool | Times | Words
+class RetryWords(RetryOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be written after ``"retry":``."""
+
+    def __post_init__(self) -> None:
+        if not _given(self):
+            raise ValueError("Expected at least one word, or true for the defaults")
+        super().__post_init__()
+
+
+RetryDirective = bool | Times | RetryWords
 """The directive's value: its words; a number is short for `times`, true for all defaults."""
 
 _DURATIONS: Final = {"waiting": "waiting", "up_to": "upTo"}
@@ -72,38 +80,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     except_on: ClassNames = ()
 
 
-def read_policy(written: object, defaults: Mapping[str, Any]) -> Policy | None:
+def read_policy(written: object, options: RetryOptions) -> Policy | None:
     """The policy of a task.
 
     :param written: the value of its directive; None when it has none.
-    :param defaults: the plugin's options: the same words.
+    :param options: what holds for the words that it leaves out.
     :returns: None when the task is not retried.
-    :raises InvalidSetting: the options break a rule.
 
     Example::
 
-        read_policy({"times": 5}, {"waiting": "1 minute"})  # Policy(times=5, waiting=60.0, ...)
+        read_policy({"times": 5}, RetryOptions(waiting="1 minute"))  # Policy(times=5, waiting=60.0)
     """
     if written is None or written is False:
         return None
-    words = msgspec.convert(written, Written)
-    known = _values(_read_options(defaults)) if defaults else {}
-    if isinstance(words, Words):
+    words: object = msgspec.convert(written, RetryDirective)
+    known = _values(options)
+    if isinstance(words, RetryOptions):
         known.update(_values(words))
     elif words is not True:
         known["times"] = words
     return Policy(**known)
 
 
-def _read_options(values: Mapping[str, Any]) -> Words:
-    try:
-        return msgspec.convert(dict(values), Words)
-    except msgspec.ValidationError as error:
-        message = str(error).replace("`$", "`TRIGGER_PLUGIN_OPTIONS['retry']")
-        raise InvalidSetting(f"retry: {message.replace(' - at', ', at')}") from None
-
-
-def _given(words: Words) -> dict[str, Any]:
+def _given(words: RetryOptions) -> dict[str, Any]:
     return {
         name: value
         for name in words.__struct_fields__
@@ -111,7 +110,7 @@ def _given(words: Words) -> dict[str, Any]:
     }
 
 
-def _values(words: Words) -> dict[str, Any]:
+def _values(words: RetryOptions) -> dict[str, Any]:
     """What was written, as fields of a policy."""
     return {
         name: parse_duration(value) if name in _DURATIONS else value

@@ -17,7 +17,7 @@ from triggers_core.storages.base import Store
 if TYPE_CHECKING:
     from triggers_core.application import Application, Place
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SHORTEST_NAP: Final = 0.02  # seconds between two turns, however soon the next instance is due
 _STORES_A_TURN: Final = 100  # looked at in one turn; the others have to wait for theirs

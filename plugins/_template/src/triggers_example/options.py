@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-
 from triggers_core.exceptions import InvalidSetting
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]

@@ -117,8 +117,9 @@ def oldest(session: nox.Session) -> None:
     if sys.version_info >= (3, 14):
         session.skip("there is no wheel of the oldest msgspec for this Python")
     install_for_tests(session, *lower_bounds())
-    # -k looks at paths too, so that all of plugins/ is in.
-    pytest(session, "-n", "2", "-m", "not slow", "-k", "plugin or hook")
+    # -k looks at paths too, so that all of plugins/ is in. Where a signal handler interrupts an old
+    # redis-py in its own code, its own error comes out: nothing that a lower bound promises.
+    pytest(session, "-n", "2", "-m", "not slow and not traces", "-k", "plugin or hook")
 
 
 @nox.session
@@ -186,6 +187,7 @@ def types(session: nox.Session) -> None:
     install_for_tests(session, *group("types"))  # triggers_core.testing imports pytest
     sources = [str(folder / "src") for folder in (ROOT, *PLUGINS)]
     session.run("mypy", "--strict", *session.posargs, *sources, "tests/typing")
+    session.env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # of newer ones, which it would ask for
     session.run("pyright", "tests/typing")
     # pyright itself answers 1 for anything below 100 %.
     verify = ("pyright", "--verifytypes", "triggers_core", "--ignoreexternal")

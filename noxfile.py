@@ -65,15 +65,15 @@ def install(
     session.install(*editable, *requirements)
 
 
+def tests_of(*folders: Path) -> list[str]:
+    """What their groups `tests` need, but for what is ours: that is installed from here."""
+    lines = [line for folder in folders for line in group("tests", folder)]
+    return list(dict.fromkeys(line for line in lines if not line.startswith("triggers-")))
+
+
 def install_for_tests(session: nox.Session, *requirements: str) -> None:
     """Install everything that the tests of the core and of all plugins need."""
-    groups = [
-        line
-        for folder in (ROOT, *PLUGINS)
-        for line in group("tests", folder)
-        if not line.startswith("triggers-")  # ours are installed from here
-    ]
-    install(session, *dict.fromkeys(groups), *requirements, testing=True)
+    install(session, *tests_of(ROOT, *PLUGINS), *requirements, testing=True)
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:
@@ -134,8 +134,7 @@ def template(session: nox.Session) -> None:
     """Run the tests of the plugin template: what authors copy has to work."""
     if not (TEMPLATE / "pyproject.toml").exists():
         session.skip("plugins/_template is not there")
-    requirements = (*group("tests"), *group("tests", TEMPLATE))
-    install(session, "-e", str(TEMPLATE), *requirements, plugins=False, testing=True)
+    install(session, "-e", str(TEMPLATE), *tests_of(ROOT, TEMPLATE), plugins=False, testing=True)
     pytest(session, str(TEMPLATE / "tests"))
 
 

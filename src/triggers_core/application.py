@@ -38,7 +38,7 @@ from triggers_core.texts import did_you_mean
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Application:
 
     def __init__(self, name: str = "default", settings: Settings | None = None) -> None:
         self.name = name
-        self.settings = settings or Settings()
+        self.settings: Settings = settings or Settings()
         self._runners: dict[str, TaskRunner] = {}
         self._seen: OrderedDict[int, TriggerManager] = OrderedDict()
         self._named: tuple[float, list[SessionStorage | Store]] | None = None
@@ -509,7 +509,7 @@ class Place:
         self, app: Application, storage: SessionStorage, seen: TriggerManager | None
     ) -> None:
         self._app, self._storage, self._seen = app, storage, seen
-        self.store = storage.store
+        self.store: Store = storage.store
 
     def manager(self, uid: str) -> TriggerManager:
         """The manager of one of its sessions; of the kind that has been seen on this store."""
@@ -549,7 +549,7 @@ def _is_importing() -> bool:
     return False
 
 
-default_application = Application()
+default_application: Application = Application()
 """The application of whoever does not make one: configured by `configure` and the environment."""
 
 

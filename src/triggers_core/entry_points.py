@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from triggers_core.redaction import error_text
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 KNOWN_DISTRIBUTIONS: Final = {
     "triggers.plugins": {

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 PROJECT: Final = "triggers"
 """The project's name for pluggy."""
 
-hookspec = HookspecMarker(PROJECT)
+hookspec: HookspecMarker = HookspecMarker(PROJECT)
 """Marks the specifications below."""
 
-hookimpl = HookimplMarker(PROJECT)
+hookimpl: HookimplMarker = HookimplMarker(PROJECT)
 """Marks a plugin's implementation of a hook: ``from triggers_core import hookimpl``."""
 
 

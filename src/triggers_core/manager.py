@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.explain import Explanation
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Kwargs = Mapping[str, Any]
 InstanceOrName = TaskInstance | str

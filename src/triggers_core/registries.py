@@ -67,7 +67,7 @@ class Registry(Generic[T]):
 
     def __init__(self, group: str, built_in: Mapping[str, str], base: str | None = None) -> None:
         self.group = group
-        self.kind = group.rpartition(".")[2].removesuffix("s")
+        self.kind: str = group.rpartition(".")[2].removesuffix("s")
         """For messages: manager, storage or runner."""
         self._base = base
         self._built_in = {key: Provider(key, path, CORE, "") for key, path in built_in.items()}

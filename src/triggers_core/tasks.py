@@ -50,10 +50,12 @@ class RetryRequested(TriggersError):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(f"retry in {cooldown:g} s" if cooldown else "retry now")
-        self.exc, self.cooldown, self.replacement_kwargs = exc, cooldown, replacement_kwargs
+        self.exc: BaseException | None = exc
+        self.cooldown: float = cooldown
+        self.replacement_kwargs: Mapping[str, Any] | None = replacement_kwargs
         self.payload = payload
         """`replacement_kwargs`, encoded."""
-        self.metadata = dict(metadata or {})
+        self.metadata: dict[str, Any] = dict(metadata or {})
 
 
 class SkipRequested(TriggersError):
@@ -92,7 +94,7 @@ class TaskContext:
         self._log_level = 0
         self.fires: list[BodyFire] = []
         """What the body has fired so far."""
-        self.lost = threading.Event()
+        self.lost: threading.Event = threading.Event()
         """Set once a heartbeat was rejected; `lease_lost` reads it."""
 
     @property

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-import triggers_example.plugin
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
 from triggers_core.exceptions import InvalidConfiguration
 from triggers_core.plugins.plugins import Plugins
 from triggers_core.settings import Settings
 from triggers_core.testing import VirtualClock
+
+import triggers_example.plugin
 
 Make = Callable[..., TriggerManager]
 
@@ -63,7 +63,11 @@ def work(manager: TriggerManager, *seconds: float) -> None:
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the plugin has logged."""
-    return [each.getMessage() for each in caplog.records if each.name == "triggers_example.plugin"]
+    return [
+        each.getMessage()
+        for each in caplog.records
+        if each.name == "triggers_example.plugin"
+    ]
 
 
 def test_slow_tasks_are_named(make: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -81,7 +85,9 @@ def test_slow_tasks_are_named(make: Make, caplog: pytest.LogCaptureFixture) -> N
     assert caplog.records[-1].levelno == logging.WARNING
 
 
-def test_tasks_that_fail_slowly_too(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_that_fail_slowly_too(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     manager = make()
     manager.update_configuration(
         {"t_ship": {"after": ["go"], "run": "example.breaks", "slowAfter": 1}}
@@ -93,7 +99,9 @@ def test_tasks_that_fail_slowly_too(make: Make, caplog: pytest.LogCaptureFixture
     ]
 
 
-def test_only_the_time_in_which_it_ran_counts(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_time_in_which_it_ran_counts(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     manager = make()
     manager.update_configuration(
         {"t_ship": {"after": ["go"], "run": "example.breaks", "slowAfter": 30}}
@@ -128,7 +136,9 @@ def test_a_wrong_option_is_named(make: Make, caplog: pytest.LogCaptureFixture) -
     work(manager, 1)
     assert "plugin 'example': its post_commit failed" in caplog.text
     assert "slow_afer" in caplog.text
-    assert manager.storage["t_ship#0"].status == "finished", "an observer undoes nothing"
+    assert manager.storage["t_ship#0"].status == "finished", (
+        "an observer undoes nothing"
+    )
 
 
 @pytest.mark.parametrize("value", [0, -1, "30 s", None])

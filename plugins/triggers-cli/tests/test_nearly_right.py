@@ -59,8 +59,13 @@ def test_tasks_that_end_the_program(cli: Cli, module: str) -> None:
         ("e.jsonl", b'{"session": "a", "trigger": "x", "kwargs": {"k": 1, "k": 2}}', "'k' stands"),
         ("e.csv", b"session,trigger,Trigger\na,b,c\n", "two columns are named 'trigger'"),
         ("e.jsonl", b"PK\x03\x04", "a zip archive: unpack it first"),
-        ("e.jsonl", b" " * 16_000_002, "more than 16,000,000 characters"),
-        ("e.csv", b'session,trigger\n"' + b"a\n" * 8_100_000, "16,000,000 characters"),
+        pytest.param(
+            *("e.jsonl", b" " * 16_000_002, "more than 16,000,000 characters"), id="blanks"
+        ),
+        pytest.param(
+            *("e.csv", b'session,trigger\n"' + b"a\n" * 8_100_000, "16,000,000 characters"),
+            id="a quote",
+        ),
         (
             "e.gz",
             gzip.compress(gzip.compress(LINE.encode(), mtime=0), mtime=0),

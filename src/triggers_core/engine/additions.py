@@ -27,7 +27,8 @@ class CommitSession:
     __slots__ = ("_draft", "uid")
 
     def __init__(self, draft: Draft, uid: str) -> None:
-        self._draft, self.uid = draft, uid
+        self._draft = draft
+        self.uid: str = uid
 
     @property
     def generation(self) -> str:
@@ -99,7 +100,7 @@ class CommitPlan:
     def __init__(self, draft: Draft, plugin: str) -> None:
         self._draft, self._plugin = draft, plugin
         self.added: list[Event] = []
-        self.over = False
+        self.over: bool = False
         """Whether the hook has returned: what is fired now would be dropped."""
 
     @property

@@ -42,7 +42,7 @@ class AllOf:
     __slots__ = ("triggers",)
 
     def __init__(self, triggers: Sequence[str] | frozenset[str]) -> None:
-        self.triggers = frozenset(triggers)
+        self.triggers: frozenset[str] = frozenset(triggers)
 
     def satisfied(self, seen: Taken) -> bool:
         return self.triggers <= seen.keys()

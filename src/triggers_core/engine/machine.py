@@ -75,15 +75,15 @@ class Draft:
         :raises SessionNotFound: there is no session and no `generation`.
         :raises PluginMissing: this process lacks a plugin that the session's configuration needs.
         """
-        self.created = snapshot.header is None
+        self.created: bool = snapshot.header is None
         if snapshot.header is None:
             if generation is None:
                 raise SessionNotFound("there is no such session: it never existed or was deleted")
             snapshot.header = Header(generation=generation)
         self.header: Header = snapshot.header
-        self.now = snapshot.now
-        self.rules = rules
-        self.configuration = snapshot.configuration
+        self.now: float = snapshot.now
+        self.rules: Rules = rules
+        self.configuration: Configuration = snapshot.configuration
         self.events: list[Event] = []
         self.scheduled: list[str] = []
         self._by_task: dict[str, dict[int, Instance]] = {}

@@ -25,7 +25,8 @@ class _Hooks:
     __slots__ = ("frame", "plugin", "uid")
 
     def __init__(self, uid: str) -> None:
-        self.uid, self.plugin = uid, ""
+        self.uid: str = uid
+        self.plugin: str = ""
         self.frame: FrameType | None = None
 
 

@@ -38,7 +38,7 @@ class TooDeep(Refused):
     def __init__(self, held: object) -> None:
         super().__init__()
         self.held = held
-        self.turn = 0  # keys in one turn of the circle
+        self.turn: int = 0  # keys in one turn of the circle
 
     def passes(self, source: object, key: object) -> None:
         super().passes(source, key)

@@ -15,7 +15,7 @@ from triggers_core.plugins.manager import Call, noted
 if TYPE_CHECKING:
     from triggers_core.tasks import TaskContext
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _HOOK = "body_context"
 

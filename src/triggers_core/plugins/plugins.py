@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from triggers_core.storages.session import SessionStorage
     from triggers_core.tasks import TaskContext, TriggerTask
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Plugins:
     """Whether any plugin implements the hook: for callers that would have to prepare its call."""
 
     def __init__(self, listed: Sequence[object] | None = None, *, autoload: bool = True) -> None:
-        self.version = 0
+        self.version: int = 0
         """Grows when a plugin is registered or unregistered: what was built from it is stale."""
         self._lock = threading.RLock()
         self._installed = Installed()

@@ -15,7 +15,7 @@ from triggers_core.failures import log_exception
 if TYPE_CHECKING:
     from triggers_core.runners.threads import ThreadingTaskRunner
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _live: WeakSet[ThreadingTaskRunner] = WeakSet()
 _closer: threading.Thread | None = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Job = tuple["TriggerManager", Message]
 
@@ -57,7 +57,7 @@ class ThreadingTaskRunner(TaskRunner):
             )
         if not isinstance(sweep, bool):
             raise InvalidSetting(f"threading: sweep must be True or False, got {sweep!r}")
-        self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+        self.max_workers: int = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self.sweeps = sweep
         self._begin()
         remember(self)
@@ -77,8 +77,8 @@ class ThreadingTaskRunner(TaskRunner):
         self._nap = threading.Event()
         self._stopping = False
         self._sweeper: threading.Thread | None = None
-        self.outages = Outages(logger)
-        self.heartbeats = Heartbeats(self.app.rules.timing.heartbeat, self.outages)
+        self.outages: Outages = Outages(logger)
+        self.heartbeats: Heartbeats = Heartbeats(self.app.rules.timing.heartbeat, self.outages)
         self._rounds = Rounds(self.app, self.outages)
 
     def _check_fork(self) -> None:
@@ -329,10 +329,10 @@ class _Worker:
 
     def __init__(self, runner: ThreadingTaskRunner) -> None:
         self.job: Job | None = None
-        self.began = False
+        self.began: bool = False
         self._runner = runner
         number = len(runner._workers)
-        self.thread = threading.Thread(
+        self.thread: threading.Thread = threading.Thread(
             target=self._live, name=f"triggers-worker-{number}", daemon=True
         )
 

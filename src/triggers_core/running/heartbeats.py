@@ -15,7 +15,7 @@ from triggers_core.exceptions import LeaseLost, NotFound, is_greenlet_exit
 from triggers_core.running.outages import Outages, is_outage
 from triggers_core.storages.base import Store
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LONGEST_WAIT: Final = 86_400.0
 """Seconds; waits of threads are cut to it. Much more than that overflows in the system's clock."""
@@ -30,10 +30,14 @@ class Lease:
     def __init__(
         self, store: Store, uid: str, instance: str, token: str, rules: Rules, lost: threading.Event
     ) -> None:
-        self.store, self.uid, self.instance, self.token = store, uid, instance, token
-        self.rules, self.lost = rules, lost
+        self.store: Store = store
+        self.uid: str = uid
+        self.instance: str = instance
+        self.token: str = token
+        self.rules: Rules = rules
+        self.lost: threading.Event = lost
         self.released = False
-        self.began = time.monotonic()
+        self.began: float = time.monotonic()
         self._tell_after = _LONG
 
     def renew(self) -> None:
@@ -81,7 +85,7 @@ class Heartbeats:
         :param interval: seconds between two heartbeats.
         :param outages: what is said while renewals fail goes there; a log of its own by default.
         """
-        self.interval = min(interval, LONGEST_WAIT)
+        self.interval: float = min(interval, LONGEST_WAIT)
         self._outages = outages or Outages(logger)
         self._held: set[Lease] = set()
         self._lock = threading.Lock()

@@ -24,7 +24,7 @@ from triggers_core.tasks import RetryRequested, SkipRequested
 if TYPE_CHECKING:
     from triggers_core.tasks import TaskContext
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 TRACEBACK_SIZE: Final = 16_384

@@ -20,7 +20,7 @@ from triggers_core.tasks import RetryRequested, SkipRequested, TaskContext
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Outcome = Finish | Fail | SkipRunning | PassOn
 

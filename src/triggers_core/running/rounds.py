@@ -20,7 +20,7 @@ from triggers_core.running.sweep import LEASE, next_look, sweep
 if TYPE_CHECKING:
     from triggers_core.application import Application, Place
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _STORES_A_TURN: Final = 100  # looked at in one turn; the others have to wait for theirs
 

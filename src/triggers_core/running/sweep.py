@@ -23,7 +23,7 @@ from triggers_core.storages.base import Due, Store
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LEASE = "sweep"
 """Name of the lease that keeps several processes from sweeping one store at a time."""

@@ -22,7 +22,7 @@ from triggers_core.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from triggers_core.failures import log_exception
 from triggers_core.interpreter import stacks
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LimitError = type[SoftTimeLimitExceeded] | type[TimeLimitExceeded]
 LIMITS: Final = (SoftTimeLimitExceeded, TimeLimitExceeded)

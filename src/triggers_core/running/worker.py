@@ -39,7 +39,7 @@ from triggers_core.tasks import SkipRequested, TaskContext, TriggerTask, time_li
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE: Final = 0.05  # seconds between tries to store an outcome: this, then doubling…
 _LONGEST_PAUSE: Final = 5.0  # …up to this

@@ -23,7 +23,7 @@ from triggers_core.settings import checks
 from triggers_core.settings.sources import Found, Source, standard_sources, unknown_setting
 from triggers_core.texts import short_repr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

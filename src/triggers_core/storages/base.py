@@ -27,7 +27,7 @@ from triggers_core.engine.records import (
 from triggers_core.exceptions import InvalidArgument, UnknownSchema
 from triggers_core.texts import short_repr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MOST: Final = 1 << 31
 """Numbers of events lie below it, and so do the amounts that a listing is asked for."""

@@ -32,7 +32,9 @@ class TaskInstance:
     __slots__ = ("_kwargs", "_store", "record", "uid")
 
     def __init__(self, store: Store, uid: str, record: Instance) -> None:
-        self._store, self.uid, self.record = store, uid, record
+        self._store = store
+        self.uid: str = uid
+        self.record: Instance = record
         self._kwargs: KwargsByTrigger | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -128,7 +130,7 @@ class SessionStorage:
 
     def __init__(self, uid: str, store: Store) -> None:
         """:raises InvalidName: the uid is not 1 to 200 printable characters."""
-        self.uid = check_name(uid, "uid")
+        self.uid: str = check_name(uid, "uid")
         self.store = store
 
     @classmethod

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -90,7 +90,7 @@ class Flaky(Body):
 class NeverWell(Body):
     """Asks for another retry every time."""
 
-    max_retries = 2
+    max_retries: ClassVar[int | None] = 2
 
     def act(self, context: TaskContext) -> None:
         raise self.retry(ConnectionError("not yet"))
@@ -194,7 +194,8 @@ class Gate:
     gates: Final[dict[str, Gate]] = {}
 
     def __init__(self, name: str) -> None:
-        self.inside = self.most = 0
+        self.inside: int = 0
+        self.most: int = 0
         self.leases_lost: list[bool] = []
         """What `context.lease_lost` told each body behind the gate."""
         self._open = False
@@ -229,7 +230,7 @@ class Gate:
 class Limited(Body):
     """Hangs where nothing can end it, until its gate opens; may run for a moment only."""
 
-    time_limit = 0.2
+    time_limit: ClassVar[float | None] = 0.2
 
     def act(self, context: TaskContext) -> dict[str, str]:
         (kwargs,) = context.trigger_kwargs.values()
@@ -241,7 +242,7 @@ class Limited(Body):
 class SoftlyLimited(Body):
     """Works on until it is told that its time is over, and returns what it has."""
 
-    soft_time_limit = 0.2
+    soft_time_limit: ClassVar[float | None] = 0.2
 
     def act(self, context: TaskContext) -> dict[str, str]:
         try:

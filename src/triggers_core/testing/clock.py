@@ -17,7 +17,7 @@ class VirtualClock:
 
     def __init__(self, now: float = 1_000_000_000.0) -> None:
         """:param now: where it starts, in seconds since 1970."""
-        self.now = now
+        self.now: float = now
 
     def __call__(self) -> float:
         return self.now

@@ -50,7 +50,7 @@ class CrashPoints:
         self.crash_at = crash_at
         self.reached: list[str] = []
         """What the process was about to do, or had just done, at each point."""
-        self.dead = False
+        self.dead: bool = False
 
     def reach(self, what: str) -> None:
         """Come to a crash point; raises `Crash` at the chosen one, and at every later one."""
@@ -81,8 +81,9 @@ class CrashingStore(Store):
 
     def __init__(self, inner: Store, points: CrashPoints, journal: Journal | None = None) -> None:
         super().__init__(inner.clock)
-        self.inner, self.points = inner, points
-        self.journal = journal or Journal()
+        self.inner: Store = inner
+        self.points: CrashPoints = points
+        self.journal: Journal = journal or Journal()
 
     def _read(self, what: str, work: Callable[[], T]) -> T:
         self.points.reach(f"before {what}")
@@ -182,9 +183,10 @@ class Broker:
         repeated: Collection[int] = (),
         acknowledge_late: bool = False,
     ) -> None:
-        self.lost, self.repeated = lost, repeated
+        self.lost: Collection[int] = lost
+        self.repeated: Collection[int] = repeated
         self.acknowledge_late = acknowledge_late
-        self.sent = 0
+        self.sent: int = 0
         self.queue: deque[Message] = deque()
 
     def send(self, message: Message) -> None:
@@ -218,8 +220,10 @@ class InlineRunner(TaskRunner):
         self, app: Application, points: CrashPoints, broker: Broker, journal: Journal
     ) -> None:
         super().__init__(app)
-        self.points, self.broker, self.journal = points, broker, journal
-        self.heartbeats = CalledHeartbeats(app.rules.timing.heartbeat)
+        self.points: CrashPoints = points
+        self.broker: Broker = broker
+        self.journal: Journal = journal
+        self.heartbeats: CalledHeartbeats = CalledHeartbeats(app.rules.timing.heartbeat)
 
     def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
         if not _is_durable(manager.storage.store, message):

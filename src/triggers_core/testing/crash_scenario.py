@@ -96,11 +96,11 @@ class Process:
         crash_at: int | None = None,
     ) -> None:
         self.clock = clock
-        self.points = CrashPoints(crash_at)
-        self.store = CrashingStore(store, self.points, journal)
-        self.app = Application("crash", Settings.isolated(TRIGGER_PLUGINS=[]))
+        self.points: CrashPoints = CrashPoints(crash_at)
+        self.store: CrashingStore = CrashingStore(store, self.points, journal)
+        self.app: Application = Application("crash", Settings.isolated(TRIGGER_PLUGINS=[]))
         self.app.__dict__["store"] = self.store  # in place of the one that its settings name
-        self.runner = InlineRunner(self.app, self.points, broker, journal)
+        self.runner: InlineRunner = InlineRunner(self.app, self.points, broker, journal)
         self.app.use_runner(self.runner)
 
     def run(self) -> None:

@@ -54,7 +54,9 @@ class SessionDriver:
     """
 
     def __init__(self, store: Store, uid: str = "order:1", rules: Rules | None = None) -> None:
-        self.store, self.uid, self.rules = store, uid, rules or Rules()
+        self.store: Store = store
+        self.uid: str = uid
+        self.rules: Rules = rules or Rules()
 
     def commit(self, command: Command) -> Any:
         """Commit a command; returns its outcome."""

@@ -28,7 +28,7 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, Final, Literal
 
-from triggers_core.engine.attempts import Claim, Finish, Heartbeat
+from triggers_core.engine.attempts import Claim, Claimed, Finish, Heartbeat
 from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Status
@@ -155,7 +155,8 @@ class Operation:
     """Something to interrupt. `prepare` and `check` run undisturbed."""
 
     def __init__(self, session: SessionDriver) -> None:
-        self.session, self.store = session, session.store
+        self.session: SessionDriver = session
+        self.store: Store = session.store
 
     @property
     def name(self) -> str:
@@ -177,7 +178,7 @@ class Fires(Operation):
     """A fire with an id of its own."""
 
     def prepare(self) -> None:
-        self.id = new_id()
+        self.id: str = new_id()
 
     def work(self) -> None:
         self.session.fire("go", {"n": 1}, event_id=self.id)
@@ -195,9 +196,10 @@ class Claims(Operation):
     """A worker takes an instance."""
 
     def prepare(self) -> None:
-        (self.instance,) = self.session.fire("go").scheduled
+        [instance] = self.session.fire("go").scheduled
+        self.instance: str = instance
         generation = self.session.header.generation
-        self.command = Claim(instance=self.instance, attempt=1, generation=generation)
+        self.command: Claim = Claim(instance=self.instance, attempt=1, generation=generation)
 
     def work(self) -> None:
         self.session.commit(self.command)
@@ -215,9 +217,12 @@ class Finishes(Operation):
     """A worker stores an outcome."""
 
     def prepare(self) -> None:
-        (self.instance,) = self.session.fire("go").scheduled
+        [instance] = self.session.fire("go").scheduled
+        self.instance: str = instance
         claimed = self.session.claim(self.instance)
-        self.command = Finish(instance=self.instance, token=claimed.instance.token, result=b"{}")
+        self.command: Finish = Finish(
+            instance=self.instance, token=claimed.instance.token, result=b"{}"
+        )
 
     def work(self) -> None:
         self.session.commit(self.command)
@@ -237,8 +242,9 @@ class Heartbeats(Operation):
     """A worker renews its lease."""
 
     def prepare(self) -> None:
-        (self.instance,) = self.session.fire("go").scheduled
-        self.claimed = self.session.claim(self.instance)
+        [instance] = self.session.fire("go").scheduled
+        self.instance: str = instance
+        self.claimed: Claimed = self.session.claim(self.instance)
 
     def work(self) -> None:
         token = self.claimed.instance.token
@@ -273,7 +279,7 @@ class Connects(Operation):
     """Opens the store anew."""
 
     def prepare(self) -> None:
-        self.id = new_id()
+        self.id: str = new_id()
         self.store.close()
 
     def work(self) -> None:
@@ -315,7 +321,7 @@ class Deletes(Operation):
     """A session is erased."""
 
     def prepare(self) -> None:
-        self.other = SessionDriver(self.store, f"{self.session.uid}/{new_id()}")
+        self.other: SessionDriver = SessionDriver(self.store, f"{self.session.uid}/{new_id()}")
         self.other.configure(t_x={"after": ["go", "more"]})
         self.other.fire("go", event_id="once")
 

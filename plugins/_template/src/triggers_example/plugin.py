@@ -8,6 +8,7 @@ from typing import Any
 
 from triggers_core import Status, TriggerManager, hookimpl
 from triggers_core.engine.protocol import Change, Plan
+
 from triggers_example.options import NAME, Options, Seconds
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,15 @@ from triggers_celery.options import Options
 from triggers_celery.publishing import BrokerUnavailable
 from triggers_celery.runner import CeleryTaskRunner
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AttemptFailed",
     "BrokerUnavailable",
     "CeleryTaskRunner",
     "Options",
     "UnsafeContent",
+    "__version__",
     "setup",
     "task_id",
 ]

@@ -1,1 +1,3 @@
 """Finalization: one trigger once every task of a session is resolved."""
+
+__version__ = "0.1.0"

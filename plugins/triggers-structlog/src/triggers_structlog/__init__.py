@@ -2,4 +2,6 @@
 
 from triggers_structlog.configuration import setup
 
-__all__ = ["setup"]
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "setup"]

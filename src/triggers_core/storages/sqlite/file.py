@@ -53,17 +53,17 @@ class Opened:
     )
 
     def __init__(self, connection: sqlite3.Connection, path: str, given: str) -> None:
-        self.connection = connection
+        self.connection: sqlite3.Connection = connection
         self.turnstile: Turnstile | None = None
-        self.names = (given, f"{path}-wal", f"{path}-shm")
+        self.names: tuple[str, str, str] = (given, f"{path}-wal", f"{path}-shm")
         self.identities: tuple[Identity, ...] = ()
-        self.folder = os.path.dirname(path)
-        self.seen = -_PATIENCE
+        self.folder: str = os.path.dirname(path)
+        self.seen: float = -_PATIENCE
         self.settled = -1 if path == given else -2
         """The folder's time of change when the files were last seen to be in place: as long as it
         stays, none was put in or taken out. Nothing can be told from it (-2) if links lead
         there."""
-        self.passing = False
+        self.passing: bool = False
         """Whether it serves one read only: somebody may write without this process noticing."""
 
     def stands(self) -> bool:
@@ -104,9 +104,9 @@ class SqliteFile:
 
     def __init__(self, path: str | os.PathLike[str], synchronous: Synchronous = "FULL") -> None:
         """:raises InvalidSetting: a path or an option that cannot be one; nothing is opened."""
-        self.path = check_path(path)
+        self.path: str = check_path(path)
         self._synchronous = check_synchronous(synchronous)
-        self.used = 0.0
+        self.used: float = 0.0
         """When it was last used, on the monotonic clock."""
         self.forget()
         known, key = open_files.files, id(self)
@@ -115,7 +115,7 @@ class SqliteFile:
     def forget(self) -> None:
         """Begin anew, as in a process that was forked."""
         self._pid = os.getpid()
-        self.mutex = threading.RLock()
+        self.mutex: threading.RLock = threading.RLock()
         self.opened: Opened | None = None
         self._visits = 0
 

@@ -25,7 +25,7 @@ class File(Protocol):
         """Begin anew, in the child of a fork."""
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _HANDLES: Final = 4  # a file has: the database, -wal, -shm, -turnstile
 _SHARE: Final = 3  # of the handles that a process may have, one in so many is for SQLite files
@@ -37,12 +37,12 @@ inherited: list[object] = []
 files: dict[int, weakref.ref[File]] = {}
 """Every one there is. Its values are copied in one step: no lock guards it."""
 
-lock = threading.RLock()
+lock: threading.RLock = threading.RLock()
 """Held while a file is opened, and all through a fork: none comes into being in the middle of one.
 Who has it waits for no file's mutex."""
 
 
-gate = threading.Event()
+gate: threading.Event = threading.Event()
 """Closed while a thread is about to fork: the others would come to one file after the other, and it
 would have to wait for all of them."""
 gate.set()

@@ -15,7 +15,7 @@ from typing import Final
 
 from triggers_core.exceptions import InvalidSetting, StorageError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _REMOTE: Final = frozenset(
     (

@@ -109,7 +109,7 @@ class SqliteStore(Store):
         clock: Clock = time.time,
     ) -> None:
         super().__init__(clock)
-        self.file = SqliteFile(path, synchronous)
+        self.file: SqliteFile = SqliteFile(path, synchronous)
         self._batch = Batch()
         self._configurations = ConfigurationCache()
 

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 from doc_pages import DOCS, ROOT, Page, pages, run_python
-from fake_distributions import FakeDistributions, distributions
 
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.hookspecs import TriggersSpec
@@ -25,6 +24,7 @@ from triggers_core.runners import TaskRunner
 from triggers_core.settings import Settings
 from triggers_core.settings.sources import EnvironmentSource, ModuleSource, PyprojectSource, Source
 from triggers_core.storages.base import Store
+from triggers_core.testing.fake_distributions import FakeDistributions, distributions
 
 __all__ = ["distributions"]  # a fixture
 

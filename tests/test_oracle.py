@@ -146,19 +146,29 @@ def test_sessions_do_not_see_each_other(app: Application) -> None:
     assert instances_of(replay(app, log, shuffled).store) == log.instances()
 
 
+NAMES = ["t_a", "t_b", "t_c", "t_d", "t_e"]
+
+
+def tasks_of(position: int) -> st.SearchStrategy[dict[str, Any]]:
+    some = st.sampled_from([*"pqr", *NAMES[:position] * 3])
+    rest = {
+        "unless": st.just([]) | st.lists(some, unique=True, min_size=1, max_size=2),
+        "run": st.just("app.Any"),
+    }
+    first = st.lists(some, unique=True, min_size=1, max_size=2)
+    with_after = st.fixed_dictionaries({"after": first, "andEvery": st.none() | some, **rest})
+    return with_after | st.fixed_dictionaries({"after": st.just([]), "andEvery": some, **rest})
+
+
+TASKS_OF = {name: tasks_of(position) for position, name in enumerate(NAMES)}
+
+
 @st.composite
 def configurations(draw: st.DrawFn) -> dict[str, Any]:
     """Five tasks in any order; each waits for triggers and, so that there is an end, for
     tasks before it in the alphabet."""
-    names = ["t_a", "t_b", "t_c", "t_d", "t_e"]
-    config = {}
-    for position, name in enumerate(names):
-        some = st.sampled_from([*"pqr", *names[:position] * 3])
-        after = draw(st.lists(some, unique=True, max_size=2))
-        every = draw(some if not after else st.none() | some)
-        unless = draw(st.just([]) | st.lists(some, unique=True, min_size=1, max_size=2))
-        config[name] = {"after": after, "andEvery": every, "unless": unless, "run": "app.Any"}
-    return {name: config[name] for name in draw(st.permutations(names))}
+    config = {name: draw(TASKS_OF[name]) for name in NAMES}
+    return {name: config[name] for name in draw(st.permutations(NAMES))}
 
 
 @settings(max_examples=300, deadline=None, derandomize=False, print_blob=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ body_fires = st.lists(
 )
 
 
+@cache  # making a strategy takes longer than drawing from it
 def tasks(name: str) -> st.SearchStrategy[Dict]:
     """A task of this name, waiting for anything but itself."""
     others = st.sampled_from([each for each in (*TRIGGERS, *TASKS) if each != name])

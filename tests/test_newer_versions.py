@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from applications import STORAGES, application
 
-from triggers_core import Application, TaskContext, configuration, machine, payloads, trigger_task
+from triggers_core import Application, TaskContext, payloads, trigger_task
+from triggers_core.engine import configuration, machine
 from triggers_core.engine.commands import Configure
 from triggers_core.engine.configuration import Configuration, Task, parse_configuration
 from triggers_core.engine.records import (

@@ -18,8 +18,10 @@ from processes.spawn import Child
 
 from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import HookFailed, InvalidSetting, StorageError, UnknownSchema
-from triggers_core.storages import sqlite_file, sqlite_open_files, sqlite_place
 from triggers_core.storages.sqlite import SqliteStore
+from triggers_core.storages.sqlite import file as sqlite_file
+from triggers_core.storages.sqlite import open_files as sqlite_open_files
+from triggers_core.storages.sqlite import place as sqlite_place
 from triggers_core.storages.sqlite.schema import APPLICATION_ID
 from triggers_core.storages.sqlite.turnstile import Turnstile, TurnstileBusy
 from triggers_core.testing import SessionDriver, check_store

@@ -163,7 +163,7 @@ def event_of(record: Event) -> Dict:
         "trigger": record.trigger,
         "kwargs": payloads.decode(bytes(record.payload)),
         "cause": record.cause,
-        "depth": record.chain,
+        "chain": record.chain,
         "at": record.at,
     }
 

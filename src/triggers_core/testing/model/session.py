@@ -58,10 +58,10 @@ class Session:
     # -- the fire rule ------------------------------------------------------------------------
 
     def record(self, trigger: str, kwargs: Dict, id: str = "", by: Dict | None = None) -> int:
-        number, depth = len(self.events), by["chain"] + 1 if by else 0
-        if depth > self.deepest:
+        number, chain = len(self.events), by["chain"] + 1 if by else 0
+        if chain > self.deepest:
             raise Refused("CascadeTooDeep")
-        event = {"number": number, "trigger": trigger, "kwargs": kwargs, "depth": depth}
+        event = {"number": number, "trigger": trigger, "kwargs": kwargs, "chain": chain}
         event |= {"id": id or f"~{number}", "at": self.now, "cause": by["name"] if by else ""}
         self.events.append(event)
         self.apply(event)
@@ -82,13 +82,13 @@ class Session:
                         take(task, new, other, last)
                 take(task, new, trigger, number)
             for instance in unstarted:
-                self.settle(task, instance, number, event["depth"])
+                self.settle(task, instance, number, event["chain"])
 
-    def settle(self, task: Dict, instance: Dict, number: int, depth: int) -> None:
+    def settle(self, task: Dict, instance: Dict, number: int, chain: int) -> None:
         if unless(task) and unless(task) <= instance["noted"].keys():
-            instance |= {"by": number, "chain": depth, **status("abandoned")}
+            instance |= {"by": number, "chain": chain, **status("abandoned")}
         elif instance["hold"] is None and required(task) <= instance["taken"].keys():
-            instance |= {"by": number, "chain": depth}
+            instance |= {"by": number, "chain": chain}
             self.schedule(instance)
 
     def create(self, task: str) -> Dict:

@@ -129,6 +129,15 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: each for name, each in environment.items() if name.startswith(names)}
 
 
+def open_shop(cli: Cli, storage: str = "") -> Cli:
+    """Write an application, tasks that the settings import, and name the file of its storage."""
+    cli.write("shop.py", SHOP)
+    cli.environment["TRIGGER_IMPORTS"] = "shop"
+    if storage:
+        cli.environment["TRIGGER_STORAGE_OPTIONS"] = json.dumps({"path": storage})
+    return cli
+
+
 def feed(orders: Cli, uid: str, order: int, *more: str) -> None:
     """Fire what an order needs, and run it."""
     orders("configure", uid, "shop:FLOW", code=0)

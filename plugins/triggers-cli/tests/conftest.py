@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cli_forks import Forks
-from cli_process import SHOP, Cli, feed
+from cli_process import Cli, feed, open_shop
 
 _LEFT_OUT = ("TRIGGER", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
 
@@ -51,16 +51,13 @@ def cli(tmp_path: Path, base_environment: dict[str, str], forks: Forks | None) -
 @pytest.fixture
 def shop(cli: Cli) -> Cli:
     """A folder with an application: tasks that the settings import."""
-    cli.write("shop.py", SHOP)
-    cli.environment["TRIGGER_IMPORTS"] = "shop"
-    return cli
+    return open_shop(cli)
 
 
 @pytest.fixture
-def orders(shop: Cli) -> Cli:
+def orders(cli: Cli) -> Cli:
     """A shop whose storage is a file that does not exist yet."""
-    shop.environment["TRIGGER_STORAGE_OPTIONS"] = '{"path": "orders.db"}'
-    return shop
+    return open_shop(cli, "orders.db")
 
 
 @pytest.fixture

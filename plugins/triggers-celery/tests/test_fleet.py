@@ -18,7 +18,7 @@ from triggers_core.storages.base import Store
 from triggers_core.testing.replays import Log, RecordedLog, SampleLog, instances_of
 from triggers_redis.testing import RedisServer, find_server
 
-RECORDED = Path(__file__).parent / "../../../../shared/data"
+RECORDED = Path(__file__, "../../../../../shared/data").resolve()
 """Logs of real events, beside the repository."""
 
 LONG = [pytest.mark.slow, pytest.mark.fleet]

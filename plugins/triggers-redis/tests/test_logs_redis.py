@@ -28,7 +28,7 @@ from triggers_core.testing.replays import (
 )
 from triggers_redis import RedisStore, writing
 
-RECORDED = Path(__file__).parent / "../../../../shared/data"
+RECORDED = Path(__file__, "../../../../../shared/data").resolve()
 """Logs of real events, beside the repository."""
 
 

@@ -94,7 +94,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests of the core and of every plugin, except the slow ones."""
     install_for_tests(session)
-    pytest(session, "-n", "2", "-m", "not slow")
+    # worksteal: what the tests of a file share is made once, and no process waits at the end.
+    pytest(session, "-n", "2", "--dist", "worksteal", "-m", "not slow")
 
 
 @nox.session

@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from applications import STORAGES, application
+from recorded_logs import recorded_log
 
-pytest.register_assert_rewrite("oracle")
-
-from applications import STORAGES, application  # noqa: E402
-from oracle import Log, instances_of  # noqa: E402
-
-import triggers_core.backtest  # noqa: E402
-from triggers_core import Application, hookimpl  # noqa: E402
-from triggers_core.backtest import BacktestResult, backtest  # noqa: E402
-from triggers_core.engine import backtest_step  # noqa: E402
-from triggers_core.engine.additions import CommitPlan, CommitSession  # noqa: E402
-from triggers_core.engine.backtest_step import Unusual  # noqa: E402
-from triggers_core.engine.protocol import Query  # noqa: E402
-from triggers_core.engine.records import Status  # noqa: E402
-from triggers_core.exceptions import InvalidEvent  # noqa: E402
-from triggers_core.storages import packed  # noqa: E402
-from triggers_core.storages.base import Store  # noqa: E402
-from triggers_core.storages.sqlite import SqliteStore  # noqa: E402
-from triggers_core.testing import VirtualClock, check_store  # noqa: E402
+import triggers_core.backtest
+from triggers_core import Application, hookimpl
+from triggers_core.backtest import BacktestResult, backtest
+from triggers_core.engine import backtest_step
+from triggers_core.engine.additions import CommitPlan, CommitSession
+from triggers_core.engine.backtest_step import Unusual
+from triggers_core.engine.protocol import Query
+from triggers_core.engine.records import Status
+from triggers_core.exceptions import InvalidEvent
+from triggers_core.storages import packed
+from triggers_core.storages.base import Store
+from triggers_core.storages.sqlite import SqliteStore
+from triggers_core.testing import VirtualClock, check_store
+from triggers_core.testing.replays import instances_of
 
 CHAIN = {
     "t_a": {"after": ["go"], "run": "x"},
@@ -206,7 +204,7 @@ def test_sessions_that_are_packed_again_and_again(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(packed, "_OPEN_AT_MOST", 2)
     monkeypatch.setattr(packed, "_PLAIN_AT_MOST", 3)
     monkeypatch.setattr(packed, "_SOME", 3)
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
     result = backtest(log.config, log.events(), stuck_at_most=7)
     assert isinstance(result.store, packed.PackedStore)
     assert instances_of(result.store) == log.instances()

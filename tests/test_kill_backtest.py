@@ -10,16 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from processes.spawn import Child
+from recorded_logs import recorded_log
 
-pytest.register_assert_rewrite("oracle", "processes.spawn")
-
-from oracle import Log, instances_of  # noqa: E402
-from processes.spawn import Child  # noqa: E402
-
-from triggers_core.engine.records import Source  # noqa: E402
-from triggers_core.storages.base import Store  # noqa: E402
-from triggers_core.storages.sqlite import SqliteStore  # noqa: E402
-from triggers_core.testing import check_store  # noqa: E402
+from triggers_core.engine.records import Source
+from triggers_core.storages.base import Store
+from triggers_core.storages.sqlite import SqliteStore
+from triggers_core.testing import check_store
+from triggers_core.testing.replays import RecordedLog, instances_of
 
 KILLS = 20
 
@@ -28,7 +26,7 @@ KILLS = 20
 def test_a_replay_killed_twenty_times_loses_and_doubles_nothing(
     fast_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log, file, chance = Log("receipt"), fast_dir / "triggers.db", random.Random(20)
+    log, file, chance = recorded_log("receipt"), fast_dir / "triggers.db", random.Random(20)
     total = len(log.events())
     # The first in the moments in which the file is created, the others all over the log.
     moments = [0, *sorted(chance.sample(range(1, total), KILLS - 1))]
@@ -52,7 +50,7 @@ def test_a_replay_killed_twenty_times_loses_and_doubles_nothing(
     assert line == "20 kills, 8577 events: 0 lost, 0 double commits"
 
 
-def kill_replay(log: Log, file: Path, moment: int, chance: random.Random) -> bool:
+def kill_replay(log: RecordedLog, file: Path, moment: int, chance: random.Random) -> bool:
     """Start the replay and kill it a little after it has done so many events; whether it was."""
     with Child("replay_log", log.folder, file) as replay:
         while (line := replay.line()) and int(line) < moment:
@@ -66,7 +64,7 @@ def kill_replay(log: Log, file: Path, moment: int, chance: random.Random) -> boo
         return False
 
 
-def compare(store: Store, log: Log) -> tuple[int, int]:
+def compare(store: Store, log: RecordedLog) -> tuple[int, int]:
     """How many events and outcomes of the log are missing, and how many were committed twice."""
     expected = {(line["session"], str(at)) for at, line in enumerate(log.events())}
     expected |= {key for key, each in log.instances().items() if each["status"] == "finished"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from triggers_core import Application, TaskContext, TriggerManager, hookimpl, trigger_task
+from triggers_core import Application, TaskContext, TriggerManager, hookimpl, tasks, trigger_task
 from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import with_context
 from triggers_core.failures import describe_error
@@ -24,37 +24,24 @@ from triggers_core.tasks import TriggerTask
 
 CANARY = "c4n4ry"
 
-body: Callable[[TaskContext], Any] = print
-"""What the task does; each test puts its own here."""
-
-
-@trigger_task(name="logs.body")
-def run_body(context: TaskContext) -> Any:
-    return body(context)
-
-
-@trigger_task(name="logs.async")
-async def run_async(context: TaskContext) -> Any:
-    return await body(context)
-
-
 Run = Callable[..., TriggerManager]
 
 
 @pytest.fixture
-def run(caplog: pytest.LogCaptureFixture) -> Iterator[Run]:
+def run(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs a body once, as `t#0` of the session `s`; returns the manager."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(tasks, "declared", {Retrying.name: Retrying})
     apps = []
 
     def run(
-        does: Callable[[TaskContext], Any],
+        does: Callable[[TaskContext], Any] | None,
         kwargs: Mapping[str, Any] | None = None,
         plugins: tuple[object, ...] = (),
         task: str = "logs.body",
     ) -> TriggerManager:
-        global body
-        body = does
+        if does is not None:
+            trigger_task(name=task)(does)
         settings = Settings.isolated(TRIGGER_STORAGE_TYPE="memory", TRIGGER_PLUGINS=list(plugins))
         apps.append(Application("logs", settings))
         manager = apps[-1].manager("s")
@@ -559,7 +546,7 @@ class Retrying(TriggerTask):
 
 
 def test_the_last_retry_shows_no_secret(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    manager = run(print, task="logs.retrying")
+    manager = run(None, task="logs.retrying")
     last = manager.storage["t#1"]
     assert last.metadata["error"]["message"].endswith("the last error: amqp://u:***@h")
     assert CANARY not in caplog.text + repr(last.metadata) + str(manager.explain())

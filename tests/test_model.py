@@ -8,16 +8,12 @@ from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("model_compare", "model_machine")
-
-from model_machine import compare_with_model  # noqa: E402
-
-from triggers_core.storages.base import Clock, Store  # noqa: E402
-from triggers_core.storages.memory import MemoryStore  # noqa: E402
-from triggers_core.storages.sqlite import SqliteStore  # noqa: E402
+from triggers_core.storages.base import Clock, Store
+from triggers_core.storages.memory import MemoryStore
+from triggers_core.storages.sqlite import SqliteStore
+from triggers_core.testing.model import compare_with_model
 
 # TRIGGERS_MODEL_TIMES=10 looks ten times as long.
 TIMES = int(os.environ.get("TRIGGERS_MODEL_TIMES", "1"))

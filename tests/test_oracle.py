@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections.abc import Iterator
@@ -9,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from applications import STORAGES, application
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded_logs import LOGS, recorded_log, reference
 
-pytest.register_assert_rewrite("oracle")
+from triggers_core import Application, TaskContext, TriggerTask, tasks
+from triggers_core.backtest import BacktestResult, LoggedEvent, backtest
+from triggers_core.engine.protocol import Query
+from triggers_core.exceptions import InvalidConfiguration, InvalidEvent
+from triggers_core.storages.base import Store
+from triggers_core.testing import oracle, sample_log
+from triggers_core.testing.replays import Log, SampleLog, check_totals, instances_of
 
-from applications import STORAGES, application  # noqa: E402
-from oracle import LOGS, Log, check_totals, instances_of, oracle  # noqa: E402
-
-from triggers_core import Application, TaskContext, TriggerTask, tasks  # noqa: E402
-from triggers_core.backtest import BacktestResult, LoggedEvent, backtest  # noqa: E402
-from triggers_core.engine.protocol import Query  # noqa: E402
-from triggers_core.exceptions import InvalidConfiguration, InvalidEvent  # noqa: E402
-from triggers_core.storages.base import Store  # noqa: E402
-
+SAMPLE = Path(__file__).parent / "data" / "sample_log.jsonl.gz"
 SMALL = {"t_ship": {"after": ["paid", "packed"], "run": "shop.Ship"}}
 
 
@@ -53,12 +54,64 @@ def event(trigger: str, session: str = "order:1", **more: Any) -> dict[str, Any]
     return {"session": session, "trigger": trigger, **more}
 
 
+# -- our own log ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("configuration", sample_log.CONFIGURATIONS)
+def test_every_instance_of_the_sample_is_the_oracles(app: Application, configuration: str) -> None:
+    log = SampleLog(configuration)
+    result = replay(app, log, stuck_at_most=10_000)
+    check_totals(result, log)
+    assert instances_of(result.store) == log.instances()
+    assert result.duplicates == 0
+    check_stuck(result, log)
+
+
+def test_the_sample_is_made_as_it_was() -> None:
+    """The file is what everybody's tests have seen; the script makes the same, on any Python."""
+    lines = gzip.decompress(SAMPLE.read_bytes()).decode().splitlines()
+    assert [json.loads(line) for line in lines] == sample_log.events()
+    assert SAMPLE.stat().st_size < 100_000
+
+
+def test_the_sample_holds_what_logs_hold() -> None:
+    """Else its replays would prove less than they seem to."""
+    events = sample_log.events()
+    sessions = {each["session"] for each in events}
+    assert (len(sessions), len(events)) == (400, 3_100)
+    first = {(each["session"], each["trigger"]): each["n"] for each in reversed(events)}
+    overtaken = [
+        uid
+        for uid in sessions
+        if first.get((uid, "payment / received"), len(events)) < first[uid, "order placed"]
+    ]
+    assert overtaken, "payments that overtake their order"
+    found = [
+        each
+        for config in sample_log.CONFIGURATIONS.values()
+        for each in oracle.instances(config, events).values()
+    ]
+    for status in ("finished", "abandoned", "unstarted"):
+        assert sum(each["status"] == status for each in found) > 500, status
+    assert sample_log.events(10) == [
+        {**each, "n": place}
+        for place, each in enumerate(e for e in events if e["session"] <= "order:0010")
+    ]
+
+
+def test_a_sample_is_written_by_the_module(tmp_path: Path) -> None:
+    sample_log.write(tmp_path / "log.gz")
+    assert gzip.decompress((tmp_path / "log.gz").read_bytes()) == gzip.decompress(
+        SAMPLE.read_bytes()
+    )
+
+
 # -- the recorded logs ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", LOGS)
 def test_every_instance_is_the_oracles(app: Application, name: str) -> None:
-    log = Log(name)
+    log = recorded_log(name)
     result = replay(app, log, stuck_at_most=10_000)
     check_totals(result, log)
     assert instances_of(result.store) == log.instances()
@@ -80,7 +133,7 @@ def check_stuck(result: BacktestResult, log: Log) -> None:
 
 
 def test_sessions_do_not_see_each_other(app: Application) -> None:
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
     by_session: dict[str, list[dict[str, Any]]] = {}
     for position, line in enumerate(log.events()):
         by_session.setdefault(line["session"], []).append({**line, "id": str(position)})
@@ -93,19 +146,29 @@ def test_sessions_do_not_see_each_other(app: Application) -> None:
     assert instances_of(replay(app, log, shuffled).store) == log.instances()
 
 
+NAMES = ["t_a", "t_b", "t_c", "t_d", "t_e"]
+
+
+def tasks_of(position: int) -> st.SearchStrategy[dict[str, Any]]:
+    some = st.sampled_from([*"pqr", *NAMES[:position] * 3])
+    rest = {
+        "unless": st.just([]) | st.lists(some, unique=True, min_size=1, max_size=2),
+        "run": st.just("app.Any"),
+    }
+    first = st.lists(some, unique=True, min_size=1, max_size=2)
+    with_after = st.fixed_dictionaries({"after": first, "andEvery": st.none() | some, **rest})
+    return with_after | st.fixed_dictionaries({"after": st.just([]), "andEvery": some, **rest})
+
+
+TASKS_OF = {name: tasks_of(position) for position, name in enumerate(NAMES)}
+
+
 @st.composite
 def configurations(draw: st.DrawFn) -> dict[str, Any]:
     """Five tasks in any order; each waits for triggers and, so that there is an end, for
     tasks before it in the alphabet."""
-    names = ["t_a", "t_b", "t_c", "t_d", "t_e"]
-    config = {}
-    for position, name in enumerate(names):
-        some = st.sampled_from([*"pqr", *names[:position] * 3])
-        after = draw(st.lists(some, unique=True, max_size=2))
-        every = draw(some if not after else st.none() | some)
-        unless = draw(st.just([]) | st.lists(some, unique=True, min_size=1, max_size=2))
-        config[name] = {"after": after, "andEvery": every, "unless": unless, "run": "app.Any"}
-    return {name: config[name] for name in draw(st.permutations(names))}
+    config = {name: draw(TASKS_OF[name]) for name in NAMES}
+    return {name: config[name] for name in draw(st.permutations(NAMES))}
 
 
 @settings(max_examples=300, deadline=None, derandomize=False, print_blob=True)
@@ -113,15 +176,26 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
 def test_any_configuration_does_what_the_oracle_says(
     config: dict[str, Any], triggers: list[str]
 ) -> None:
-    result = backtest(config, [event(trigger, "any") for trigger in triggers])
-    assert instances_of(result.store) == oracle(config, triggers, "any")
+    events = [event(trigger, "any") for trigger in triggers]
+    assert instances_of(backtest(config, events).store) == oracle.instances(config, events)
+
+
+@settings(max_examples=300, deadline=None, derandomize=False, print_blob=True)
+@given(configurations(), st.lists(st.sampled_from("pqr"), max_size=20))
+def test_any_configuration_does_what_the_recorded_logs_oracle_says(
+    config: dict[str, Any], triggers: list[str]
+) -> None:
+    events = [event(trigger, "any") for trigger in triggers]
+    expected = reference(config, triggers, "any")
+    assert instances_of(backtest(config, events).store) == expected
+    assert oracle.instances(config, events) == expected
 
 
 # -- replaying again ------------------------------------------------------------------------------
 
 
 def test_a_second_replay_changes_nothing(app: Application) -> None:
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
     first = replay(app, log)
     stored = everything(first.store)
     again = replay(app, log)
@@ -131,7 +205,7 @@ def test_a_second_replay_changes_nothing(app: Application) -> None:
 
 
 def test_a_replay_that_was_interrupted_is_completed_by_the_same_call(app: Application) -> None:
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
 
     def interrupt(done: int) -> None:
         if done == 400:
@@ -146,7 +220,7 @@ def test_a_replay_that_was_interrupted_is_completed_by_the_same_call(app: Applic
 
 
 def test_events_with_an_id_of_their_own_count_once(app: Application) -> None:
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
     lines = [{**line, "id": str(position)} for position, line in enumerate(log.events())]
     delivered = [line for line in lines for _ in range(2)] + lines[:50]
     result = replay(app, log, delivered)
@@ -232,7 +306,7 @@ def test_bodies_run_once_an_instance_and_see_its_kwargs(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "declared", {})
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
     lines, expected = log.events(), log.instances()
     seen: dict[tuple[str, str], list[Any]] = {}
 
@@ -262,7 +336,7 @@ def test_an_interrupted_replay_with_bodies_is_completed_by_the_same_call(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "declared", {})
-    log = Log("receipt_sample")
+    log = recorded_log("receipt_sample")
     ran: list[str] = []
 
     def body(context: TaskContext) -> None:

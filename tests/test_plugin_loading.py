@@ -7,12 +7,12 @@ import sys
 from typing import Any
 
 import pytest
-from fake_distributions import FakeDistributions, distributions
 from fake_plugins import Local, called
 
 from triggers_core.exceptions import PluginError
 from triggers_core.hookspecs import hookimpl
 from triggers_core.plugins.plugins import Plugins
+from triggers_core.testing.fake_distributions import FakeDistributions, distributions
 
 __all__ = ["distributions"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_distributions import FakeDistributions, distributions
 
 from triggers_core import registries
 from triggers_core.application import Application
@@ -19,6 +18,7 @@ from triggers_core.settings.option_checks import with_options
 from triggers_core.storages.memory import MemoryStorage
 from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite import SqliteStorage
+from triggers_core.testing.fake_distributions import FakeDistributions, distributions
 
 __all__ = ["distributions"]
 

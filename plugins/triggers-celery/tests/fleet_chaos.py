@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from celery_fleet import HERE, PATIENCE, Fleet, Worker
 from triggers_redis import link
 from triggers_redis.testing import RedisServer
 
-CORE_TESTS = HERE.parents[2] / "tests"
 POINTS = (
     "before-claim",
     "after-claim",
@@ -44,7 +43,7 @@ class ChaosFleet(Fleet):
     """Two workers, which run two bodies at a time, and two firing processes, on their own Redis.
 
     :param configuration: of every session.
-    :param log: name of the recorded log whose sessions are fired.
+    :param events: the log whose sessions are fired.
     :param pools: of the two workers.
     """
 
@@ -53,7 +52,7 @@ class ChaosFleet(Fleet):
         directory: Path,
         server: RedisServer,
         configuration: dict[str, Any],
-        log: str = "",
+        events: Sequence[Mapping[str, Any]] = (),
         pools: tuple[str, str] = ("prefork", "prefork"),
     ) -> None:
         # Dispatched again not before a long queue has been worked off: duplicates lengthen it.
@@ -62,21 +61,20 @@ class ChaosFleet(Fleet):
         super().__init__(directory, f"{root}/1", **timing, redispatch_at_most=8.0, attempts=50)
         storage = {"url": f"{root}/0", "namespace": "fleet", "socket_timeout": SOCKET_TIMEOUT}
         self.configure(TRIGGER_STORAGE_TYPE="redis", TRIGGER_STORAGE_OPTIONS=storage)
-        self.server, self.log, self.configuration = server, log, configuration
+        self.server, self.configuration = server, configuration
         self.pools = pools
+        (directory / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
         self.transport: dict[str, Any] = {}
         """The workers' `broker_transport_options`."""
         self.places: dict[str, Worker] = {}
         """Two places for workers and two for firing processes, and who is there now."""
 
     def environment(self, **more: str) -> dict[str, str]:
-        found = super().environment(
+        return super().environment(
             TEST_CONFIGURATION=json.dumps(self.configuration),
             TEST_CELERY=json.dumps({"broker_transport_options": self.transport}),
             **more,
         )
-        found["PYTHONPATH"] += os.pathsep + str(CORE_TESTS)
-        return found
 
     def put(self, place: str) -> Worker:
         """Start a process where there is none, or none any more."""
@@ -86,7 +84,7 @@ class ChaosFleet(Fleet):
             command += ["-P", self.pools[int(place[-1])]]
             command += ["-l", "info", "--without-mingle", "--without-gossip"]
         else:
-            command = [str(HERE / "fleet_fire.py"), self.log, place[-1]]
+            command = [str(HERE / "fleet_fire.py"), place[-1]]
         file = self.directory / f"{place}-{len(self.workers)}.log"
         with file.open("wb") as output:
             process = subprocess.Popen(

@@ -1,20 +1,20 @@
-"""Fires every other session of a recorded log, again from the start whenever it is started.
+"""Fires every other session of a log, again from the start whenever it is started.
 
-`python fleet_fire.py FOLDER-OF-THE-LOG REMAINDER`. A session's next event waits until nothing of
-the session is under way, as the oracle's answers ask for; the other sessions go on meanwhile.
+`python fleet_fire.py REMAINDER`. The log is the fleet's `events.jsonl`. A session's next event
+waits until nothing of the session is under way, as the oracle's answers ask for; the other sessions
+go on meanwhile.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
 from fleet_app import CONFIGURATION, PLACE, app, note
-from oracle import Log
 
 from triggers_celery import BrokerUnavailable
 from triggers_core import TriggerManager, get_trigger_manager
@@ -26,10 +26,11 @@ AT_ONCE = 50
 """Sessions that are under way together: enough to keep the workers busy, and the queue short."""
 
 
-def sessions_of(log: Log, remainder: int) -> dict[str, deque[tuple[int, dict]]]:
+def sessions_of(remainder: int) -> dict[str, deque[tuple[int, dict]]]:
     """Session → its events with their positions in the log; half of the sessions."""
     found: dict[str, deque[tuple[int, dict]]] = {}
-    for position, event in enumerate(log.events()):
+    lines = (PLACE / "events.jsonl").read_text().splitlines()
+    for position, event in enumerate(map(json.loads, lines)):
         found.setdefault(event["session"], deque()).append((position, event))
     return {uid: found[uid] for uid in sorted(found)[remainder::2]}
 
@@ -61,9 +62,9 @@ def send_plain(position: int) -> None:
         note("plain-sent", position)
 
 
-def main(folder: str, remainder: str) -> None:
+def main(remainder: str) -> None:
     app.conf.broker_transport_options = {"socket_timeout": 1.0}  # Celery's own would wait for ever
-    waiting = sessions_of(Log(Path(folder).name), int(remainder))
+    waiting = sessions_of(int(remainder))
     stored = acknowledged(remainder)
     managers = {uid: get_trigger_manager(uid) for uid in waiting}
     for each in managers.values():

@@ -1,4 +1,4 @@
-"""The real executable, run as a person would."""
+"""The command line, run as a person would."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from cli_forks import AT_MOST, Forks
 
 TRIGGERS = shutil.which("triggers", path=str(Path(sys.executable).parent)) or "triggers"
 """The console script of the environment that runs the tests."""
@@ -63,13 +65,18 @@ class Result:
 class Cli:
     """Runs ``triggers`` in a folder.
 
+    :param forks: forks processes in place of starting the executable, which is started all the
+        same where it makes a difference: variables that Python reads when it starts.
+
     Example::
 
         assert cli("show", "order:1").code == 1
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], forks: Forks | None = None
+    ) -> None:
+        self.folder, self.forks = folder, forks
         self.environment = dict(environment)
 
     def command(self, *arguments: str) -> list[str]:
@@ -83,27 +90,52 @@ class Cli:
         :param code: the exit code that it must have.
         :param environment: more variables.
         """
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        result = Result(done)
+        result = self._run(self.command(*arguments), {**self.environment, **environment}, stdin)
         if result.code == 2:
             assert "Traceback" not in result.err, result
         if code is not None:
             assert result.code == code, result
         return result
 
+    def _run(self, command: list[str], environment: dict[str, str], stdin: str) -> Result:
+        forks = self.forks
+        if (
+            forks is not None
+            and _at_start(environment) == _at_start(forks.environment)
+            and len(stdin.encode()) <= AT_MOST
+        ):
+            return Result(forks.run(command, self.folder, environment, stdin))
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Result(done)
+
     def write(self, name: str, content: Any) -> str:
         """Write a file: text as it is, anything else as JSON."""
         text = content if isinstance(content, str) else json.dumps(content)
         (self.folder / name).write_text(text, "utf-8")
         return name
+
+
+def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Python reads when it starts."""
+    names = ("PYTHON", "LC_", "LANG")
+    return {name: each for name, each in environment.items() if name.startswith(names)}
+
+
+def open_shop(cli: Cli, storage: str = "") -> Cli:
+    """Write an application, tasks that the settings import, and name the file of its storage."""
+    cli.write("shop.py", SHOP)
+    cli.environment["TRIGGER_IMPORTS"] = "shop"
+    if storage:
+        cli.environment["TRIGGER_STORAGE_OPTIONS"] = json.dumps({"path": storage})
+    return cli
 
 
 def feed(orders: Cli, uid: str, order: int, *more: str) -> None:

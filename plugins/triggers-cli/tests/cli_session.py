@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cli_golden import normalised
 from cli_process import SHOP, TRIGGERS
 
-FILE = Path(__file__).parents[3] / "docs" / "cli-session.txt"
+FILE = Path(__file__, "../../../../docs/cli-session.txt").resolve()
 COLUMNS, LINES = 100, 40
 
 FLOW = """\

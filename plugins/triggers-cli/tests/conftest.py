@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 # Under importlib, test files reach the helper modules beside them only through the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cli_process import SHOP, Cli, feed
+from cli_forks import Forks
+from cli_process import Cli, feed, open_shop
 
 _LEFT_OUT = ("TRIGGER", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
 
@@ -22,26 +24,40 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("bytecode"))
 
 
-@pytest.fixture
-def cli(tmp_path: Path, bytecode: str) -> Cli:
-    """The command line in an empty folder."""
+@pytest.fixture(scope="session")
+def base_environment(bytecode: str) -> dict[str, str]:
+    """What is set for every command, unless a test sets more."""
     kept = {name: each for name, each in os.environ.items() if not name.startswith(_LEFT_OUT)}
-    return Cli(tmp_path, {**kept, "TRIGGER_PLUGINS": "[]", "PYTHONPYCACHEPREFIX": bytecode})
+    return {**kept, "TRIGGER_PLUGINS": "[]", "PYTHONPYCACHEPREFIX": bytecode}
+
+
+@pytest.fixture(scope="session")
+def forks(base_environment: dict[str, str]) -> Iterator[Forks | None]:
+    """None where processes do not fork: there, each command starts the executable."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    forks = Forks(base_environment)
+    yield forks
+    forks.close()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, base_environment: dict[str, str], forks: Forks | None) -> Cli:
+    """The command line in an empty folder."""
+    return Cli(tmp_path, base_environment, forks)
 
 
 @pytest.fixture
 def shop(cli: Cli) -> Cli:
     """A folder with an application: tasks that the settings import."""
-    cli.write("shop.py", SHOP)
-    cli.environment["TRIGGER_IMPORTS"] = "shop"
-    return cli
+    return open_shop(cli)
 
 
 @pytest.fixture
-def orders(shop: Cli) -> Cli:
+def orders(cli: Cli) -> Cli:
     """A shop whose storage is a file that does not exist yet."""
-    shop.environment["TRIGGER_STORAGE_OPTIONS"] = '{"path": "orders.db"}'
-    return shop
+    return open_shop(cli, "orders.db")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from cli_golden import compare
 from cli_process import Cli
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(__file__, "../../../../../shared/data").resolve()
 
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the recorded event logs are not here")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from cli_process import Cli
-from fake_distributions import FakeDistributions
 
 from triggers_cli.groups import OWN
 from triggers_cli.main import cli as root
+from triggers_core.testing.fake_distributions import FakeDistributions
 
 # -- help ------------------------------------------------------------------------------------------
 

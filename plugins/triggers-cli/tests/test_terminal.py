@@ -12,7 +12,10 @@ pytest.importorskip("pty", reason="pseudo-terminals are a thing of POSIX")
 
 from cli_session import EVENTS, FILE, FLOW, PYPROJECT, record
 
+documented = pytest.mark.skipif(not FILE.exists(), reason="the documentation is not here")
 
+
+@documented
 def test_the_session_in_the_documentation(cli: Cli) -> None:
     shown = normalised(record(cli.folder.resolve(), cli.environment))
     expected = FILE.read_text("utf-8")
@@ -23,6 +26,7 @@ def test_the_session_in_the_documentation(cli: Cli) -> None:
         pytest.fail("\n".join([told, *difference]))
 
 
+@documented
 def test_the_documentation_shows_what_the_session_needs() -> None:
     page = FILE.with_name("cli.md").read_text("utf-8")
     assert f"```python\n{SHOP.strip()}\n```" in page

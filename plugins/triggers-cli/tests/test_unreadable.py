@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_process import Cli, feed
+from cli_forks import Forks
+from cli_process import Cli, feed, open_shop
 
 HEADERS = {
     "damaged": b"\xff not a header",
@@ -16,11 +18,23 @@ HEADERS = {
 }
 
 
-@pytest.fixture(params=HEADERS)
-def one_bad(orders: Cli, request: pytest.FixtureRequest) -> Cli:
-    """Three sessions, the middle one of which cannot be read."""
+@pytest.fixture(scope="module")
+def three_orders(
+    tmp_path_factory: pytest.TempPathFactory, base_environment: dict[str, str], forks: Forks | None
+) -> Path:
+    """A file with three sessions, which is made once."""
+    cli = Cli(tmp_path_factory.mktemp("three"), base_environment, forks)
+    orders = open_shop(cli, "orders.db")
     for uid in ("order:1", "order:2", "order:3"):
         feed(orders, uid, 1, "--wait")
+    return orders.folder / "orders.db"
+
+
+@pytest.fixture(params=HEADERS)
+def one_bad(orders: Cli, three_orders: Path, request: pytest.FixtureRequest) -> Cli:
+    """Three sessions, the middle one of which cannot be read."""
+    for file in three_orders.parent.glob(f"{three_orders.name}*"):
+        shutil.copy(file, orders.folder)
     with closing(sqlite3.connect(orders.folder / "orders.db")) as connection, connection:
         changed = connection.execute(
             "UPDATE sessions SET header = ?, failed = 1 WHERE uid = 'order:2'",

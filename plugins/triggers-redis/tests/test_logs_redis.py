@@ -1,28 +1,46 @@
-"""Recorded logs against the independent oracle, and every crash point of the core's scenario."""
+"""Logs against independent oracles, and every crash point of the core's scenario."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("oracle")
-
-from oracle import Log, check_totals, instances_of  # noqa: E402
-
-from triggers_core import Application  # noqa: E402
-from triggers_core.backtest import backtest  # noqa: E402
-from triggers_core.settings import Settings  # noqa: E402
-from triggers_core.storages.base import Clock, Store  # noqa: E402
-from triggers_core.testing import check_store  # noqa: E402
-from triggers_core.testing.crash_scenario import (  # noqa: E402
+from triggers_core import Application
+from triggers_core.backtest import backtest
+from triggers_core.settings import Settings
+from triggers_core.storages.base import Clock, Store
+from triggers_core.testing import check_store
+from triggers_core.testing.crash_scenario import (
     every_crash_point,
     every_crash_point_twice,
     every_crash_point_with_a_broker,
     every_message,
     survey,
 )
-from triggers_redis import RedisStore, writing  # noqa: E402
+from triggers_core.testing.replays import (
+    Log,
+    RecordedLog,
+    SampleLog,
+    check_totals,
+    instances_of,
+)
+from triggers_redis import RedisStore, writing
+
+RECORDED = Path(__file__, "../../../../../shared/data").resolve()
+"""Logs of real events, beside the repository."""
+
+
+@pytest.mark.parametrize(("name", "size"), [("orders", 4_096), ("every", 1_500), ("crossed", 0)])
+def test_every_instance_of_the_sample_is_the_oracles(
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    size: int,
+) -> None:
+    monkeypatch.setattr(writing, "PACKED_SIZE", size)
+    replay(SampleLog(name), make_redis_store())
 
 
 @pytest.mark.parametrize(
@@ -35,8 +53,10 @@ def test_every_instance_is_the_oracles(
     size: int,
 ) -> None:
     monkeypatch.setattr(writing, "PACKED_SIZE", size)
-    log = Log(name)
-    store = make_redis_store()
+    replay(RecordedLog(RECORDED / name), make_redis_store())
+
+
+def replay(log: Log, store: RedisStore) -> None:
     app = Application("oracle", Settings.isolated(TRIGGER_PLUGINS=[]))
     result = backtest(log.config, log.events(), store, app=app, stuck_at_most=10_000)
     check_totals(result, log)
@@ -76,7 +96,7 @@ def test_the_store_agrees_with_itself_after_a_log(
 ) -> None:
     from triggers_core.testing import VirtualClock
 
-    log = Log("receipt_sample")
+    log = RecordedLog(RECORDED / "receipt_sample")
     store = make_redis_store(VirtualClock())
     app = Application("oracle", Settings.isolated(TRIGGER_PLUGINS=[]))
     backtest(log.config, log.events()[:300], store, app=app)

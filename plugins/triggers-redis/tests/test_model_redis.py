@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
-from model_machine import compare_with_model
 
 from triggers_core.storages.base import Clock, Store
+from triggers_core.testing.model import compare_with_model
 from triggers_redis import RedisStore, writing
 
 OPTIONS = settings(

@@ -11,23 +11,10 @@ import pytest
 import structlog
 
 import triggers_structlog.plugin
-from triggers_core import Application, TaskContext, TriggerManager, trigger_task
+from triggers_core import Application, TaskContext, TriggerManager, tasks, trigger_task
 from triggers_core.settings import Settings
 
 Body = Callable[[TaskContext], Any]
-
-bodies: list[Body] = []
-"""What the task does: the last one."""
-
-
-@trigger_task(name="structured.body")
-def run_body(context: TaskContext) -> Any:
-    return bodies[-1](context)
-
-
-@trigger_task(name="structured.async")
-async def run_async(context: TaskContext) -> Any:
-    return await bodies[-1](context)
 
 
 class Lines(logging.Handler):
@@ -78,8 +65,9 @@ Run = Callable[..., TriggerManager]
 
 
 @pytest.fixture
-def run(lines: Lines) -> Iterator[Run]:
+def run(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs a body once, as `t#0` of the session `s`; returns the manager."""
+    monkeypatch.setattr(tasks, "declared", {})
     apps = []
 
     def run(
@@ -89,7 +77,7 @@ def run(lines: Lines) -> Iterator[Run]:
         plugins: tuple[object, ...] = (),
         **options: Any,
     ) -> TriggerManager:
-        bodies.append(body)
+        trigger_task(name=task)(body)
         settings = Settings.isolated(
             TRIGGER_STORAGE_TYPE="memory",
             TRIGGER_PLUGINS=[triggers_structlog.plugin, *plugins],

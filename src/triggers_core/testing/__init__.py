@@ -6,6 +6,14 @@
 - `SessionDriver`: a session driven command by command.
 - `CrashingStore`, `CrashPoints`: a process that dies at the operation that you choose; and in
   `triggers_core.testing.crash_scenario`, a survey of all of them.
+
+In modules of their own, for who needs them:
+
+- `triggers_core.testing.model`: takes a storage and an independent specification through random
+  histories. Needs hypothesis.
+- `triggers_core.testing.sample_log`: a log of 3,000 events, and what `triggers_core.testing.oracle`
+  says that becomes of every instance; `triggers_core.testing.replays` reads the same from a store.
+- `triggers_core.testing.fake_distributions`: installed distributions with entry points.
 """
 
 from __future__ import annotations
@@ -17,8 +25,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            *("crash_scenario", "driver", "invariants", "runner_contract"),
-            *("storage", "storage_contract", "suite"),
+            *("crash_scenario", "driver", "invariants", "model", "replays"),
+            *("runner_contract", "storage", "storage_contract", "suite"),
         )
     )
 )

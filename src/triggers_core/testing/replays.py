@@ -1,41 +1,82 @@
-"""Recorded event logs, what an independent oracle says of them, and what a store says.
+"""Logs, what an oracle says of their instances, and the same as a store tells it.
 
-The oracle wrote down every instance of every session: its status, the event of the log that made
-it run or abandon (`at_event`), which event gave it each trigger's kwargs (`kwargs_from`), and which
-of its `unless` triggers it had seen. `instances_of` reads the same from a store.
+`SampleLog` is of our own making and everywhere; its answers are `triggers_core.testing.oracle`'s.
+A `RecordedLog` is a folder with a log of real events and the answers that another oracle gave.
+`instances_of` reads from a store what either of them describes.
+
+Example::
+
+    log = SampleLog("orders")
+    result = backtest(log.config, log.events(), store)
+    check_totals(result, log)
+    assert instances_of(store) == log.instances()
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from triggers_core.backtest import BacktestResult
 from triggers_core.engine.records import Event, Instance, Source
 from triggers_core.storages.base import Store
-
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-LOGS = ("receipt_sample", "receipt")
-
-Described = dict[tuple[str, str], dict[str, Any]]
-"""(session, instance) → what became of it."""
+from triggers_core.testing import oracle, sample_log
+from triggers_core.testing.oracle import Described, Origin
 
 
-class Log:
-    """A recorded log, its configuration and the oracle's answers."""
+class Log(Protocol):
+    """Events, a configuration, and what becomes of every instance."""
 
-    def __init__(self, name: str) -> None:
-        """Skips the test that asks for it when the logs are not there."""
-        self.name, self.folder = name, DATA / name
-        if not self.folder.is_dir():
-            pytest.skip(f"the recorded log {name} is not beside the repository (../shared/data)")
-        self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text("utf-8"))
+    config: dict[str, Any]
+
+    def events(self) -> list[dict[str, Any]]:
+        """In the order in which they are fired."""
+
+    def totals(self) -> dict[str, Any]:
+        """As `triggers_core.testing.oracle.totals` gives them."""
+
+    def instances(self) -> Described:
+        """Every instance of every session."""
+
+
+class SampleLog:
+    """The log of `triggers_core.testing.sample_log`.
+
+    :param configuration: one of `sample_log.CONFIGURATIONS`.
+    :param sessions: how many of its sessions; fewer are the first ones.
+    """
+
+    def __init__(self, configuration: str = "orders", sessions: int = sample_log.SESSIONS) -> None:
+        self.config = sample_log.CONFIGURATIONS[configuration]
+        self._events = sample_log.events(sessions)
+
+    def events(self) -> list[dict[str, Any]]:
+        return list(self._events)
+
+    def totals(self) -> dict[str, Any]:
+        return oracle.totals(self.config, self._events)
+
+    def instances(self) -> Described:
+        return oracle.instances(self.config, self._events)
+
+
+class RecordedLog:
+    """A folder: ``config.json``, ``events.jsonl``, ``expected.json``, ``expected_instances.jsonl``.
+
+    Files with ``.gz`` at the end are unpacked. Skips the test that asks for it when the folder is
+    not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            pytest.skip(f"the recorded log {folder.name} is not there ({folder.parent})")
+        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
 
     def events(self) -> list[dict[str, Any]]:
         return list(self._lines("events.jsonl"))
@@ -55,22 +96,6 @@ class Log:
         data = gzip.decompress(packed.read_bytes()) if packed.exists() else None
         text = (self.folder / name).read_bytes() if data is None else data
         return map(json.loads, text.splitlines())
-
-
-def oracle(config: dict[str, Any], triggers: list[str], session: str) -> Described:
-    """What the oracle itself says of one session whose log holds just these triggers."""
-    if not (DATA / "reference.py").exists():
-        pytest.skip("the oracle is not beside the repository (../shared/data/reference.py)")
-    reference = runpy.run_path(str(DATA / "reference.py"))
-    return {
-        (session, instance.name): {
-            "status": instance.status,
-            "at_event": instance.at,
-            "kwargs_from": instance.kw,
-            "unless_seen": sorted(instance.ab),
-        }
-        for instance in reference["replay"](config, list(enumerate(triggers)))
-    }
 
 
 def instances_of(store: Store) -> Described:
@@ -96,14 +121,12 @@ def instances_of(store: Store) -> Described:
     return found
 
 
-def origin_of(event: Event) -> int | str:
+def origin_of(event: Event) -> Origin:
     """The event's place in the log, or ``task:`` and the instance whose cascade it is."""
     return f"task:{event.cause}" if event.source is Source.INSTANCE else int(event.id)
 
 
-def root_of(
-    instance: Instance, events: list[Event], by_name: dict[str, Instance]
-) -> int | str | None:
+def root_of(instance: Instance, events: list[Event], by_name: dict[str, Instance]) -> Origin | None:
     """The event of the log at the root of the chain of cascades that ended in this instance."""
     if instance.scheduled_by < 0:
         return None

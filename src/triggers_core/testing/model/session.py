@@ -2,7 +2,8 @@
 
 Nothing is indexed, counted ahead or cached: every answer is recomputed from the full lists of
 events and instances, so that this reads as the specification of the fire rule, of configurations
-and of replays. What workers do is in `model_attempts`. Neither shares code with the state machine.
+and of replays. What workers do is in `triggers_core.testing.model.attempts`. Neither shares code
+with the engine.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def change(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Session:
+    """A session, and every change that an application or an operator makes to it."""
+
     def __init__(self, generation: str, now: float, most: int, deepest: int) -> None:
         self.generation, self.now, self.updated_at = generation, now, now
         self.most, self.deepest = most, deepest  # instances of a task, cascades in a row
@@ -225,14 +228,17 @@ class Session:
 
 
 def required(task: Dict) -> set[str]:
+    """The triggers that must have fired."""
     return {*task["after"], *([task["andEvery"]] if task["andEvery"] else [])}
 
 
 def unless(task: Dict) -> set[str]:
+    """The triggers that call an instance off once all of them have fired."""
     return set(task["unless"])
 
 
 def missing_triggers(task: Dict, instance: Dict) -> set[str]:
+    """The triggers that an instance has not seen yet."""
     return required(task) - set(instance["taken"]) | unless(task) - set(instance["noted"])
 
 
@@ -246,4 +252,5 @@ def take(task: Dict, instance: Dict, trigger: str, number: int) -> bool:
 
 
 def status(name: str, due: Any = None, lease: Any = None, hold: Any = None) -> Dict:
+    """A status, and the times (seconds) that belong to it."""
     return {"status": name, "due": due, "lease": lease, "hold": hold}

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from model import ERROR, REDISPATCH, Dict, Refused, Session, change, status, unless
+from triggers_core.testing.model.session import (
+    ERROR,
+    REDISPATCH,
+    Dict,
+    Refused,
+    Session,
+    change,
+    status,
+    unless,
+)
 
 LEASE, ATTEMPTS = 60.0, 5  # seconds without a heartbeat; attempts before an instance is given up
 REDISPATCH_AT_MOST = 3600.0  # seconds
 
 
 class WorkedSession(Session):
+    """A session whose instances are claimed, finished, lost and recovered."""
+
     @change
     def claim(self, generation: str, name: str, attempt: int, token: str) -> Dict:
         if generation != self.generation:
@@ -104,6 +115,7 @@ class WorkedSession(Session):
 
 
 def overdue(instance: Dict, now: float) -> bool:
+    """Whether the sweep should look after an instance by now."""
     return instance["due"] is not None and instance["due"] <= now
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-import model_strategies as some
 import msgspec
 import pytest
 from hypothesis import settings
@@ -25,16 +24,31 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model import Dict, Refused
-from model_attempts import WorkedSession as Session
-from model_compare import all_due, check_absent, check_fleet, check_session, count
-from model_strategies import DEEPEST, MOST, RULES, TASKS, TRIGGERS, UIDS, encoded
 
 from triggers_core.engine import attempts, commands
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.exceptions import TriggersError
 from triggers_core.storages.base import Clock, Store
+from triggers_core.testing.model import strategies as some
+from triggers_core.testing.model.attempts import WorkedSession as Session
+from triggers_core.testing.model.compare import (
+    all_due,
+    check_absent,
+    check_fleet,
+    check_session,
+    count,
+)
+from triggers_core.testing.model.session import Dict, Refused
+from triggers_core.testing.model.strategies import (
+    DEEPEST,
+    MOST,
+    RULES,
+    TASKS,
+    TRIGGERS,
+    UIDS,
+    encoded,
+)
 
 OpenStore = Callable[[Clock], AbstractContextManager[Store]]
 """Opens an empty store whose only clock is the given one."""

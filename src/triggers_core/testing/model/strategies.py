@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 from hypothesis import strategies as st
-from model import Dict
 
 from triggers_core import payloads
 from triggers_core.engine.protocol import Rules
 from triggers_core.limits import Limits
+from triggers_core.testing.model.session import Dict
 
 MOST, DEEPEST = 10, 2  # instances of a task, cascades in a row: small, so that they are met, too
 RULES = Rules(limits=Limits(instances=MOST, cascade_depth=DEEPEST))
@@ -48,7 +49,9 @@ body_fires = st.lists(
 )
 
 
+@cache  # making a strategy takes longer than drawing from it
 def tasks(name: str) -> st.SearchStrategy[Dict]:
+    """A task of this name, waiting for anything but itself."""
     others = st.sampled_from([each for each in (*TRIGGERS, *TASKS) if each != name])
     return st.fixed_dictionaries(
         {
@@ -63,9 +66,11 @@ def tasks(name: str) -> st.SearchStrategy[Dict]:
 
 @st.composite
 def configurations(draw: st.DrawFn, min_size: int = 0) -> dict[str, Dict]:
+    """Some of the tasks, in any order."""
     chosen = draw(st.lists(st.sampled_from(TASKS), unique=True, min_size=min_size))
     return {name: draw(tasks(name)) for name in chosen}
 
 
 def encoded(kwargs: Dict) -> bytes:
+    """Kwargs as events store them."""
     return payloads.encode(kwargs, RULES.limits)

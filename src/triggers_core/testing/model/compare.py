@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from model import WARNING, Dict, Session
-
 from triggers_core import payloads
 from triggers_core.engine.machine import has_replaced_kwargs
 from triggers_core.engine.metadata import read_metadata
@@ -14,6 +12,7 @@ from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import STATUSES, Event, Header, Instance, SessionState, Status
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
+from triggers_core.testing.model.session import WARNING, Dict, Session
 
 
 def check_absent(store: Store, uid: str) -> None:
@@ -43,6 +42,7 @@ def check_session(store: Store, uid: str, session: Session, names: Collection[st
 
 
 def check_header(header: Header, session: Session) -> None:
+    """The header of a session: its counts, its latest events, since when it waits."""
     counts: dict[str, Counter[str]] = {}
     totals: Counter[str] = Counter()
     for instance in session.instances:
@@ -61,6 +61,7 @@ def check_header(header: Header, session: Session) -> None:
 
 
 def check_indexes(store: Store, uid: str, session: Session, names: Collection[str]) -> None:
+    """What can be asked for by trigger, by status and by unresolved logs."""
     for name in names:
         waiting = store.load(uid, Query(triggers=(name,))).instances
         assert waiting.keys() == session.waiting_for(name), name
@@ -80,6 +81,7 @@ def check_indexes(store: Store, uid: str, session: Session, names: Collection[st
 
 
 def check_view(view: SessionStorage, session: Session) -> None:
+    """What an application reads: tasks, latest kwargs, unresolved tasks."""
     assert {name: task.as_dict() for name, task in view.tasks.items()} == {
         name: {key: value for key, value in task.items() if value or key == "after"}
         for name, task in session.tasks.items()
@@ -135,14 +137,17 @@ def all_due(model: Mapping[str, Session]) -> dict[tuple[str, str], float]:
 
 
 def count(session: Session, *statuses: str) -> int:
+    """How many instances of a session have one of the statuses."""
     return sum(instance["status"] in statuses for instance in session.instances)
 
 
 def by_status(counts: Mapping[str, int]) -> list[int]:
+    """Counts in the order of the statuses, as records keep them."""
     return [counts.get(status.value, 0) for status in STATUSES]
 
 
 def with_open_logs(session: Session) -> list[Dict]:
+    """The instances that logged a warning, or worse, which nobody has resolved."""
     return [
         instance
         for instance in session.instances
@@ -197,5 +202,6 @@ def instance_of(record: Instance) -> Dict:
 
 
 def first_of_each(seen: Mapping[str, list[int]]) -> dict[str, int]:
+    """The event of each trigger that an instance keeps."""
     assert all(len(numbers) == 1 for numbers in seen.values())  # today's rules keep the first
     return {trigger: numbers[0] for trigger, numbers in seen.items()}

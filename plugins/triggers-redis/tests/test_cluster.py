@@ -16,9 +16,10 @@ from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import StorageError
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing import SessionDriver, StorageContract, VirtualClock, check_store
-from triggers_redis import RedisStore, link, writing
+from triggers_redis import RedisStore, connection, writing
+from triggers_redis.connection import Connection, ServerError
 from triggers_redis.keys import DUE
-from triggers_redis.resp import ServerError, Wire, packed
+from triggers_redis.resp import encode_arguments
 from triggers_redis.scripts import DELETE, HEADS
 from triggers_redis.testing import RedisServer
 
@@ -143,11 +144,11 @@ def test_keys_of_two_slots_would_be_refused(make_redis_store: Make) -> None:
         if names.session(one).shard != names.session(two).shard
     )
     one, two = (names.session(uid) for uid in pair)
-    mixed = packed((*one.names, two.names[0], two.names[1], two.names[2]))
+    mixed = encode_arguments((*one.names, two.names[0], two.names[1], two.names[2]))
     with pytest.raises(StorageError, match="CROSSSLOT"):
         store.link.run(DELETE, 8, mixed, (one.uid_bytes, b""))
     with pytest.raises(StorageError, match="CROSSSLOT"):
-        store.link.run_each(HEADS, [(2, packed((one.names[0], two.names[0])), ())])
+        store.link.run_each(HEADS, [(2, encode_arguments((one.names[0], two.names[0])), ())])
 
 
 @pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
@@ -219,18 +220,18 @@ def test_a_slot_that_nobody_serves_for_a_moment(
     session = SessionDriver(store)
     session.fire("go")
     slot = node.slot(store.names.session(session.uid).names[0])
-    ask, refusals = Wire.ask, list[str]()
+    ask, refusals = Connection.ask, list[str]()
 
-    def mended_after(wire: Wire, request: bytes) -> Any:
+    def mended_after(connection: Connection, request: bytes) -> Any:
         try:
-            return ask(wire, request)
+            return ask(connection, request)
         except ServerError as error:
             refusals.append(error.code)
             if len(refusals) == 2:
                 node("ADDSLOTS", slot)
             raise
 
-    monkeypatch.setattr(Wire, "ask", mended_after)
+    monkeypatch.setattr(Connection, "ask", mended_after)
     node("DELSLOTS", slot)
     assert session.fire("go").status == "recorded"
     assert refusals == ["CLUSTERDOWN"] * 2
@@ -241,7 +242,7 @@ def test_a_slot_that_nobody_serves_for_a_moment(
 def test_a_slot_that_nobody_serves_for_long(
     make_redis_store: Make, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.1)
     session = SessionDriver(make_redis_store())
     session.fire("go")
     assert isinstance(session.store, RedisStore)
@@ -272,7 +273,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, 
 
 @pytest.fixture
 def nodes(two_nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch) -> tuple[Node, Node]:
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.1)
     two_nodes[0].client.flushall()  # a slot that holds keys stays
     return two_nodes
 
@@ -356,11 +357,11 @@ def test_a_node_that_has_its_slot_again(
     session = SessionDriver(make_redis_store(url=one.server.url))
     assert isinstance(session.store, RedisStore)
     slot = one.slot(session.store.names.session(session.uid).names[0])
-    ask, refusals = Wire.ask, list[str]()
+    ask, refusals = Connection.ask, list[str]()
 
-    def back_after(wire: Wire, request: bytes) -> Any:
+    def back_after(connection: Connection, request: bytes) -> Any:
         try:
-            return ask(wire, request)
+            return ask(connection, request)
         except ServerError as error:
             if error.code == "MOVED":
                 refusals.append(error.code)
@@ -368,7 +369,7 @@ def test_a_node_that_has_its_slot_again(
             raise
 
     with one.moved(slot, two):
-        monkeypatch.setattr(Wire, "ask", back_after)
+        monkeypatch.setattr(Connection, "ask", back_after)
         assert session.fire("go").status == "recorded"
     assert refusals == ["MOVED"]
     assert session.fired() == ["go"]

@@ -79,30 +79,21 @@ def test_a_connection_is_used_when_its_handshake_is_complete(
             client.flushdb()
 
 
-def test_a_handler_that_fires_while_its_thread_waits_for_a_reply(
-    make_redis_store: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_handler_that_fires_while_its_thread_waits_for_a_reply(make_redis_store: Make) -> None:
     store = make_redis_store()
     session, other = SessionDriver(store), SessionDriver(store, "order:2")
     session.fire("go")
     other.fire("go")
-    wire = store.link._wire()
-    assert wire is not None
+    connection = store.link._current()
+    assert connection is not None
+    send = connection._send
 
-    class Socket:
-        """Calls a handler between a request and its reply."""
+    def send_then_handle(request: tuple[bytes], check_health: bool) -> None:
+        send(request, check_health=check_health)
+        connection._send = send
+        other.fire("handled")
 
-        def __init__(self) -> None:
-            self.real = wire._sock
-
-        def sendall(self, data: bytes) -> None:
-            self.real.sendall(data)
-            other.fire("handled")
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.real, name)
-
-    wire._sock = Socket()
+    connection._send = send_then_handle
     session.fire("page")
     assert session.fired() == ["go", "page"]
     assert other.fired() == ["go", "handled"]

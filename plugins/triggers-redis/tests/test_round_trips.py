@@ -13,7 +13,7 @@ from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Query
 from triggers_core.testing import SessionDriver
 from triggers_redis import RedisStore, writing
-from triggers_redis.resp import Wire
+from triggers_redis.connection import Connection
 from triggers_redis.testing import RedisServer
 
 CONFIGURATION = {
@@ -29,13 +29,13 @@ class Counted:
     def __init__(self, client: redis.Redis, patch: pytest.MonkeyPatch) -> None:
         self._client = client
         self.scripts = self.requests = 0
-        ask = Wire.ask
+        ask = Connection.ask
 
-        def counted(wire: Wire, request: bytes) -> object:
+        def counted(connection: Connection, request: bytes) -> object:
             self.requests += 1
-            return ask(wire, request)
+            return ask(connection, request)
 
-        patch.setattr(Wire, "ask", counted)
+        patch.setattr(Connection, "ask", counted)
 
     @contextmanager
     def counting(self) -> Iterator[None]:

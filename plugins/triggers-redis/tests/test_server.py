@@ -13,8 +13,8 @@ import redis
 from triggers_core.exceptions import StorageError, TriggersError, UnknownSchema
 from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver
-from triggers_redis import RedisStorage, RedisStore, link, server
-from triggers_redis.link import Link, masked
+from triggers_redis import RedisStorage, RedisStore, connection, server
+from triggers_redis.connection import Client, masked
 from triggers_redis.testing import RedisServer, find_server, free_ports
 
 
@@ -93,14 +93,14 @@ def test_versions(
     warning: bool,
 ) -> None:
     monkeypatch.setattr(server, "_info", lambda _: {"redis_version": version})
-    server.check_server(Link(own_server.url, {}), None)
+    server.check_server(Client(own_server.url, {}), None)
     assert ["CVE-2022-24735" in record.message for record in caplog.records] == [True] * warning
 
 
 def test_a_server_that_is_too_old(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_info", lambda _: {"redis_version": "6.0.16"})
     with pytest.raises(StorageError, match=r"is Redis 6\.0\.16; Triggers needs 6\.2"):
-        server.check_server(Link(own_server.url, {}), None)
+        server.check_server(Client(own_server.url, {}), None)
 
 
 def test_a_user_who_may_not_read_info_can_work(
@@ -356,15 +356,15 @@ def test_a_server_out_of_reach_is_called_that_and_asked_no_longer_than_patience_
     make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(link, "PATIENCE", 0.0)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.0)
     (port,) = free_ports()
-    exhausted, given_up = Link._exhausted, list[Exception]()
+    exhausted, given_up = Client._exhausted, list[Exception]()
 
-    def count(self: Link, problem: Exception) -> StorageError:
+    def count(self: Client, problem: Exception) -> StorageError:
         given_up.append(problem)
         return exhausted(self, problem)
 
-    monkeypatch.setattr(Link, "_exhausted", count)
+    monkeypatch.setattr(Client, "_exhausted", count)
     store = make_redis_store(url=f"redis://127.0.0.1:{port}/0")
     with pytest.raises(StorageError, match="did not answer"):
         SessionDriver(store).fire("go")

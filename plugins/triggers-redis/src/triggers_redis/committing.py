@@ -14,8 +14,8 @@ from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
 from triggers_core.exceptions import Contended
 from triggers_core.storages.base import drive
+from triggers_redis.connection import Answer
 from triggers_redis.keys import DUE, SessionKeys
-from triggers_redis.link import Answer
 from triggers_redis.recent import Recent
 from triggers_redis.scripts import CLAIM, COMMIT, HEARTBEAT, Script
 from triggers_redis.turns import Turn, Turns

@@ -25,12 +25,12 @@ from triggers_core.storages.base import (
     summarise,
 )
 from triggers_redis.keys import BUCKETS, DUE, Names, SessionKeys
-from triggers_redis.resp import packed
+from triggers_redis.resp import encode_arguments
 from triggers_redis.scripts import DELETE, ERASE_CONFIGURATIONS, HEADS, LEASE, LIST_DUE, PAGES
 from triggers_redis.text import read_facts, read_header
 
 if TYPE_CHECKING:
-    from triggers_redis.link import Link
+    from triggers_redis.connection import Client
 
 _CHUNK: Final = 500  # sessions in one request
 _ALL: Final = 1 << 31
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Fleet(Store):
     """The listings of a `RedisStore`."""
 
-    link: Link
+    link: Client
     _expired = 0
 
     def __init__(self, clock: Clock) -> None:
@@ -76,7 +76,9 @@ class Fleet(Store):
 
     def _due(self, limit: int, which: bytes) -> tuple[float, list[tuple[float, str, str]]]:
         names, arguments = self.names, (self.now_argument(), b"%d" % max(limit, 0), which)
-        runs = [(1, packed((names.due(shard),)), arguments) for shard in range(names.shards)]
+        runs = [
+            (1, encode_arguments((names.due(shard),)), arguments) for shard in range(names.shards)
+        ]
         found: list[tuple[float, str, str]] = []
         now = 0.0
         for shard, (now_text, *entries) in enumerate(self.link.run_each(LIST_DUE, runs)):
@@ -137,7 +139,7 @@ class Fleet(Store):
     ) -> list[list[str]]:
         """The first entries of every bucket of every part, in one round trip."""
         arguments = (order, b"%d" % most, after.encode())
-        runs = [(len(part), packed(part), arguments) for part in parts]
+        runs = [(len(part), encode_arguments(part), arguments) for part in parts]
         replies = self.link.run_each(PAGES, runs)
         pages = (page for reply in replies for page in reply)
         return [page.decode().split("\n") if page else [] for page in pages]
@@ -171,7 +173,7 @@ class Fleet(Store):
             for keys in chunk:
                 by_shard.setdefault(keys.shard, []).append(keys)
             runs = [
-                (len(group), packed([keys.names[0] for keys in group]), ())
+                (len(group), encode_arguments([keys.names[0] for keys in group]), ())
                 for group in by_shard.values()
             ]
             found: dict[str, bytes] = {}
@@ -230,7 +232,9 @@ class Fleet(Store):
             names.failed(keys.shard),
         )
         arguments = (keys.uid_bytes, first)
-        erased, resent = self.link.run(DELETE, 8, keys.resp[DUE] + packed(more), arguments)
+        erased, resent = self.link.run(
+            DELETE, 8, keys.resp[DUE] + encode_arguments(more), arguments
+        )
         return bool(erased) or resent  # it is gone, and nobody can say since when
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
@@ -270,7 +274,7 @@ class Fleet(Store):
             for at in range(0, len(unused), _CHUNK):
                 chunk = unused[at : at + _CHUNK]
                 names = [self.names.configuration(shard, each.decode()) for each in chunk]
-                keys = packed((index, *names))
+                keys = encode_arguments((index, *names))
                 self.link.run(ERASE_CONFIGURATIONS, 1 + len(names), keys, (since, *chunk))
 
     # -- leases over the store --------------------------------------------------------------------
@@ -282,7 +286,7 @@ class Fleet(Store):
         self._lease(name, owner, b"")
 
     def _lease(self, name: str, owner: str, seconds: bytes) -> Any:
-        key = packed((self.names.lease(name),))
+        key = encode_arguments((self.names.lease(name),))
         arguments = (self.now_argument(), owner.encode(), seconds)
         taken, _ = self.link.run(LEASE, 1, key, arguments)
         return taken

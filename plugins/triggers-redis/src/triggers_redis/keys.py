@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from triggers_redis.resp import packed
+from triggers_redis.resp import encode_arguments
 
 BUCKETS: Final = 64
 """Parts of the listings of a shard. Redis keeps a sorted set of up to 128 short members packed, in
@@ -57,7 +57,7 @@ class Names:
         shard, bucket = hashed % self.shards, hashed // self.shards % BUCKETS
         tag = self._tag(shard)
         names = (*(f"{tag}:{part}:{uid}".encode() for part in "swie"), self.due(shard))
-        resp = accumulate((packed((name,)) for name in names), initial=b"")
+        resp = accumulate((encode_arguments((name,)) for name in names), initial=b"")
         return SessionKeys(uid, encoded, shard, bucket, names, tuple(resp))
 
     def due(self, shard: int) -> bytes:

@@ -8,9 +8,9 @@ from typing import Final
 
 from triggers_core.exceptions import StorageError, UnknownSchema
 from triggers_core.texts import short_repr
+from triggers_redis.connection import Client, Refused
 from triggers_redis.keys import Names
-from triggers_redis.link import Link, Refused
-from triggers_redis.resp import packed
+from triggers_redis.resp import encode_arguments
 from triggers_redis.scripts import LIST_DUE, NAMESPACE
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def check_options(namespace: object, shards: object, idle_ttl: object) -> None:
         )
 
 
-def check_server(link: Link, idle_ttl: float | None) -> bool:
+def check_server(link: Client, idle_ttl: float | None) -> bool:
     """Warn, in the log, about a server that can lose sessions or is unsafe.
 
     :returns: whether it is a node of a cluster.
@@ -94,7 +94,7 @@ def check_server(link: Link, idle_ttl: float | None) -> bool:
     return info.get("cluster_enabled") == "1"
 
 
-def _info(link: Link) -> dict[str, str]:
+def _info(link: Client) -> dict[str, str]:
     text = bytes(link.ask(b"INFO")).decode("utf-8", "replace")
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {key: value for key, _, value in pairs}
@@ -106,7 +106,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def settle_namespace(
-    link: Link, namespace: str, shards: int | None, clustered: bool = False
+    link: Client, namespace: str, shards: int | None, clustered: bool = False
 ) -> int:
     """Create a namespace, or check that it is one that this version knows and may work in.
 
@@ -118,7 +118,7 @@ def settle_namespace(
     :raises UnknownSchema: a newer version made it.
     """
     wanted = b"%d" % (shards or DEFAULT_SHARDS)
-    key = packed((f"{namespace}:meta".encode(),))
+    key = encode_arguments((f"{namespace}:meta".encode(),))
     (schema, found, *lacking), _ = link.run(NAMESPACE, 1, key, (b"%d" % SCHEMA, wanted))
     if lacking:
         commands = ", ".join(sorted(each.decode() for each in lacking))
@@ -150,16 +150,18 @@ def settle_namespace(
     return found
 
 
-def mark(link: Link, names: Names, shard: int) -> None:
+def mark(link: Client, names: Names, shard: int) -> None:
     """Show the commits that begin a session that the namespace is settled, as they know it."""
     link.ask(b"SET", names.mark(shard), b"%d" % names.shards)
 
 
-def _check_slots(link: Link, names: Names) -> None:
+def _check_slots(link: Client, names: Names) -> None:
     """Ask a node of a cluster for something of every shard: sessions in others could not be used.
 
     :raises StorageError: it does not hold all of their slots.
     """
     nothing = (b"", b"0", b"overdue")
     shards = range(names.shards)
-    link.run_each(LIST_DUE, [(1, packed((names.due(shard),)), nothing) for shard in shards])
+    link.run_each(
+        LIST_DUE, [(1, encode_arguments((names.due(shard),)), nothing) for shard in shards]
+    )

@@ -15,9 +15,9 @@ from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import StorageError, UnknownSchema
 from triggers_core.storages.base import Clock, check_window
 from triggers_redis import committing
+from triggers_redis.connection import Client
 from triggers_redis.fleet import Fleet
 from triggers_redis.keys import Names, SessionKeys
-from triggers_redis.link import Link
 from triggers_redis.scripts import LOAD
 from triggers_redis.server import check_options, check_server, mark, settle_namespace
 from triggers_redis.text import read_event
@@ -70,7 +70,7 @@ class RedisStore(Fleet):
     ) -> None:
         super().__init__(clock or self._server_time)
         check_options(namespace, shards, idle_ttl)
-        self.link = Link(url, options)
+        self.link = Client(url, options)
         self.namespace, self.idle_ttl = namespace, idle_ttl
         self.virtual = clock
         self._wanted_shards = shards

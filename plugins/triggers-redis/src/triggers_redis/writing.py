@@ -10,7 +10,7 @@ from triggers_core.engine.machine import missing_triggers
 from triggers_core.engine.protocol import Change, Plan
 from triggers_core.engine.records import Status
 from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Names, SessionKeys
-from triggers_redis.resp import packed
+from triggers_redis.resp import encode_arguments
 from triggers_redis.text import (
     PACKED,
     SPREAD,
@@ -103,7 +103,7 @@ class Write:
         """
         used = DUE if self._more else max(self._used, asked)
         more = self._more
-        return used + len(more), self._session.resp[used] + packed(more)
+        return used + len(more), self._session.resp[used] + encode_arguments(more)
 
     def arguments(self, ticket: bytes, bring_configuration: bool) -> list[bytes]:
         """ARGV from 4 on.

@@ -37,7 +37,7 @@ SUSPENDED = 3.0
 """Seconds for which a process is suspended: longer than its lease."""
 
 SOCKET_TIMEOUT = 0.5
-"""Seconds that the storage waits for an answer; then it asks again, for `connection.RESEND_TIMEOUT` s."""
+"""Seconds that the storage waits for an answer; then it asks again, for a `RESEND_TIMEOUT`."""
 
 
 class ChaosFleet(Fleet):

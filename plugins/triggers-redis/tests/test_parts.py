@@ -1,4 +1,4 @@
-"""Small parts: replies on a connection, turns, what a view lacks."""
+"""Small parts: replies on a connection, and the locks of sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import redis
 from triggers_core.testing.interruptions import interrupt_at
 from triggers_redis.connection import Connection, ServerError
 from triggers_redis.resp import encode_command
-from triggers_redis.turns import Turn, Turns
+from triggers_redis.session_locks import SessionLock, SessionLocks
 
 
 @pytest.fixture
@@ -104,9 +104,7 @@ def test_errors_keep_their_code(
     assert not connection.dirty
 
 
-@pytest.mark.parametrize(
-    "reply", [b"-LOADING Redis is loading", b"-NOAUTH Authentication required"]
-)
+@pytest.mark.parametrize("reply", [b"-LOADING Redis is loading", b"-NOAUTH Authentication"])
 def test_errors_for_which_redis_py_closes_its_connection(
     ends: tuple[Connection, socket.socket], reply: bytes
 ) -> None:
@@ -140,78 +138,78 @@ def test_a_connection_that_breaks(ends: tuple[Connection, socket.socket], reply:
     assert connection.dirty
 
 
-def test_turns_come_in_order() -> None:
-    turns, got = Turns(), list[int]()
-    mine = turns.turn("a")
-    mine.enter()
-    other = turns.turn("b")
-    other.enter()  # names do not wait for each other
+def test_locks_are_fair() -> None:
+    locks, got = SessionLocks(), list[int]()
+    mine = locks.lock("a")
+    mine.acquire()
+    other = locks.lock("b")
+    other.acquire()  # names do not wait for each other
     workers = []
     for number in range(5):
 
         def work(number: int = number) -> None:
-            turn = turns.turn("a")
-            turn.enter()
+            lock = locks.lock("a")
+            lock.acquire()
             got.append(number)
-            turn.leave()
+            lock.release()
 
         workers.append(threading.Thread(target=work))
         workers[-1].start()
-        while len(turns._turns["a"]) <= number + 1:
+        while len(locks._queues["a"]) <= number + 1:
             pass
-    assert mine.wanted
-    assert not other.wanted
+    assert mine.contended
+    assert not other.contended
     assert got == []
-    mine.leave()
+    mine.release()
     for worker in workers:
         worker.join()
     assert got == [0, 1, 2, 3, 4]
-    other.leave()
-    other.leave()
-    assert turns._turns == {}
+    other.release()
+    other.release()
+    assert locks._queues == {}
 
 
-def test_a_thread_that_has_the_turn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Turn, "_waits_for", lambda *_: pytest.fail("it waits for itself"))
-    turns = Turns()
-    one, two = turns.turn("a"), turns.turn("a")
-    one.enter()
-    two.enter()
-    two.leave()
-    one.leave()
-    assert turns._turns == {}
+def test_a_thread_that_has_the_lock_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SessionLock, "_waits_for", lambda *_: pytest.fail("it waits for itself"))
+    locks = SessionLocks()
+    one, two = locks.lock("a"), locks.lock("a")
+    one.acquire()
+    two.acquire()
+    two.release()
+    one.release()
+    assert locks._queues == {}
 
 
-def test_a_turn_that_was_lost_is_gone_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_redis.turns.LONGEST", 0.05)
-    turns = Turns()
-    gone = threading.Thread(target=lambda: turns.turn("a").enter())
+def test_a_lock_that_was_lost_is_free_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggers_redis.session_locks.TIMEOUT", 0.05)
+    locks = SessionLocks()
+    gone = threading.Thread(target=lambda: locks.lock("a").acquire())
     gone.start()
     gone.join()
     for _ in range(3):
-        turn = turns.turn("a")
-        turn.enter()
-        turn.leave()
-    assert turns._turns == {}
+        lock = locks.lock("a")
+        lock.acquire()
+        lock.release()
+    assert locks._queues == {}
 
 
 @pytest.mark.traces
-def test_a_turn_that_is_interrupted_at_any_moment_is_lost_to_nobody() -> None:
-    turns = Turns()
+def test_a_lock_that_is_interrupted_at_any_moment_is_lost_to_nobody() -> None:
+    locks = SessionLocks()
 
     def change() -> None:
-        turn = turns.turn("a")
+        lock = locks.lock("a")
         try:
-            turn.enter()
+            lock.acquire()
         finally:
             try:
-                turn.leave()
+                lock.release()
             finally:
-                turn.leave()
+                lock.release()
 
     for number in itertools.count(1):
         where = interrupt_at(number, change)
-        assert turns._turns == {}, where
+        assert locks._queues == {}, where
         if where is None:
             assert number > 10
             return

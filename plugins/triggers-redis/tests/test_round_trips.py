@@ -89,7 +89,7 @@ def elsewhere(session: SessionDriver, make_redis_store: Callable[..., RedisStore
     """The same session in another process."""
     store = session.store
     assert isinstance(store, RedisStore)
-    other = SessionDriver(make_redis_store(url=store.link.url, namespace=store.namespace))
+    other = SessionDriver(make_redis_store(url=store.client.url, namespace=store.namespace))
     other.fire("elsewhere")  # connects, reads the configuration
     return other
 
@@ -230,7 +230,7 @@ def test_a_new_process_reads_a_configuration_once(
 ) -> None:
     store = session.store
     assert isinstance(store, RedisStore)
-    other = make_redis_store(url=store.link.url, namespace=store.namespace)
+    other = make_redis_store(url=store.client.url, namespace=store.namespace)
     driver = SessionDriver(other)
     _ = driver.exists  # connects, reads the configuration
     with counted.counting():

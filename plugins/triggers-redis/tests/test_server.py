@@ -130,11 +130,11 @@ def test_a_namespace_keeps_its_number_of_shards(make_redis_store: Make) -> None:
         SessionDriver(make_redis_store(namespace=store.namespace, shards=16)).fire("go")
     found = make_redis_store(namespace=store.namespace, shards=None)
     assert SessionDriver(found).fired() == ["go"]
-    assert found.names.shards == 3
+    assert found.keyspace.shards == 3
 
 
 def test_sixteen_shards_unless_told_otherwise(make_redis_store: Make) -> None:
-    assert make_redis_store(shards=None).names.shards == 16
+    assert make_redis_store(shards=None).keyspace.shards == 16
 
 
 def test_a_namespace_of_a_newer_version(make_redis_store: Make, client: redis.Redis) -> None:
@@ -148,7 +148,7 @@ def test_a_session_of_a_newer_version(make_redis_store: Make, client: redis.Redi
     session = SessionDriver(make_redis_store())
     session.fire("go")
     assert isinstance(session.store, RedisStore)
-    key = session.store.names.session(session.uid).names[0]
+    key = session.store.keyspace.session(session.uid).names[0]
     client.set(key, b"Z1\tsomething\telse\n")
     for touch in (lambda: session.fire("go"), lambda: session.header):
         with pytest.raises(UnknownSchema, match="upgrade triggers-redis"):
@@ -182,7 +182,7 @@ def test_every_key_of_a_session_is_in_one_slot(
     about = {key for key in keys if not key.endswith((":meta", ":shards"))}
     assert len(about) >= 7
     tags = {key.partition("{")[2].partition("}")[0] for key in about}
-    assert tags == {f"{store.names.session(session.uid).shard:02}"}
+    assert tags == {f"{store.keyspace.session(session.uid).shard:02}"}
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -334,13 +334,13 @@ def test_times_of_long_ago_are_not_written(
     session.configure(t_x={"after": ["go"]})
     session.fire("go")
     claimed = session.claim("t_x#0")
-    time_of, late = store.time_of, list[float]()
+    since, late = store.server_clock.since, list[float]()
 
-    def slow(view: Any) -> float:
-        late.append(time_of(view) - 60)
+    def slow(now: float, read_at: float) -> float:
+        late.append(since(now, read_at) - 60)
         return late[-1]
 
-    monkeypatch.setattr(store, "time_of", slow)
+    monkeypatch.setattr(store.server_clock, "since", slow)
     session.finish(claimed)
     assert len(late) == 1, "what is read for the second decision brings the time"
     assert session.events()[1].at > late[0] + 59

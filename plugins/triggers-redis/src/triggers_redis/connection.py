@@ -91,9 +91,9 @@ class Connection:
 
     It is `dirty` from before the first byte of a request until the whole reply has been read. An
     exception may come out of a signal handler at any moment; what it left dirty must not be used
-    again, for the next request would read the reply to the last one. It is closed when nobody has
-    it any more: a handler that finds it dirty may have come in the middle of a request that goes on
-    when the handler returns.
+    again, for the next request would read the reply to the last one. Whoever made the request
+    closes it, nobody else: a handler that finds it dirty may have come in the middle of a request
+    that goes on when the handler returns.
 
     :param connection: connected, logged in, with nothing left to read.
     """
@@ -118,9 +118,14 @@ class Connection:
         try:
             self._send((request,), check_health=False)
             reply = self._read(disable_decoding=True)
-        except exceptions.RedisError as error:
-            self.dirty = not isinstance(error, exceptions.ResponseError)
+        except exceptions.ResponseError as error:
+            self.dirty = False
             raise _translated(error) from None
+        except BaseException as error:
+            self.close()
+            if isinstance(error, exceptions.RedisError):
+                raise _translated(error) from None
+            raise
         self.dirty = False
         return reply
 
@@ -139,15 +144,22 @@ class Connection:
                     replies.append(self._read(disable_decoding=True))
                 except exceptions.ResponseError as error:
                     refused.append(_translated(error))
-        except exceptions.RedisError as error:
-            raise _translated(error) from None
+        except BaseException as error:
+            self.close()
+            if isinstance(error, exceptions.RedisError):
+                raise _translated(error) from None
+            raise
         self.dirty = False
         if refused:
             raise refused.pop(0)
         return replies
 
     def close(self) -> None:
-        """Close the connection; nobody may be in the middle of a request."""
+        """Close the connection.
+
+        For whoever made the last request; not left to the end of this object, where an exception
+        out of a signal handler would be lost.
+        """
         self.dirty = True
         self._closer()
 
@@ -163,7 +175,7 @@ def _translated(error: exceptions.RedisError) -> Exception:
         code = _CODES.get(type(error))
         return ServerError(f"{code} {error}" if code else str(error))
     if isinstance(error, exceptions.TimeoutError):
-        return TimeoutError(str(error))
+        return TimeoutError("timed out")
     return ConnectionError(str(error))
 
 

@@ -75,8 +75,9 @@ class Committer:
         finally:
             try:
                 lock.release()
-            finally:
-                lock.release()  # the first one may be interrupted as well
+            except BaseException:  # it may be interrupted as well
+                lock.release()
+                raise
 
     def _commit(
         self, uid: str, command: Command, rules: Rules, view: View | None, lock: SessionLock

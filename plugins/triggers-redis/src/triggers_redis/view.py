@@ -247,14 +247,14 @@ class View:
         if query is self.answered and not query.payloads:
             return None
         asked = self.asked
-        instances = tuple(each for each in query.instances if each not in asked.instances)
+        instances = _without(query.instances, asked.instances)
         if self.packed:
             return Ask(instances=instances) if instances else None
         lacking = Ask(
-            tuple(each for each in query.triggers if each not in asked.triggers),
+            _without(query.triggers, asked.triggers),
             instances,
-            tuple(each for each in query.unstarted if each not in asked.tasks),
-            tuple(each for each in query.event_ids if each not in asked.event_ids),
+            _without(query.unstarted, asked.tasks),
+            _without(query.event_ids, asked.event_ids),
             every_event=query.all_events and not asked.every_event,
         )
         if lacking != NOTHING:
@@ -335,3 +335,8 @@ class View:
         ]
         chosen = [each for each in found if statuses is None or each.status in statuses]
         return sorted(chosen, key=lambda each: (each.task, each.number))
+
+
+def _without(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are not known; mostly none are asked for."""
+    return names and tuple(name for name in names if name not in known)

@@ -99,9 +99,11 @@ class Write:
 
         :param asked: how many of the session's it takes to report a conflict.
         """
-        used = DUE if self._more else max(self._used, asked)
         more = self._more
-        return used + len(more), self._session.encoded[used] + encode_arguments(more)
+        if not more:
+            used = max(self._used, asked)
+            return used, self._session.encoded[used]
+        return DUE + len(more), self._session.encoded[DUE] + encode_arguments(more)
 
     def arguments(self, ticket: bytes, bring_configuration: bool) -> list[bytes]:
         """ARGV from 4 on.

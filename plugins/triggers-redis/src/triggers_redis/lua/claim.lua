@@ -15,12 +15,12 @@ then
     local stored, from, to = find_instance(text, name)
     local attempt, taken, record = string.match(stored or '', '^s(%d+) ([%d,]*)\t(.*)$')
     if attempt == ARGV[5] then
-        local running = table.concat({'r' .. attempt, taken, now, config, ARGV[7]}, ' ')
+        local running = 'r' .. attempt .. ' ' .. taken .. ' ' .. now .. ' ' .. config
+            .. ' ' .. ARGV[7]
         local task = string.match(name, '^(.*)#%d+$')
-        local version_line = table.concat({
-            string.format('%s%d', layout, version + 1), generation, config, schema, requires, '',
-            claims .. '\2' .. now .. ' ' .. task
-        }, '\t')
+        local version_line = string.format('%s%d', layout, version + 1) .. '\t' .. generation
+            .. '\t' .. config .. '\t' .. schema .. '\t' .. requires
+            .. '\t\t' .. claims .. '\2' .. now .. ' ' .. task
         local line_end = string.find(text, '\n', 1, true)
         redis.call('ZADD', KEYS[5], 'XX', 0, '')  -- refused now, or not at all: see commit.lua
         if from then

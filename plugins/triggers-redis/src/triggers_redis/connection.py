@@ -37,6 +37,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "socket_connect_timeout": 5.0,
     "socket_timeout": 10.0,  # above the 2 s for which `appendfsync everysec` may hold a reply back
 }
+if redis.__version__.startswith("5.0."):
+    # It tells servers its name; the refusal of those below 7.2 stays in a reference cycle, with all
+    # frames that made the connection, which would be open until garbage is collected.
+    _DEFAULTS.update(lib_name=None, lib_version=None)
 _UNREACHABLE: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _FATAL: Final = (
     exceptions.AuthenticationError,

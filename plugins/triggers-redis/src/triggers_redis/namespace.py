@@ -38,11 +38,12 @@ class Namespace:
 
         :raises StorageError, UnknownSchema: as `check_server` and `settle_namespace`.
         """
-        if self._keyspace is None:
+        keyspace = self._keyspace  # which another thread may take away
+        if keyspace is None:
             clustered = check_server(self._client, self.idle_ttl)
             shards = settle_namespace(self._client, self.name, self._shards, clustered)
-            self._keyspace = Keyspace(self.name, shards)
-        return self._keyspace
+            self._keyspace = keyspace = Keyspace(self.name, shards)
+        return keyspace
 
     def settle_again(self, shard: int) -> None:
         """Write down anew what the namespace is: FLUSHALL, or somebody, has erased that.

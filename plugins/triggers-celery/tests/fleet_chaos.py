@@ -17,7 +17,7 @@ from typing import Any
 import redis
 from celery_fleet import HERE, PATIENCE, Fleet, Worker
 
-from triggers_redis import link
+from triggers_redis import connection
 from triggers_redis.testing import RedisServer
 
 POINTS = (
@@ -36,7 +36,7 @@ SUSPENDED = 3.0
 """Seconds for which a process is suspended: longer than its lease."""
 
 SOCKET_TIMEOUT = 0.5
-"""Seconds that the storage waits for an answer; then it asks again, for `link.PATIENCE` seconds."""
+"""Seconds that the storage waits for an answer; then it asks again, for a `RESEND_TIMEOUT`."""
 
 
 class ChaosFleet(Fleet):
@@ -234,7 +234,7 @@ class Chaos:
         """Resume who has been suspended for long enough, restart who has died."""
         if self.trap is not None and not self.trap.exists():
             self.trap = None
-            self._suspend(self.fleet.server.pid, 2 * SOCKET_TIMEOUT + link.PATIENCE + 1)
+            self._suspend(self.fleet.server.pid, 2 * SOCKET_TIMEOUT + connection.RESEND_TIMEOUT + 1)
         for until, pid in list(self.suspended):
             if all_of_them or time.monotonic() > until:
                 self._signal(pid, signal.SIGCONT)

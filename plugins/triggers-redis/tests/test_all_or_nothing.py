@@ -130,7 +130,7 @@ def test_an_index_that_holds_something_else(
             key for key in own_client.keys(f"{store.namespace}:*") if f":{kind}" in key.decode()
         ]
         saved = {key: own_client.dump(key) for key in keys}
-        names, bucket = store.names, store.names.session("order:1").bucket
+        names, bucket = store.keyspace, store.keyspace.session("order:1").bucket
         wrong = {
             "due": names.due(0),
             "all": names.all(0, bucket),
@@ -236,7 +236,7 @@ def test_a_process_notices_that_a_namespace_was_made_anew(
     make_redis_store: Make, own_server: RedisServer, own_client: redis.Redis
 ) -> None:
     old = make_redis_store(url=own_server.url, shards=None)
-    assert old.names.shards == 16
+    assert old.keyspace.shards == 16
     own_client.flushall()
     new = make_redis_store(url=own_server.url, namespace=old.namespace, shards=3)
     SessionDriver(new, "order:1").fire("go")
@@ -244,7 +244,7 @@ def test_a_process_notices_that_a_namespace_was_made_anew(
         SessionDriver(old, "order:2").fire("go")
     SessionDriver(old, "order:2").fire("go")
     assert [each.uid for each in new.sessions()] == ["order:1", "order:2"]
-    assert old.names.shards == 3
+    assert old.keyspace.shards == 3
 
 
 def test_configurations_go_with_their_last_session(
@@ -254,7 +254,7 @@ def test_configurations_go_with_their_last_session(
     for number in range(300):
         session = SessionDriver(store, f"order:{number}")
         session.configure(t_x={"after": ["go"], "withParams": {"go": {"order": number}}})
-    assert len(store._configurations) <= 256
+    assert len(store.reader._configurations) <= 256
     kept = SessionDriver(store, "order:7")
     for number in range(300):
         if number not in (7, 8):

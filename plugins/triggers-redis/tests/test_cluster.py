@@ -16,10 +16,11 @@ from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import StorageError
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing import SessionDriver, StorageContract, VirtualClock, check_store
-from triggers_redis import RedisStore, link, writing
+from triggers_redis import RedisStore, connection, writing
+from triggers_redis.connection import Connection, ServerError
 from triggers_redis.keys import DUE
-from triggers_redis.resp import ServerError, Wire, packed
-from triggers_redis.scripts import DELETE, HEADS
+from triggers_redis.resp import encode_arguments
+from triggers_redis.scripts import DELETE, HEADERS
 from triggers_redis.testing import RedisServer
 
 Make = Callable[..., RedisStore]
@@ -136,18 +137,18 @@ class TestNode(StorageContract):
 def test_keys_of_two_slots_would_be_refused(make_redis_store: Make) -> None:
     """What makes the contract above say something."""
     store = make_redis_store()
-    names = store.names
+    names = store.keyspace
     pair = next(
         (one, two)
         for one, two in zip(map(str, range(99)), map(str, range(1, 99)), strict=False)
         if names.session(one).shard != names.session(two).shard
     )
     one, two = (names.session(uid) for uid in pair)
-    mixed = packed((*one.names, two.names[0], two.names[1], two.names[2]))
+    mixed = encode_arguments((*one.names, two.names[0], two.names[1], two.names[2]))
     with pytest.raises(StorageError, match="CROSSSLOT"):
-        store.link.run(DELETE, 8, mixed, (one.uid_bytes, b""))
+        store.client.run(DELETE, 8, mixed, (one.uid_bytes, b""))
     with pytest.raises(StorageError, match="CROSSSLOT"):
-        store.link.run_each(HEADS, [(2, packed((one.names[0], two.names[0])), ())])
+        store.client.run_each(HEADERS, [(2, encode_arguments((one.names[0], two.names[0])), ())])
 
 
 @pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
@@ -164,14 +165,14 @@ def test_every_key_of_a_session_has_its_slot(
     keys = set(node.client.scan_iter(match=f"{store.namespace}:*"))
     about = {key for key in keys if not key.endswith(b":meta")}
     assert len(about) >= (5 if size else 8)
-    home = store.names.session(session.uid).names[DUE - 1]
+    home = store.keyspace.session(session.uid).names[DUE - 1]
     assert {node.slot(key) for key in about} == {node.slot(home)}
 
 
 def test_listings_over_all_slots(make_redis_store: Make, node: Node) -> None:
     """They ask every shard, in one go on one connection, and in no transaction."""
     store = make_redis_store(VirtualClock(), shards=None)
-    slots = {node.slot(store.names.due(shard)) for shard in range(16)}
+    slots = {node.slot(store.keyspace.due(shard)) for shard in range(16)}
     assert len(slots) == 16
     node.client.config_resetstat()
     uids = sorted(f"order:{number}" for number in range(60))
@@ -180,7 +181,7 @@ def test_listings_over_all_slots(make_redis_store: Make, node: Node) -> None:
         session.configure(CONFIGURATION)
         session.fire("page")
     SessionDriver(store, "order:7").fire("paid")
-    assert len({store.names.session(uid).shard for uid in uids}) > 8
+    assert len({store.keyspace.session(uid).shard for uid in uids}) > 8
     assert [each.uid for each in store.sessions()] == uids
     assert [each.uid for each in store.sessions(limit=5, after=uids[20])] == uids[21:26]
     waiting = {each.uid for each in store.sessions(waiting=True)}
@@ -218,19 +219,19 @@ def test_a_slot_that_nobody_serves_for_a_moment(
     store = make_redis_store()
     session = SessionDriver(store)
     session.fire("go")
-    slot = node.slot(store.names.session(session.uid).names[0])
-    ask, refusals = Wire.ask, list[str]()
+    slot = node.slot(store.keyspace.session(session.uid).names[0])
+    ask, refusals = Connection.ask, list[str]()
 
-    def mended_after(wire: Wire, request: bytes) -> Any:
+    def mended_after(connection: Connection, request: bytes) -> Any:
         try:
-            return ask(wire, request)
+            return ask(connection, request)
         except ServerError as error:
             refusals.append(error.code)
             if len(refusals) == 2:
                 node("ADDSLOTS", slot)
             raise
 
-    monkeypatch.setattr(Wire, "ask", mended_after)
+    monkeypatch.setattr(Connection, "ask", mended_after)
     node("DELSLOTS", slot)
     assert session.fire("go").status == "recorded"
     assert refusals == ["CLUSTERDOWN"] * 2
@@ -241,11 +242,11 @@ def test_a_slot_that_nobody_serves_for_a_moment(
 def test_a_slot_that_nobody_serves_for_long(
     make_redis_store: Make, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.1)
     session = SessionDriver(make_redis_store())
     session.fire("go")
     assert isinstance(session.store, RedisStore)
-    slot = node.slot(session.store.names.session(session.uid).names[0])
+    slot = node.slot(session.store.keyspace.session(session.uid).names[0])
     node("DELSLOTS", slot)
     try:
         with pytest.raises(StorageError, match=r"was not ready for 0\.1 s: CLUSTERDOWN"):
@@ -272,7 +273,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, 
 
 @pytest.fixture
 def nodes(two_nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch) -> tuple[Node, Node]:
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.1)
     two_nodes[0].client.flushall()  # a slot that holds keys stays
     return two_nodes
 
@@ -293,8 +294,8 @@ def test_several_nodes_are_refused_at_once(
     store = make_redis_store(url=one.server.url)
     session = SessionDriver(store)
     session.fire("go")
-    empty = 1 - store.names.session(session.uid).shard
-    with one.moved(one.slot(store.names.due(empty)), two):
+    empty = 1 - store.keyspace.session(session.uid).shard
+    with one.moved(one.slot(store.keyspace.due(empty)), two):
         again = make_redis_store(url=one.server.url, namespace=store.namespace)
         with pytest.raises(StorageError, match=MOVED):
             again.load(session.uid, Query())
@@ -314,7 +315,7 @@ def test_a_user_who_may_not_read_info_hears_of_it_later(
     url = one.server.url.replace("redis://", "redis://app:secret@")
     store = make_redis_store(url=url, namespace=namespace)
     session = SessionDriver(store)
-    slot = one.slot(store.names.session(session.uid).names[0])
+    slot = one.slot(store.keyspace.session(session.uid).names[0])
     with one.moved(slot, two), pytest.raises(StorageError, match=MOVED):
         session.fire("go")
     assert session.fire("go").number == 0
@@ -335,7 +336,7 @@ def test_a_slot_on_its_way_to_another_node(
     old, new = SessionDriver(store, "old"), SessionDriver(store, "new")
     old.configure(CONFIGURATION)
     old.fire("page")
-    slot = one.slot(store.names.due(0))
+    slot = one.slot(store.keyspace.due(0))
     one("SETSLOT", slot, "MIGRATING", two.id)
     try:
         for session in (old, new):
@@ -355,12 +356,12 @@ def test_a_node_that_has_its_slot_again(
     one, two = nodes
     session = SessionDriver(make_redis_store(url=one.server.url))
     assert isinstance(session.store, RedisStore)
-    slot = one.slot(session.store.names.session(session.uid).names[0])
-    ask, refusals = Wire.ask, list[str]()
+    slot = one.slot(session.store.keyspace.session(session.uid).names[0])
+    ask, refusals = Connection.ask, list[str]()
 
-    def back_after(wire: Wire, request: bytes) -> Any:
+    def back_after(connection: Connection, request: bytes) -> Any:
         try:
-            return ask(wire, request)
+            return ask(connection, request)
         except ServerError as error:
             if error.code == "MOVED":
                 refusals.append(error.code)
@@ -368,7 +369,7 @@ def test_a_node_that_has_its_slot_again(
             raise
 
     with one.moved(slot, two):
-        monkeypatch.setattr(Wire, "ask", back_after)
+        monkeypatch.setattr(Connection, "ask", back_after)
         assert session.fire("go").status == "recorded"
     assert refusals == ["MOVED"]
     assert session.fired() == ["go"]

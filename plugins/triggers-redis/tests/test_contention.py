@@ -130,21 +130,21 @@ def test_whoever_keeps_losing_reserves_the_session(
     others = make_redis_store(namespace=store.namespace)
     adversary = SessionDriver(others)
     mine.configure(CONFIGURATION)
-    run, seen = store.link.run, list[bytes]()
+    run, seen = store.client.run, list[bytes]()
 
     def interfere(script: object, *arguments: object) -> object:
         if script is COMMIT and len(seen) < 50:
-            view = others.view(others.names.session(mine.uid), Ask())
+            view = others.reader.view(others.keyspace.session(mine.uid), Ask())
             seen.append(view.ticket_owner)
             if not view.ticket_owner:
                 adversary.fire("noise")
         return run(script, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store.link, "run", interfere)
+    monkeypatch.setattr(store.client, "run", interfere)
     assert mine.fire("go").status == "recorded"
     assert seen[:-1] == [b""] * (committing.TICKET_AFTER + 1)
     assert seen[-1] == store.committer._owner
-    assert others.view(others.names.session(mine.uid), Ask()).ticket_owner == b""
+    assert others.reader.view(others.keyspace.session(mine.uid), Ask()).ticket_owner == b""
 
 
 def test_others_wait_for_a_ticket_but_not_for_ever(
@@ -155,31 +155,32 @@ def test_others_wait_for_a_ticket_but_not_for_ever(
     mine = SessionDriver(store)
     mine.fire("go")
     mine.configure(CONFIGURATION)
-    keys = store.names.session(mine.uid)
+    keys = store.keyspace.session(mine.uid)
     extras = [b"x", b"", b"", b"somebody else", b""]
-    head = [store.time_argument(store.clock()), b"", b"an older version\n", b"a head", *extras]
-    reply, _ = store.link.run(COMMIT, 5, keys.resp[5], head)
+    now = store.server_clock.session_argument(store.clock())
+    arguments = [now, b"", b"an older version\n", b"a value", *extras]
+    reply, _ = store.client.run(COMMIT, 5, keys.encoded[5], arguments)
     assert reply[:1] == b"!"
-    assert store.view(keys, Ask()).ticket_owner == b"somebody else"
+    assert store.reader.view(keys, Ask()).ticket_owner == b"somebody else"
     claimed = mine.claim("t_each#0") if mine.fire("go").scheduled else None
     assert claimed is not None
-    assert store.view(keys, Ask()).ticket_owner == b""
+    assert store.reader.view(keys, Ask()).ticket_owner == b""
 
 
 def test_a_change_that_always_loses_says_so(
     make_redis_store: Callable[..., RedisStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_redis_store()
-    monkeypatch.setattr(committing, "_GIVE_UP_AFTER", 0.0)
+    monkeypatch.setattr(committing, "_CONFLICT_TIMEOUT", 0.0)
     others = SessionDriver(make_redis_store(namespace=store.namespace))
-    run = store.link.run
+    run = store.client.run
 
     def interfere(script: object, *arguments: object) -> object:
         if script is COMMIT:
             others.fire("noise")
         return run(script, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store.link, "run", interfere)
+    monkeypatch.setattr(store.client, "run", interfere)
     with pytest.raises(Contended, match="order:1: lost 1 races in 0 s"):
         SessionDriver(store).fire("go")
     assert set(others.fired()) == {"noise"}

@@ -51,7 +51,7 @@ def test_listings_go_on_around_it(
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
-    key = store.names.session("b").names[0]
+    key = store.keyspace.session("b").names[0]
     text = client.get(key)
     if kind == "wrong type":
         client.delete(key)
@@ -86,7 +86,7 @@ def test_a_configuration_stays_as_long_as_nobody_knows_who_has_it(
 ) -> None:
     store = make_redis_store(shards=1)
     SessionDriver(store, "a").configure(t_x={"after": ["go"]})
-    key = store.names.session("a").names[0]
+    key = store.keyspace.session("a").names[0]
     text = client.get(key)
     client.set(key, DAMAGE["newer header"](text))
     assert store.prune(-1, resolved_only=False) == 0
@@ -96,7 +96,7 @@ def test_a_configuration_stays_as_long_as_nobody_knows_who_has_it(
 
 
 def test_an_instance_that_cannot_be_read(store: RedisStore, client: redis.Redis) -> None:
-    key = store.names.session("b").names[0]
+    key = store.keyspace.session("b").names[0]
     client.set(key, client.get(key).replace(b'"task"', b'"s":"paused","task"'))
     session = SessionDriver(store, "b")
     with pytest.raises(UnknownSchema, match="b: "):
@@ -108,12 +108,12 @@ def test_what_somebody_else_put_into_an_index(
     store: RedisStore, client: redis.Redis, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock.advance(1e6)
-    shard = store.names.session("a").shard
-    client.zadd(store.names.due(shard), {b"\xff\xfe": 1, b"nothing": 2})
+    shard = store.keyspace.session("a").shard
+    client.zadd(store.keyspace.due(shard), {b"\xff\xfe": 1, b"nothing": 2})
     assert {each.uid for each in store.due()} == {"a", "b", "c"}
-    client.delete(store.names.due(shard))
-    client.set(store.names.due(shard), "something else")
-    expected = {uid for uid in "abc" if store.names.session(uid).shard != shard}
+    client.delete(store.keyspace.due(shard))
+    client.set(store.keyspace.due(shard), "something else")
+    expected = {uid for uid in "abc" if store.keyspace.session(uid).shard != shard}
     for _ in range(2):
         assert {each.uid for each in store.due()} == expected
     assert len(caplog.records) == 1

@@ -30,7 +30,7 @@ from triggers_core.exceptions import StorageError
 from triggers_core.limits import Timing
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_core.testing.invariants import check_session
-from triggers_redis import RedisStore, link
+from triggers_redis import RedisStore, connection
 from triggers_redis.testing import RedisServer, find_server
 
 # -D: the server stays our own child; --seccomp-bpf: only these calls are slowed down.
@@ -297,7 +297,8 @@ def test_a_power_cut_takes_only_what_was_not_synced_and_firing_again_brings_it_b
         pytest.skip(
             "needs redis-check-aof: servers before Valkey 9.1 keep what a torn write leaves"
         )
-    monkeypatch.setattr(link, "PATIENCE", -1.0)  # callers learn at once that the server is gone
+    # Callers learn at once that the server is gone.
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", -1.0)
     chance, clock, machine = random.Random(cuts), VirtualClock(), Machine(tmp_path, fsync)
     machine.start()
     ready: SimpleQueue[tuple[str, str]] = SimpleQueue()

@@ -99,14 +99,14 @@ def test_pruning_spares_what_has_changed_meanwhile(
         session.fire("go")
         session.run("t_x#0")
     clock.advance(100)
-    delete = store._delete
+    erase = store.fleet._erase
 
-    def late(keys: object, first: bytes) -> bool:
-        if keys == store.names.session("busy"):
+    def late(keys: object, version_line: bytes) -> bool:
+        if keys == store.keyspace.session("busy"):
             SessionDriver(store, "busy").fire("go")
-        return delete(keys, first)  # type: ignore[arg-type]
+        return erase(keys, version_line)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "_delete", late)
+    monkeypatch.setattr(store.fleet, "_erase", late)
     assert store.prune(50) == 1
     assert [each.uid for each in store.sessions()] == ["busy"]
 
@@ -125,7 +125,7 @@ def test_sessions_expire_only_when_asked(
         session.configure(t_x={"after": ["go"]}, t_y={"after": ["t_x", "more"]})
 
         def expires(store: RedisStore = store, session: SessionDriver = session) -> set[bool]:
-            names = store.names.session(session.uid).names[:4]
+            names = store.keyspace.session(session.uid).names[:4]
             return {client.pttl(name) > 0 for name in names if client.exists(name)}
 
         session.fire("noise")
@@ -150,7 +150,7 @@ def test_what_has_expired_is_taken_out_of_the_listings(
         session.fail_now("t_x#0")
         session.fire("go")
         clock.advance(1)
-    client.unlink(*store.names.session("a").names[:4])  # as if its time had come
+    client.unlink(*store.keyspace.session("a").names[:4])  # as if its time had come
     clock.advance(100)
     assert [each.uid for each in store.sessions(failed=True, limit=2)] == ["b", "c"]
     assert [each.uid for each in store.sessions(waiting=True)] == []

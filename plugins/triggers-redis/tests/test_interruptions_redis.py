@@ -65,7 +65,7 @@ def test_a_connection_is_used_when_its_handshake_is_complete(
     try:
         for number in range(1, 100_000, 13):
             store.close()
-            where = interrupt_at(number, lambda: store.link.ask(b"PING"))
+            where = interrupt_at(number, lambda: store.client.ask(b"PING"))
             for _ in range(2):
                 session.fire("go")
                 fired += 1
@@ -79,42 +79,33 @@ def test_a_connection_is_used_when_its_handshake_is_complete(
             client.flushdb()
 
 
-def test_a_handler_that_fires_while_its_thread_waits_for_a_reply(
-    make_redis_store: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_handler_that_fires_while_its_thread_waits_for_a_reply(make_redis_store: Make) -> None:
     store = make_redis_store()
     session, other = SessionDriver(store), SessionDriver(store, "order:2")
     session.fire("go")
     other.fire("go")
-    wire = store.link._wire()
-    assert wire is not None
+    connection = store.client._current()
+    assert connection is not None
+    send = connection._send
 
-    class Socket:
-        """Calls a handler between a request and its reply."""
+    def send_then_handle(request: tuple[bytes], check_health: bool) -> None:
+        send(request, check_health=check_health)
+        connection._send = send
+        other.fire("handled")
 
-        def __init__(self) -> None:
-            self.real = wire._sock
-
-        def sendall(self, data: bytes) -> None:
-            self.real.sendall(data)
-            other.fire("handled")
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.real, name)
-
-    wire._sock = Socket()
+    connection._send = send_then_handle
     session.fire("page")
     assert session.fired() == ["go", "page"]
     assert other.fired() == ["go", "handled"]
 
 
-def test_a_change_that_is_interrupted_leaves_its_turn(make_redis_store: Make) -> None:
+def test_a_change_that_is_interrupted_releases_its_lock(make_redis_store: Make) -> None:
     store = make_redis_store()
     session = SessionDriver(store)
     session.fire("go")
     for number in itertools.count(1):
         where = interrupt_at(number, lambda: session.fire("go"))
-        assert store.committer._turns._turns == {}, where
+        assert store.committer._locks._queues == {}, where
         if where is None:
             assert number > 100
             return
@@ -155,7 +146,7 @@ def test_what_was_interrupted_is_not_known_any_more(
     session = SessionDriver(store)
     for _ in range(3):
         session.fire("go")
-    assert store.committer._recent._views
+    assert store.committer._cache._views
 
     def interrupted(*_: object) -> None:
         raise Interruption
@@ -163,7 +154,7 @@ def test_what_was_interrupted_is_not_known_any_more(
     monkeypatch.setattr(store.committer, "_send", interrupted)
     with pytest.raises(Interruption):
         session.fire("go")
-    assert not store.committer._recent._views
+    assert not store.committer._cache._views
 
 
 def test_errors_of_an_outage_are_one_line(make_redis_store: Make) -> None:

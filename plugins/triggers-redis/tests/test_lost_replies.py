@@ -17,8 +17,8 @@ from triggers_core.engine.commands import Close, UpdateMetadata
 from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import StorageError
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
-from triggers_redis import RedisStore, link, writing
-from triggers_redis.resp import Wire
+from triggers_redis import RedisStore, connection, writing
+from triggers_redis.connection import Connection
 
 CONFIGURATION = {
     "t_ship": {"after": ["paid", "packed"]},
@@ -200,20 +200,20 @@ def test_changes_of_others_before_the_resend_hide_nothing(
         "fail": lambda: mine.fail(claimed).instance.status,
         "replay": lambda: mine.replay("t_x#1").instance.status,
     }
-    ask, version = Wire.ask, mine.header.version
+    ask, version = Connection.ask, mine.header.version
 
-    def lose_a_reply(wire: Wire, request: bytes) -> Any:
-        answer = ask(wire, request)
+    def lose_a_reply(connection: Connection, request: bytes) -> Any:
+        answer = ask(connection, request)
         if answer != b"+":
             return answer
-        monkeypatch.setattr(Wire, "ask", ask)
+        monkeypatch.setattr(Connection, "ask", ask)
         others.fire("noise")
         others.fire("noise")
         raise ConnectionError("the reply to a commit was lost")
 
-    monkeypatch.setattr(Wire, "ask", lose_a_reply)
+    monkeypatch.setattr(Connection, "ask", lose_a_reply)
     said = changes[change]()
-    assert Wire.ask is ask, "a reply was lost"
+    assert Connection.ask is ask, "a reply was lost"
     assert said == {
         "fire": "recorded",
         "finish": ["t_y#0"],
@@ -249,7 +249,7 @@ def test_a_server_that_stays_away_is_an_error_that_names_it(
     make_redis_store: Callable[..., RedisStore],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.1)
     with through() as (_proxy, url), make_redis_store(url=url) as store:
         session = SessionDriver(store)
         session.fire("go")

@@ -1,4 +1,4 @@
-"""Small parts: replies on the wire, turns, what a view lacks."""
+"""Small parts: replies on a connection, and the locks of sessions."""
 
 from __future__ import annotations
 
@@ -6,20 +6,38 @@ import itertools
 import socket
 import threading
 from collections.abc import Iterator
+from queue import Queue
 
 import pytest
+import redis
 
 from triggers_core.testing.interruptions import interrupt_at
-from triggers_redis.resp import ServerError, Wire, command
-from triggers_redis.turns import Turn, Turns
+from triggers_redis.connection import Connection, ServerError
+from triggers_redis.resp import encode_command
+from triggers_redis.session_locks import SessionLock, SessionLocks
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Wire, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(5)
-        yield Wire(ours), theirs
+def ends() -> Iterator[tuple[Connection, socket.socket]]:
+    """A connection, and the server's end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: Queue[socket.socket] = Queue()
+
+        def greet() -> None:
+            theirs, _ = listener.accept()
+            for _ in ("LIB-NAME", "LIB-VER"):  # which redis-py tells at first
+                theirs.recv(1_000)
+                theirs.sendall(b"+OK\r\n")
+            accepted.put(theirs)
+
+        threading.Thread(target=greet).start()
+        port = listener.getsockname()[1]
+        made = redis.Connection("127.0.0.1", port, protocol=2, socket_timeout=5)
+        made.connect()
+        ours = Connection(made)
+        with accepted.get() as theirs:
+            yield ours, theirs
+        ours.close()
 
 
 def answered(theirs: socket.socket, *pieces: bytes) -> None:
@@ -48,121 +66,150 @@ def answered(theirs: socket.socket, *pieces: bytes) -> None:
     ],
 )
 def test_replies_in_any_pieces(
-    ends: tuple[Wire, socket.socket], reply: bytes, value: object
+    ends: tuple[Connection, socket.socket], reply: bytes, value: object
 ) -> None:
-    wire, theirs = ends
+    connection, theirs = ends
     size = 1 if len(reply) < 1_000 else 70_001
     for step in (len(reply), size):
         answered(theirs, *(reply[at : at + step] for at in range(0, len(reply), step)))
-        assert wire.ask(command(b"PING")) == value
+        assert connection.ask(encode_command(b"PING")) == value
 
 
-def test_an_error_leaves_the_wire_in_step(ends: tuple[Wire, socket.socket]) -> None:
-    wire, theirs = ends
+@pytest.mark.parametrize(
+    ("reply", "code", "said"),
+    [
+        (b"-NOSCRIPT No matching script", "NOSCRIPT", "NOSCRIPT No matching script"),
+        (b"-MOVED 3999 127.0.0.1:6381", "MOVED", "MOVED 3999 127.0.0.1:6381"),
+        (b"-ASK 3999 127.0.0.1:6381", "ASK", "ASK 3999 127.0.0.1:6381"),
+        (b"-TRYAGAIN Multiple keys", "TRYAGAIN", "TRYAGAIN Multiple keys"),
+        (b"-CLUSTERDOWN Hash slot", "CLUSTERDOWN", "CLUSTERDOWN Hash slot"),
+        (b"-MASTERDOWN Link with MASTER", "MASTERDOWN", "MASTERDOWN Link with MASTER"),
+        (b"-READONLY You can't write", "READONLY", "READONLY You can't write"),
+        (b"-CROSSSLOT Keys in request", "CROSSSLOT", "CROSSSLOT Keys in request"),
+        (b"-OOM command not allowed", "OOM", "OOM command not allowed"),
+        (b"-NOPERM this user has", "NOPERM", "NOPERM this user has"),
+        (b"-MISCONF Redis is configured", "MISCONF", "MISCONF Redis is configured"),
+        (b"-ERR unknown command", "unknown", "unknown command"),
+    ],
+)
+def test_errors_keep_their_code(
+    ends: tuple[Connection, socket.socket], reply: bytes, code: str, said: str
+) -> None:
+    """Whatever the version of redis-py, which takes it off some of them."""
+    connection, theirs = ends
+    answered(theirs, reply + b"\r\n")
+    with pytest.raises(ServerError) as caught:
+        connection.ask(b"x")
+    assert (caught.value.code, str(caught.value)) == (code, said)
+    assert not connection.dirty
+
+
+@pytest.mark.parametrize("reply", [b"-LOADING Redis is loading", b"-NOAUTH Authentication"])
+def test_errors_for_which_redis_py_closes_its_connection(
+    ends: tuple[Connection, socket.socket], reply: bytes
+) -> None:
+    connection, theirs = ends
+    answered(theirs, reply + b"\r\n")
+    with pytest.raises(ServerError):
+        connection.ask(b"x")
+    assert connection.dirty
+
+
+def test_an_error_leaves_the_connection_in_step(ends: tuple[Connection, socket.socket]) -> None:
+    connection, theirs = ends
     answered(theirs, b"-NOSCRIPT No matching script\r\n")
     with pytest.raises(ServerError, match="No matching") as caught:
-        wire.ask(b"x")
+        connection.ask(b"x")
     assert caught.value.code == "NOSCRIPT"
     answered(theirs, b":1\r\n-OOM full\r\n:2\r\n")
     with pytest.raises(ServerError, match="OOM"):
-        wire.ask_all(b"x", 3)
+        connection.ask_all(b"x", 3)
     answered(theirs, b"$1\r\na\r\n")
-    assert wire.ask(b"x") == b"a"
-
-
-def test_a_server_that_answers_more_than_it_was_asked(ends: tuple[Wire, socket.socket]) -> None:
-    """Else the next request would get the reply that is left over."""
-    wire, theirs = ends
-    answered(theirs, b":1\r\n:2\r\n")
-    with pytest.raises(ConnectionError, match="more than it was asked"):
-        wire.ask(b"x")
-    assert wire.dirty
-    answered(theirs, b":1\r\n:2\r\n:3\r\n")
-    with pytest.raises(ConnectionError, match="more than it was asked"):
-        wire.ask_all(b"x", 2)
+    assert connection.ask(b"x") == b"a"
 
 
 @pytest.mark.parametrize("reply", [b"", b"$10\r\nabc", b"%1\r\n"])
-def test_a_connection_that_breaks(ends: tuple[Wire, socket.socket], reply: bytes) -> None:
-    wire, theirs = ends
+def test_a_connection_that_breaks(ends: tuple[Connection, socket.socket], reply: bytes) -> None:
+    connection, theirs = ends
     theirs.sendall(reply)
     theirs.shutdown(socket.SHUT_WR)
-    with pytest.raises(OSError, match=r"closed|RESP2"):
-        wire.ask(b"x")
+    with pytest.raises(OSError, match=r"closed|rotocol"):
+        connection.ask(b"x")
+    assert connection.dirty
 
 
-def test_turns_come_in_order() -> None:
-    turns, got = Turns(), list[int]()
-    mine = turns.turn("a")
-    mine.enter()
-    other = turns.turn("b")
-    other.enter()  # names do not wait for each other
+def test_locks_are_fair() -> None:
+    locks, got = SessionLocks(), list[int]()
+    mine = locks.lock("a")
+    mine.acquire()
+    other = locks.lock("b")
+    other.acquire()  # names do not wait for each other
     workers = []
     for number in range(5):
 
         def work(number: int = number) -> None:
-            turn = turns.turn("a")
-            turn.enter()
+            lock = locks.lock("a")
+            lock.acquire()
             got.append(number)
-            turn.leave()
+            lock.release()
 
         workers.append(threading.Thread(target=work))
         workers[-1].start()
-        while len(turns._turns["a"]) <= number + 1:
+        while len(locks._queues["a"]) <= number + 1:
             pass
-    assert mine.wanted
-    assert not other.wanted
+    assert mine.contended
+    assert not other.contended
     assert got == []
-    mine.leave()
+    mine.release()
     for worker in workers:
         worker.join()
     assert got == [0, 1, 2, 3, 4]
-    other.leave()
-    other.leave()
-    assert turns._turns == {}
+    other.release()
+    other.release()
+    assert locks._queues == {}
 
 
-def test_a_thread_that_has_the_turn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Turn, "_waits_for", lambda *_: pytest.fail("it waits for itself"))
-    turns = Turns()
-    one, two = turns.turn("a"), turns.turn("a")
-    one.enter()
-    two.enter()
-    two.leave()
-    one.leave()
-    assert turns._turns == {}
+def test_a_thread_that_has_the_lock_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SessionLock, "_waits_for", lambda *_: pytest.fail("it waits for itself"))
+    locks = SessionLocks()
+    one, two = locks.lock("a"), locks.lock("a")
+    one.acquire()
+    two.acquire()
+    two.release()
+    one.release()
+    assert locks._queues == {}
 
 
-def test_a_turn_that_was_lost_is_gone_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_redis.turns.LONGEST", 0.05)
-    turns = Turns()
-    gone = threading.Thread(target=lambda: turns.turn("a").enter())
+def test_a_lock_that_was_lost_is_free_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggers_redis.session_locks.TIMEOUT", 0.05)
+    locks = SessionLocks()
+    gone = threading.Thread(target=lambda: locks.lock("a").acquire())
     gone.start()
     gone.join()
     for _ in range(3):
-        turn = turns.turn("a")
-        turn.enter()
-        turn.leave()
-    assert turns._turns == {}
+        lock = locks.lock("a")
+        lock.acquire()
+        lock.release()
+    assert locks._queues == {}
 
 
 @pytest.mark.traces
-def test_a_turn_that_is_interrupted_at_any_moment_is_lost_to_nobody() -> None:
-    turns = Turns()
+def test_a_lock_that_is_interrupted_at_any_moment_is_lost_to_nobody() -> None:
+    locks = SessionLocks()
 
     def change() -> None:
-        turn = turns.turn("a")
+        lock = locks.lock("a")
         try:
-            turn.enter()
+            lock.acquire()
         finally:
             try:
-                turn.leave()
+                lock.release()
             finally:
-                turn.leave()
+                lock.release()
 
     for number in itertools.count(1):
         where = interrupt_at(number, change)
-        assert turns._turns == {}, where
+        assert locks._queues == {}, where
         if where is None:
             assert number > 10
             return

@@ -13,7 +13,7 @@ from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Query
 from triggers_core.testing import SessionDriver
 from triggers_redis import RedisStore, writing
-from triggers_redis.resp import Wire
+from triggers_redis.connection import Connection
 from triggers_redis.testing import RedisServer
 
 CONFIGURATION = {
@@ -29,13 +29,13 @@ class Counted:
     def __init__(self, client: redis.Redis, patch: pytest.MonkeyPatch) -> None:
         self._client = client
         self.scripts = self.requests = 0
-        ask = Wire.ask
+        ask = Connection.ask
 
-        def counted(wire: Wire, request: bytes) -> object:
+        def counted(connection: Connection, request: bytes) -> object:
             self.requests += 1
-            return ask(wire, request)
+            return ask(connection, request)
 
-        patch.setattr(Wire, "ask", counted)
+        patch.setattr(Connection, "ask", counted)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -89,7 +89,7 @@ def elsewhere(session: SessionDriver, make_redis_store: Callable[..., RedisStore
     """The same session in another process."""
     store = session.store
     assert isinstance(store, RedisStore)
-    other = SessionDriver(make_redis_store(url=store.link.url, namespace=store.namespace))
+    other = SessionDriver(make_redis_store(url=store.client.url, namespace=store.namespace))
     other.fire("elsewhere")  # connects, reads the configuration
     return other
 
@@ -230,7 +230,7 @@ def test_a_new_process_reads_a_configuration_once(
 ) -> None:
     store = session.store
     assert isinstance(store, RedisStore)
-    other = make_redis_store(url=store.link.url, namespace=store.namespace)
+    other = make_redis_store(url=store.client.url, namespace=store.namespace)
     driver = SessionDriver(other)
     _ = driver.exists  # connects, reads the configuration
     with counted.counting():

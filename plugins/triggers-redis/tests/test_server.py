@@ -13,8 +13,8 @@ import redis
 from triggers_core.exceptions import StorageError, TriggersError, UnknownSchema
 from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver
-from triggers_redis import RedisStorage, RedisStore, link, server
-from triggers_redis.link import Link, masked
+from triggers_redis import RedisStorage, RedisStore, connection, server
+from triggers_redis.connection import Client, masked
 from triggers_redis.testing import RedisServer, find_server, free_ports
 
 
@@ -93,14 +93,14 @@ def test_versions(
     warning: bool,
 ) -> None:
     monkeypatch.setattr(server, "_info", lambda _: {"redis_version": version})
-    server.check_server(Link(own_server.url, {}), None)
+    server.check_server(Client(own_server.url, {}), None)
     assert ["CVE-2022-24735" in record.message for record in caplog.records] == [True] * warning
 
 
 def test_a_server_that_is_too_old(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_info", lambda _: {"redis_version": "6.0.16"})
     with pytest.raises(StorageError, match=r"is Redis 6\.0\.16; Triggers needs 6\.2"):
-        server.check_server(Link(own_server.url, {}), None)
+        server.check_server(Client(own_server.url, {}), None)
 
 
 def test_a_user_who_may_not_read_info_can_work(
@@ -130,11 +130,11 @@ def test_a_namespace_keeps_its_number_of_shards(make_redis_store: Make) -> None:
         SessionDriver(make_redis_store(namespace=store.namespace, shards=16)).fire("go")
     found = make_redis_store(namespace=store.namespace, shards=None)
     assert SessionDriver(found).fired() == ["go"]
-    assert found.names.shards == 3
+    assert found.keyspace.shards == 3
 
 
 def test_sixteen_shards_unless_told_otherwise(make_redis_store: Make) -> None:
-    assert make_redis_store(shards=None).names.shards == 16
+    assert make_redis_store(shards=None).keyspace.shards == 16
 
 
 def test_a_namespace_of_a_newer_version(make_redis_store: Make, client: redis.Redis) -> None:
@@ -148,7 +148,7 @@ def test_a_session_of_a_newer_version(make_redis_store: Make, client: redis.Redi
     session = SessionDriver(make_redis_store())
     session.fire("go")
     assert isinstance(session.store, RedisStore)
-    key = session.store.names.session(session.uid).names[0]
+    key = session.store.keyspace.session(session.uid).names[0]
     client.set(key, b"Z1\tsomething\telse\n")
     for touch in (lambda: session.fire("go"), lambda: session.header):
         with pytest.raises(UnknownSchema, match="upgrade triggers-redis"):
@@ -182,7 +182,7 @@ def test_every_key_of_a_session_is_in_one_slot(
     about = {key for key in keys if not key.endswith((":meta", ":shards"))}
     assert len(about) >= 7
     tags = {key.partition("{")[2].partition("}")[0] for key in about}
-    assert tags == {f"{store.names.session(session.uid).shard:02}"}
+    assert tags == {f"{store.keyspace.session(session.uid).shard:02}"}
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -334,13 +334,13 @@ def test_times_of_long_ago_are_not_written(
     session.configure(t_x={"after": ["go"]})
     session.fire("go")
     claimed = session.claim("t_x#0")
-    time_of, late = store.time_of, list[float]()
+    since, late = store.server_clock.since, list[float]()
 
-    def slow(view: Any) -> float:
-        late.append(time_of(view) - 60)
+    def slow(now: float, read_at: float) -> float:
+        late.append(since(now, read_at) - 60)
         return late[-1]
 
-    monkeypatch.setattr(store, "time_of", slow)
+    monkeypatch.setattr(store.server_clock, "since", slow)
     session.finish(claimed)
     assert len(late) == 1, "what is read for the second decision brings the time"
     assert session.events()[1].at > late[0] + 59
@@ -356,15 +356,15 @@ def test_a_server_out_of_reach_is_called_that_and_asked_no_longer_than_patience_
     make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(link, "PATIENCE", 0.0)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.0)
     (port,) = free_ports()
-    exhausted, given_up = Link._exhausted, list[Exception]()
+    exhausted, given_up = Client._exhausted, list[Exception]()
 
-    def count(self: Link, problem: Exception) -> StorageError:
+    def count(self: Client, problem: Exception) -> StorageError:
         given_up.append(problem)
         return exhausted(self, problem)
 
-    monkeypatch.setattr(Link, "_exhausted", count)
+    monkeypatch.setattr(Client, "_exhausted", count)
     store = make_redis_store(url=f"redis://127.0.0.1:{port}/0")
     with pytest.raises(StorageError, match="did not answer"):
         SessionDriver(store).fire("go")

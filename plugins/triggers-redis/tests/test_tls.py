@@ -18,7 +18,7 @@ from triggers_core import payloads
 from triggers_core.engine.records import Event
 from triggers_core.exceptions import StorageError
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
-from triggers_redis import RedisStore, link
+from triggers_redis import RedisStore, connection
 from triggers_redis.testing import RedisServer, find_server, free_ports
 
 Make = Callable[..., RedisStore]
@@ -126,7 +126,7 @@ def redis_url(tls: TlsServer) -> str:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "RESEND_TIMEOUT", 0.1)
 
 
 def text_of(event: Event) -> str:

@@ -1,4 +1,4 @@
-"""Changes of one session: decide on what was seen, write if that still holds, else decide again."""
+"""Optimistic concurrency control: decide on a version, write if that still holds, else again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from triggers_core.engine.attempts import Claim, Heartbeat, Recover
 from triggers_core.engine.names import new_id, split_instance_name
@@ -14,29 +14,28 @@ from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
 from triggers_core.exceptions import Contended
 from triggers_core.storages.base import drive
+from triggers_redis.connection import Answer
 from triggers_redis.keys import DUE, SessionKeys
-from triggers_redis.link import Answer
-from triggers_redis.recent import Recent
+from triggers_redis.reader import SessionReader
 from triggers_redis.scripts import CLAIM, COMMIT, HEARTBEAT, Script
-from triggers_redis.turns import Turn, Turns
+from triggers_redis.session_locks import SessionLock, SessionLocks
 from triggers_redis.view import Ask, FindConfiguration, View
+from triggers_redis.write_cache import WriteCache
 from triggers_redis.writing import Write, prepare
 
-if TYPE_CHECKING:
-    from triggers_redis.store import RedisStore
-
-HELD: Final = 1_000
+CACHED_CLAIMS: Final = 1_000
 """Attempts of which a process remembers what their claim returned; of others, the end loads."""
 
 TICKET_AFTER: Final = 2
 """Conflicts after which a change reserves the session: with more, it may starve."""
 
-_TICKET_LASTS: Final = 0.06  # seconds; a little longer than the server keeps it
-_GIVE_UP_AFTER: Final = 30.0  # seconds of conflicts
-_POLL: Final = (0.000_2, 0.001)  # seconds, drawn at random: those who wait must not come at once
+_TICKET_TIMEOUT: Final = 0.06  # seconds; a little longer than the server keeps it
+_CONFLICT_TIMEOUT: Final = 30.0  # seconds of conflicts
+_POLL_INTERVAL: Final = (0.000_2, 0.001)
+"""Seconds, drawn at random: those who wait must not come at once."""
 
 
-class _Moved(Exception):
+class _SessionChanged(Exception):
     """The session changed between two loads of one decision."""
 
     def __init__(self, view: View) -> None:
@@ -44,18 +43,19 @@ class _Moved(Exception):
 
 
 class Committer:
-    """Carries out the changes of a store's sessions."""
+    """Carries out the changes of sessions."""
 
-    def __init__(self, store: RedisStore) -> None:
-        self.store = store
+    def __init__(self, reader: SessionReader) -> None:
+        self._reader, self._client = reader, reader.client
+        self._namespace, self._clock = reader.namespace, reader.clock
         self._forget()
 
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._owner = new_id().encode()
-        self._turns = Turns()
-        self._held: OrderedDict[str, View] = OrderedDict()
-        self._recent = Recent()
+        self._locks = SessionLocks()
+        self._claims: OrderedDict[str, View] = OrderedDict()
+        self._cache = WriteCache()
 
     # -- any change -------------------------------------------------------------------------------
 
@@ -68,30 +68,33 @@ class Committer:
         """
         if self._pid != os.getpid():
             self._forget()
-        turn = self._turns.turn(uid)
+        lock = self._locks.lock(uid)
         try:
-            turn.enter()
-            return self._commit(uid, command, rules, view, turn)
+            lock.acquire()
+            return self._commit(uid, command, rules, view, lock)
         finally:
             try:
-                turn.leave()
-            finally:
-                turn.leave()  # the first one may be interrupted as well
+                lock.release()
+            except BaseException:  # it may be interrupted as well
+                lock.release()
+                raise
 
     def _commit(
-        self, uid: str, command: Command, rules: Rules, view: View | None, turn: Turn
+        self, uid: str, command: Command, rules: Rules, view: View | None, lock: SessionLock
     ) -> Plan:
         fresh = view is not None
         # A view is altered by the change that has it, so nobody else may: both are taken out.
-        left, held = self._recent.take(uid), self._held.pop(getattr(command, "token", ""), None)
-        view = view or held or left
-        keys, since, conflicts = self.store.names.session(uid), time.monotonic(), 0
+        cached = self._cache.take(uid)
+        claimed = self._claims.pop(getattr(command, "token", ""), None)
+        view = view or claimed or cached
+        keyspace, idle_ttl = self._namespace.keyspace, self._namespace.idle_ttl
+        keys, since, conflicts = keyspace.session(uid), time.monotonic(), 0
         while True:
             known = view
             try:
                 plan, view, ask, now = self._decide(keys, command, rules, known, fresh)
-            except _Moved as moved:
-                view, fresh = moved.view, True
+            except _SessionChanged as changed:
+                view, fresh = changed.view, True
                 continue
             except Exception:
                 if fresh or known is None:
@@ -107,26 +110,24 @@ class Committer:
                 view = None
                 continue
             plan.stamp(now)
-            write = prepare(
-                self.store.names, keys, view, plan, self._find(keys), self.store.idle_ttl
-            )
+            write = prepare(keyspace, keys, view, plan, self._find(keys), idle_ttl)
             ticket = self._owner if conflicts >= TICKET_AFTER else b""
             reply, resent = self._send(keys, view, write, ask, ticket, None if fresh else now)
             if reply == b"M":  # the namespace has been erased
-                self.store.settle_again(keys.shard)
+                self._namespace.settle_again(keys.shard)
                 view = None
                 continue
             if reply == b"+":
-                self._written(uid, view, write, plan, turn)
+                self._written(uid, view, write, plan, lock)
                 return plan
             conflicts += fresh  # a wrong guess is not a race that was lost
             view, fresh = View(reply[1:], ask, time.monotonic()), True
             if resent and self._is_written(keys, view, write):
                 return plan
-            if time.monotonic() - since > _GIVE_UP_AFTER:
+            if time.monotonic() - since > _CONFLICT_TIMEOUT:
                 raise Contended(
-                    f"{uid}: lost {conflicts} races in {_GIVE_UP_AFTER:g} s against other changes"
-                    " of the session; nothing is stored: try again"
+                    f"{uid}: lost {conflicts} races in {_CONFLICT_TIMEOUT:g} s against other"
+                    " changes of the session; nothing is stored: try again"
                 )
             view = self._wait_for_others(keys, view, ask)
 
@@ -143,22 +144,27 @@ class Committer:
         steps = command.decide(keys.uid, rules)
         try:
             query = next(steps)
-            if view is not None and not fresh and view.lacks(query):
+            lacking = view.lacks(query) if view is not None else None
+            if lacking and not fresh:
                 view = None
             while True:
                 wanted = Ask.of(query)
                 ask = wanted if ask is None else ask | wanted
                 if view is None:
-                    view, fresh = self.store.view(keys, wanted, query), True
+                    view, fresh = self._reader.view(keys, wanted, query), True
                     view = self._wait_for_others(keys, view, wanted)
-                while lacking := view.lacks(query):
-                    more = self.store.view(keys, lacking)
-                    if more.first != view.first:
-                        raise _Moved(self._wait_for_others(keys, self.store.view(keys, ask), ask))
+                    lacking = view.lacks(query)
+                while lacking:
+                    more = self._reader.view(keys, lacking)
+                    if more.version_line != view.version_line:
+                        view = self._reader.view(keys, ask)
+                        raise _SessionChanged(self._wait_for_others(keys, view, ask))
                     view.absorb(more)
+                    lacking = view.lacks(query)
                 if not now:
-                    now = view.now if fresh else self.store.time_of(view)
+                    now = view.now if fresh else self._clock.since(view.now, view.read_at)
                 query = steps.send(view.snapshot(query, find, now))
+                lacking = view.lacks(query)
         except StopIteration as done:
             assert view is not None
             assert ask is not None
@@ -169,10 +175,10 @@ class Committer:
         if not command.instances:
             return
         members = [f"{name}\t{keys.uid}".encode() for name in command.instances]
-        self.store.link.ask(b"ZREM", keys.names[DUE - 1], *members)
+        self._client.ask(b"ZREM", keys.names[DUE - 1], *members)
 
     def _find(self, keys: SessionKeys) -> FindConfiguration:
-        return lambda address: self.store.configuration(keys.shard, address)
+        return lambda address: self._reader.configuration(keys.shard, address)
 
     def _send(
         self,
@@ -183,26 +189,27 @@ class Committer:
         ticket: bytes,
         checked: float | None,
     ) -> Answer:
-        store = self.store
         count, names = write.keys(ask.keys)
-        head = [store.time_argument(checked), ask.argument(keys.uid), view.first]
+        head = [self._clock.session_argument(checked), ask.argument(keys.uid), view.version_line]
         arguments = [*head, *write.arguments(ticket, bring_configuration=False)]
-        reply, resent = store.link.run(COMMIT, count, names, arguments)
+        reply, resent = self._client.run(COMMIT, count, names, arguments)
         if reply == b"?":
             arguments = [*head, *write.arguments(ticket, bring_configuration=True)]
-            reply, again = store.link.run(COMMIT, count, names, arguments)
+            reply, again = self._client.run(COMMIT, count, names, arguments)
             resent = resent or again
         return reply, resent
 
-    def _written(self, uid: str, view: View, write: Write, plan: Plan, turn: Turn) -> None:
+    def _written(self, uid: str, view: View, write: Write, plan: Plan, lock: SessionLock) -> None:
         """Remember what a commit left, if that is likely to be of use."""
-        first = write.form + write.first
-        expected = turn.wanted or self._recent.is_left(uid, view.first)
+        version_line = write.layout + write.version_line
+        expected = lock.contended or self._cache.is_own(uid, view.version_line)
         if plan.configuration is not None:
-            self.store.learn(plan.configuration)
+            self._reader.learn(plan.configuration)
             expected = False
-        keeps = expected and view.change(first, write, plan.changes)
-        self._recent.keep(uid, first, view if keeps else None)
+        useful = expected and view.change(
+            version_line, write.header, write.instances, write.events, plan.changes
+        )
+        self._cache.put(uid, version_line, view if useful else None)
 
     def _is_written(self, keys: SessionKeys, view: View, write: Write) -> bool:
         """Whether a change whose reply was lost is in the session, whatever came after it.
@@ -212,12 +219,12 @@ class Committer:
         if write.events:
             number, record = next(iter(write.events.items()))
             if not view.packed:
-                view = self.store.view(keys, Ask(numbers=str(number)))
+                view = self._reader.view(keys, Ask(numbers=str(number)))
             return view.events.get(number) == record
         if write.instances:
             name, stored = next(iter(write.instances.items()))
             if not view.packed:
-                view = self.store.view(keys, Ask(instances=(name,)))
+                view = self._reader.view(keys, Ask(instances=(name,)))
             return view.instances.get(name) == stored
         return view.header == write.header
 
@@ -228,10 +235,10 @@ class Committer:
         owner = view.ticket_owner
         if owner == self._owner:
             return view
-        until = time.monotonic() + _TICKET_LASTS
+        until = time.monotonic() + _TICKET_TIMEOUT
         while view.ticket_owner == owner and time.monotonic() < until:
-            time.sleep(random.uniform(*_POLL))
-            view = self.store.view(keys, ask)
+            time.sleep(random.uniform(*_POLL_INTERVAL))
+            view = self._reader.view(keys, ask)
         return view
 
     # -- attempts ---------------------------------------------------------------------------------
@@ -246,24 +253,24 @@ class Committer:
             command.token.encode(),
             repr(rules.timing.lease).encode(),
         )
-        keys = self.store.names.session(uid)
+        keys = self._namespace.keyspace.session(uid)
         claimed, view = self._attempt(CLAIM, keys, command.instance, ask, arguments, rules)
         if not claimed:
             # Stale, or claimed by this very request before, or not for a script to decide.
             return self.commit(uid, command, rules, self._wait_for_others(keys, view, ask))
-        self._recent.forget(uid)
+        self._cache.invalidate(uid)
         plan = self._plan_on(keys, command, rules, view)
         view.claimed(command.instance, command.token, view.now + rules.timing.lease)
-        self._held[command.token] = view
-        if len(self._held) > HELD:
-            self._held.popitem(last=False)
+        self._claims[command.token] = view
+        if len(self._claims) > CACHED_CLAIMS:
+            self._claims.popitem(last=False)
         return plan
 
     def heartbeat(self, uid: str, command: Heartbeat, rules: Rules) -> Plan:
         """Renew a lease in one round trip, without a new version of the session."""
         ask = Ask(instances=(command.instance,))
         arguments = (command.token.encode(), repr(rules.timing.lease).encode())
-        keys = self.store.names.session(uid)
+        keys = self._namespace.keyspace.session(uid)
         _, view = self._attempt(HEARTBEAT, keys, command.instance, ask, arguments, rules)
         return self._plan_on(keys, command, rules, view)
 
@@ -277,9 +284,9 @@ class Committer:
         rules: Rules,
     ) -> tuple[bool, View]:
         plugins = "".join(f"\3{plugin}\3" for plugin in rules.plugins).encode()
-        given = (self.store.time_argument(), ask.argument(keys.uid))
+        given = (self._clock.session_argument(), ask.argument(keys.uid))
         about = (keys.uid_bytes, instance.encode(), *arguments, b"%d" % SCHEMA, plugins)
-        reply, _ = self.store.link.run(script, DUE, keys.resp[DUE], (*given, *about))
+        reply, _ = self._client.run(script, DUE, keys.encoded[DUE], (*given, *about))
         return reply[:1] == b"C", View(reply[1:], ask, time.monotonic())
 
     def _plan_on(self, keys: SessionKeys, command: Command, rules: Rules, view: View) -> Plan:

@@ -1,6 +1,6 @@
-"""What a store says about all of its sessions: due, failed, waiting, all of them, page by page.
+"""Secondary indexes over all sessions: due, failed, waiting, all of them, page by page.
 
-Every listing is an index in parts, by shard and by bucket; parts are read together and merged here.
+Every index is in parts, by shard and by bucket; parts are read together and merged here.
 """
 
 from __future__ import annotations
@@ -9,80 +9,76 @@ import heapq
 import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from triggers_core.engine.records import Header
 from triggers_core.exceptions import UnknownSchema
 from triggers_core.storages.base import (
-    Clock,
     Due,
     SessionSummary,
-    Store,
-    check_age,
     check_limit,
     fleet_order,
     prunable,
     summarise,
 )
-from triggers_redis.keys import BUCKETS, DUE, Names, SessionKeys
-from triggers_redis.resp import packed
-from triggers_redis.scripts import DELETE, ERASE_CONFIGURATIONS, HEADS, LEASE, LIST_DUE, PAGES
-from triggers_redis.text import read_facts, read_header
-
-if TYPE_CHECKING:
-    from triggers_redis.link import Link
+from triggers_redis.clock import ServerClock
+from triggers_redis.codec import parse_version_line, read_header
+from triggers_redis.connection import Client
+from triggers_redis.keys import BUCKETS, DUE, Keyspace, SessionKeys
+from triggers_redis.namespace import Namespace
+from triggers_redis.resp import encode_arguments
+from triggers_redis.scripts import DELETE, ERASE_CONFIGURATIONS, HEADERS, LEASE, LIST_DUE, PAGES
 
 _CHUNK: Final = 500  # sessions in one request
-_ALL: Final = 1 << 31
-_TOLD: Final = 1_000  # sessions of which it is remembered that the log has named them
+_UNLIMITED: Final = 1 << 31
+_MAX_REPORTED: Final = 1_000  # sessions of which it is remembered that the log has named them
 
 logger = logging.getLogger(__name__)
 
 
-class Fleet(Store):
-    """The listings of a `RedisStore`."""
+class FleetIndex:
+    """The indexes over all sessions of a namespace, and the leases over the whole store."""
 
-    link: Link
-    _expired = 0
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self._told: set[str] = set()
+    def __init__(self, client: Client, namespace: Namespace, clock: ServerClock) -> None:
+        self._client, self._namespace, self._clock = client, namespace, clock
+        self._expired = 0  # sessions that were taken out of the indexes
+        self._reported: set[str] = set()
 
     @property
-    def names(self) -> Names:
-        """Names of keys."""
-        raise NotImplementedError
-
-    def now_argument(self) -> bytes:
-        """The time as scripts get it."""
-        raise NotImplementedError
+    def _keyspace(self) -> Keyspace:
+        return self._namespace.keyspace
 
     # -- due --------------------------------------------------------------------------------------
 
-    def due(self, limit: int = 100) -> list[Due]:
+    def due(self, limit: int) -> list[Due]:
+        """What is due, earliest first."""
         most = check_limit(limit)
-        _, found = self._due(_ALL if most is None else most, b"overdue")
+        _, found = self._due(_UNLIMITED if most is None else most, b"overdue")
         return [Due(uid, instance) for _, uid, instance in found[:most]]
 
-    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+    def due_ahead(self, seconds: float, limit: int) -> list[Due]:
+        """What is due in more than so many seconds."""
         limit = check_limit(limit) or 0
         _, found = self._due(limit, repr(float(seconds)).encode())
         return [Due(uid, instance) for _, uid, instance in found[::-1][:limit]]
 
     def next_due(self) -> float | None:
+        """Seconds until something is due; None: nothing will be."""
         now, found = self._due(1, b"all")
         return found[0][0] - now if found else None
 
     def _due(self, limit: int, which: bytes) -> tuple[float, list[tuple[float, str, str]]]:
-        names, arguments = self.names, (self.now_argument(), b"%d" % max(limit, 0), which)
-        runs = [(1, packed((names.due(shard),)), arguments) for shard in range(names.shards)]
+        keyspace, arguments = self._keyspace, (self._clock.argument(), b"%d" % max(limit, 0), which)
+        runs = [
+            (1, encode_arguments((keyspace.due(shard),)), arguments)
+            for shard in range(keyspace.shards)
+        ]
         found: list[tuple[float, str, str]] = []
         now = 0.0
-        for shard, (now_text, *entries) in enumerate(self.link.run_each(LIST_DUE, runs)):
+        for shard, (now_text, *entries) in enumerate(self._client.run_each(LIST_DUE, runs)):
             now = float(now_text)
             if entries[:1] == [b"\1"]:
-                self._tell(names.due(shard).decode(), entries[1].decode("utf-8", "replace"))
+                self._warn_once(keyspace.due(shard).decode(), entries[1].decode("utf-8", "replace"))
                 continue
             for member, score in zip(entries[::2], entries[1::2], strict=True):
                 instance, _, uid = member.decode("utf-8", "replace").partition("\t")
@@ -93,23 +89,18 @@ class Fleet(Store):
     # -- sessions ---------------------------------------------------------------------------------
 
     def sessions(
-        self,
-        *,
-        failed: bool = False,
-        waiting: bool = False,
-        limit: int | None = None,
-        after: str = "",
+        self, failed: bool, waiting: bool, limit: int | None, after: str
     ) -> list[SessionSummary]:
+        """Sessions, as `Store.sessions`."""
         limit = check_limit(limit)
-        limit = check_limit(limit)
-        most = _ALL if limit is None else limit
+        most = _UNLIMITED if limit is None else limit
         if most <= 0:
             return []
         if not (failed or waiting):
             found = self._summaries(uid for uid in self._uids(after, most))
             return list(islice(found, most))
         while True:
-            uids = dict.fromkeys(self._indexed(failed, waiting, _ALL if after else most))
+            uids = dict.fromkeys(self._indexed(failed, waiting, _UNLIMITED if after else most))
             chosen = [uid for uid in uids if uid > after]
             before = self._expired
             summaries = list(self._summaries(chosen))
@@ -118,14 +109,14 @@ class Fleet(Store):
 
     def _indexed(self, failed: bool, waiting: bool, most: int) -> Iterator[str]:
         """The uids of the first failed and waiting sessions; of equals, all."""
-        names, shards = self.names, range(self.names.shards)
+        keyspace, shards = self._keyspace, range(self._keyspace.shards)
         if failed:
-            parts = [[names.failed(shard)] for shard in shards]
+            parts = [[keyspace.failed(shard)] for shard in shards]
             # Among those with equally many failures, the order is by what only headers say.
-            yield from _first(self._scored(parts, _ALL), most)
+            yield from _lowest(self._scored(parts, _UNLIMITED), most)
         if waiting:
-            parts = [[names.waiting(s, b) for b in range(BUCKETS)] for s in shards]
-            yield from _first(self._scored(parts, most), most)
+            parts = [[keyspace.waiting(s, b) for b in range(BUCKETS)] for s in shards]
+            yield from _lowest(self._scored(parts, most), most)
 
     def _scored(self, parts: list[list[bytes]], most: int) -> list[tuple[float, str]]:
         lines = [line for page in self._pages(parts, b"score", most) for line in page]
@@ -137,15 +128,15 @@ class Fleet(Store):
     ) -> list[list[str]]:
         """The first entries of every bucket of every part, in one round trip."""
         arguments = (order, b"%d" % most, after.encode())
-        runs = [(len(part), packed(part), arguments) for part in parts]
-        replies = self.link.run_each(PAGES, runs)
+        runs = [(len(part), encode_arguments(part), arguments) for part in parts]
+        replies = self._client.run_each(PAGES, runs)
         pages = (page for reply in replies for page in reply)
         return [page.decode().split("\n") if page else [] for page in pages]
 
     def _uids(self, after: str, most: int) -> Iterator[str]:
         """All uids in order, from the first one after `after` on."""
-        names, shards = self.names, range(self.names.shards)
-        parts = [[names.all(shard, bucket) for bucket in range(BUCKETS)] for shard in shards]
+        keyspace, shards = self._keyspace, range(self._keyspace.shards)
+        parts = [[keyspace.all(shard, bucket) for bucket in range(BUCKETS)] for shard in shards]
         buckets = [bucket for part in parts for bucket in part]
         # Uids are spread evenly: somewhat more than each bucket's share is mostly enough.
         size = min(most, _CHUNK) // len(buckets) * 2 + 8
@@ -160,93 +151,97 @@ class Fleet(Store):
         pages = self._pages(parts, b"uid", size, after)
         return heapq.merge(*map(rest, buckets, pages))
 
-    def _heads(self, uids: Iterable[str]) -> Iterator[tuple[SessionKeys, bytes, bytes]]:
-        """Each session's keys, first line and header as it is stored; nothing of one that is gone.
+    def _headers(self, uids: Iterable[str]) -> Iterator[tuple[SessionKeys, bytes, bytes]]:
+        """Each session's keys, version line and header as stored; nothing of one that is gone.
 
-        One that is no text has an error, after a byte 1, for its first line.
+        One that is no text has an error, after a byte 1, for its version line.
         """
         rest = iter(uids)
-        while chunk := [self.names.session(uid) for uid in islice(rest, _CHUNK)]:
+        while chunk := [self._keyspace.session(uid) for uid in islice(rest, _CHUNK)]:
             by_shard: dict[int, list[SessionKeys]] = {}
             for keys in chunk:
                 by_shard.setdefault(keys.shard, []).append(keys)
             runs = [
-                (len(group), packed([keys.names[0] for keys in group]), ())
+                (len(group), encode_arguments([keys.names[0] for keys in group]), ())
                 for group in by_shard.values()
             ]
             found: dict[str, bytes] = {}
-            for group, heads in zip(
-                by_shard.values(), self.link.run_each(HEADS, runs), strict=True
+            for group, headers in zip(
+                by_shard.values(), self._client.run_each(HEADERS, runs), strict=True
             ):
-                found |= {keys.uid: head for keys, head in zip(group, heads, strict=True)}
+                found |= {keys.uid: lines for keys, lines in zip(group, headers, strict=True)}
             for keys in chunk:
-                first, _, header = found[keys.uid].partition(b"\n")
-                yield keys, first + b"\n" if found[keys.uid] else b"", header
+                version_line, _, header = found[keys.uid].partition(b"\n")
+                yield keys, version_line + b"\n" if found[keys.uid] else b"", header
 
-    def _readable(self, keys: SessionKeys, first: bytes, header: bytes) -> Header | None:
+    def _readable(self, keys: SessionKeys, version_line: bytes, header: bytes) -> Header | None:
         """A session's header; None, and a word in the log, if it cannot be read.
 
         One that is damaged, or of a newer version, does not hide the others.
         """
         try:
-            if first[:1] == b"\1":
-                raise UnknownSchema(first[1:].decode("utf-8", "replace").strip(), keys.uid)
-            return read_header(read_facts(first[:-1]), header)
+            if version_line[:1] == b"\1":
+                raise UnknownSchema(version_line[1:].decode("utf-8", "replace").strip(), keys.uid)
+            return read_header(parse_version_line(version_line[:-1]), header)
         except UnknownSchema as error:
-            self._tell(keys.uid, str(error.of(keys.uid)))
+            self._warn_once(keys.uid, str(error.of(keys.uid)))
             return None
 
-    def _tell(self, what: str, problem: str) -> None:
+    def _warn_once(self, what: str, problem: str) -> None:
         """Log what cannot be read, once."""
-        if what not in self._told:
-            if len(self._told) >= _TOLD:
-                self._told.clear()
-            self._told.add(what)
+        if what not in self._reported:
+            if len(self._reported) >= _MAX_REPORTED:
+                self._reported.clear()
+            self._reported.add(what)
             logger.warning(
                 "redis: left out: %s", problem if what in problem else f"{what}: {problem}"
             )
 
     def _summaries(self, uids: Iterable[str]) -> Iterator[SessionSummary]:
-        for keys, first, header in self._heads(uids):
-            if not first:
+        for keys, version_line, header in self._headers(uids):
+            if not version_line:
                 self._expired += 1
-                self._delete(keys, b"")  # it expired: take it out of the listings
+                self._erase(keys, b"")  # it expired: take it out of the listings
                 continue
-            whole = self._readable(keys, first, header)
+            whole = self._readable(keys, version_line, header)
             if whole is not None:
                 yield summarise(keys.uid, whole)
 
     # -- the end of sessions ----------------------------------------------------------------------
 
     def delete(self, uid: str) -> bool:
-        keys = self.names.session(uid)
-        return bool(self.link.ask(b"EXISTS", keys.names[0])) and self._delete(keys, b"")
+        """Erase a session; False when there was none."""
+        keys = self._keyspace.session(uid)
+        return bool(self._client.ask(b"EXISTS", keys.names[0])) and self._erase(keys, b"")
 
-    def _delete(self, keys: SessionKeys, first: bytes) -> bool:
-        names = self.names
+    def _erase(self, keys: SessionKeys, version_line: bytes) -> bool:
+        """Erase a session if it is at that version; any if that is empty."""
+        keyspace = self._keyspace
         more = (
-            names.all(keys.shard, keys.bucket),
-            names.waiting(keys.shard, keys.bucket),
-            names.failed(keys.shard),
+            keyspace.all(keys.shard, keys.bucket),
+            keyspace.waiting(keys.shard, keys.bucket),
+            keyspace.failed(keys.shard),
         )
-        arguments = (keys.uid_bytes, first)
-        erased, resent = self.link.run(DELETE, 8, keys.resp[DUE] + packed(more), arguments)
+        arguments = (keys.uid_bytes, version_line)
+        erased, resent = self._client.run(
+            DELETE, 8, keys.encoded[DUE] + encode_arguments(more), arguments
+        )
         return bool(erased) or resent  # it is gone, and nobody can say since when
 
-    def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        older_than = check_age(older_than, resolved_only)
-        seconds, micros = self.link.ask(b"TIME")
+    def prune(self, before: float, resolved_only: bool) -> int:
+        """Erase the sessions that have not changed since; returns how many."""
+        seconds, micros = self._client.ask(b"TIME")
         since = b"%b.%06d" % (seconds, int(micros))
-        before, erased = self.clock() - older_than, 0
-        used: dict[int, set[str]] = {shard: set() for shard in range(self.names.shards)}
-        for keys, first, header in self._heads(self._uids("", _ALL)):
-            if not first:
-                self._delete(keys, b"")  # it expired
+        erased = 0
+        used: dict[int, set[str]] = {shard: set() for shard in range(self._keyspace.shards)}
+        for keys, version_line, header in self._headers(self._uids("", _UNLIMITED)):
+            if not version_line:
+                self._erase(keys, b"")  # it expired
                 continue
-            whole = self._readable(keys, first, header)
+            whole = self._readable(keys, version_line, header)
             if whole is None:
                 used.pop(keys.shard, None)  # nobody knows what it uses
-            elif prunable(whole, before, resolved_only) and self._delete(keys, first):
+            elif prunable(whole, before, resolved_only) and self._erase(keys, version_line):
                 erased += 1
             elif keys.shard in used:
                 used[keys.shard].add(whole.config)
@@ -264,31 +259,33 @@ class Fleet(Store):
         :param since: the server's time, in seconds.
         """
         for shard, hashes in used.items():
-            index = self.names.configurations(shard)
-            found = self.link.ask(b"ZRANGEBYSCORE", index, b"-inf", b"(" + since)
+            index = self._keyspace.configurations(shard)
+            found = self._client.ask(b"ZRANGEBYSCORE", index, b"-inf", b"(" + since)
             unused = [each for each in found if each.decode("utf-8", "replace") not in hashes]
             for at in range(0, len(unused), _CHUNK):
                 chunk = unused[at : at + _CHUNK]
-                names = [self.names.configuration(shard, each.decode()) for each in chunk]
-                keys = packed((index, *names))
-                self.link.run(ERASE_CONFIGURATIONS, 1 + len(names), keys, (since, *chunk))
+                names = [self._keyspace.configuration(shard, each.decode()) for each in chunk]
+                keys = encode_arguments((index, *names))
+                self._client.run(ERASE_CONFIGURATIONS, 1 + len(names), keys, (since, *chunk))
 
     # -- leases over the store --------------------------------------------------------------------
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Take or renew a lease over the store; False when another owner has it."""
         return bool(self._lease(name, owner, repr(seconds).encode()))
 
     def release_lease(self, name: str, owner: str) -> None:
+        """Give a lease back."""
         self._lease(name, owner, b"")
 
     def _lease(self, name: str, owner: str, seconds: bytes) -> Any:
-        key = packed((self.names.lease(name),))
-        arguments = (self.now_argument(), owner.encode(), seconds)
-        taken, _ = self.link.run(LEASE, 1, key, arguments)
+        key = encode_arguments((self._keyspace.lease(name),))
+        arguments = (self._clock.argument(), owner.encode(), seconds)
+        taken, _ = self._client.run(LEASE, 1, key, arguments)
         return taken
 
 
-def _first(scored: list[tuple[float, str]], most: int) -> Iterator[str]:
+def _lowest(scored: list[tuple[float, str]], most: int) -> Iterator[str]:
     """The uids of the first entries, and of those that are equal to the last of them."""
     for position, (score, uid) in enumerate(scored):
         if position >= most and score != scored[most - 1][0]:

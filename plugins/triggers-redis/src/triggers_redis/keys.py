@@ -1,4 +1,4 @@
-"""The names of keys: every session's are in one shard, so that a script touches one cluster slot.
+"""The names of keys: every session's are in one shard, so that a script touches one slot.
 
 The shard's tag comes first, in braces: Redis Cluster hashes what is between the first pair, and a
 uid may hold braces of its own.
@@ -13,11 +13,11 @@ from zlib import crc32
 
 import msgspec
 
-from triggers_redis.resp import packed
+from triggers_redis.resp import encode_arguments
 
 BUCKETS: Final = 64
-"""Parts of the listings of a shard. Redis keeps a sorted set of up to 128 short members packed, in
-a third of the memory; with 16 shards that lasts to about 130,000 sessions."""
+"""Parts of the listings of a shard. Redis keeps a sorted set of up to 128 short members in a
+listpack, a third of the memory; with 16 shards that lasts to about 130,000 sessions."""
 
 SESSION, WAITS, INSTANCES, EVENTS, DUE = range(1, 6)
 """Numbers of the keys that the scripts about a session get, as many of the first as they need:
@@ -33,12 +33,12 @@ class SessionKeys(msgspec.Struct, frozen=True):
     bucket: int
     names: tuple[bytes, ...]
     """session, waits, instances, events, due index of the shard"""
-    resp: tuple[bytes, ...]
-    """None of them, the first, the first two, … as they are sent."""
+    encoded: tuple[bytes, ...]
+    """None of them, the first, the first two, … in RESP."""
 
 
-class Names:
-    """Makes the names of the keys of one namespace.
+class Keyspace:
+    """The names of the keys of one namespace.
 
     :param shards: how many parts its sessions are spread over; fixed for the namespace's life.
     """
@@ -57,8 +57,8 @@ class Names:
         shard, bucket = hashed % self.shards, hashed // self.shards % BUCKETS
         tag = self._tag(shard)
         names = (*(f"{tag}:{part}:{uid}".encode() for part in "swie"), self.due(shard))
-        resp = accumulate((packed((name,)) for name in names), initial=b"")
-        return SessionKeys(uid, encoded, shard, bucket, names, tuple(resp))
+        in_resp = accumulate((encode_arguments((name,)) for name in names), initial=b"")
+        return SessionKeys(uid, encoded, shard, bucket, names, tuple(in_resp))
 
     def due(self, shard: int) -> bytes:
         """The due index of a shard."""
@@ -84,7 +84,7 @@ class Names:
         """The index of a shard's configurations: when a session got each last."""
         return f"{self._tag(shard)}:configurations".encode()
 
-    def mark(self, shard: int) -> bytes:
+    def marker(self, shard: int) -> bytes:
         """What shows that the namespace has not been erased since it was settled."""
         return f"{self._tag(shard)}:shards".encode()
 

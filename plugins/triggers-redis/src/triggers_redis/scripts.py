@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
-from triggers_redis.resp import packed
+from triggers_redis.resp import encode_arguments
 
 
 class Script:
@@ -22,17 +22,17 @@ class Script:
         self.source = "\n".join(texts).encode()
         # SHA-1 is what EVALSHA names scripts by; nothing rests on its strength.
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
-        self._by_sha = packed((b"EVALSHA", self.sha))
-        self._by_source = packed((b"EVAL", self.source))
+        self._by_sha = encode_arguments((b"EVALSHA", self.sha))
+        self._by_source = encode_arguments((b"EVAL", self.source))
 
     def command(self, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
         """The command that runs it by its hash.
 
-        :param count: how many keys there are in `keys`, which is packed already.
+        :param count: how many keys there are in `keys`, which is encoded already.
         """
         size, digits = 3 + count + len(arguments), 1 if count < 10 else len(str(count))
         return b"*%d\r\n%b$%d\r\n%d\r\n%b%b" % (
-            *(size, self._by_sha, digits, count, keys, packed(arguments)),
+            *(size, self._by_sha, digits, count, keys, encode_arguments(arguments)),
         )
 
     def full_command(self, count: int, keys: bytes, arguments: Sequence[bytes]) -> bytes:
@@ -47,7 +47,7 @@ CLAIM: Final = Script("session", "attempt", "claim")
 HEARTBEAT: Final = Script("session", "attempt", "heartbeat")
 DELETE: Final = Script("delete")
 LIST_DUE: Final = Script("due")
-HEADS: Final = Script("heads")
+HEADERS: Final = Script("headers")
 PAGES: Final = Script("pages")
 LEASE: Final = Script("lease")
 NAMESPACE: Final = Script("namespace")

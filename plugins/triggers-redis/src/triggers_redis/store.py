@@ -1,39 +1,38 @@
-"""`RedisStore`: commits and reads of sessions. The listings of all sessions are in `fleet`."""
+"""`RedisStore`: one namespace of a server, put together from its parts."""
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from triggers_core.engine.attempts import Claim, Heartbeat
-from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
-from triggers_core.exceptions import StorageError, UnknownSchema
-from triggers_core.storages.base import Clock, check_window
-from triggers_redis import committing
-from triggers_redis.fleet import Fleet
-from triggers_redis.keys import Names, SessionKeys
-from triggers_redis.link import Link
-from triggers_redis.scripts import LOAD
-from triggers_redis.server import check_options, check_server, mark, settle_namespace
-from triggers_redis.text import read_event
-from triggers_redis.view import Ask, View
+from triggers_core.exceptions import UnknownSchema
+from triggers_core.storages.base import (
+    Clock,
+    Due,
+    SessionSummary,
+    Store,
+    check_age,
+    check_window,
+)
+from triggers_redis.clock import ServerClock
+from triggers_redis.codec import read_event
+from triggers_redis.committing import Committer
+from triggers_redis.connection import Client
+from triggers_redis.fleet import FleetIndex
+from triggers_redis.keys import Keyspace
+from triggers_redis.namespace import Namespace
+from triggers_redis.reader import ConfigurationGone, SessionReader
+from triggers_redis.server import check_options
+from triggers_redis.view import Ask
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
-CONFIGURATIONS: Final = 256
-"""Configurations that a process remembers; each takes some kilobytes."""
 
-
-class ConfigurationGone(StorageError):
-    """A session refers to a configuration that the server does not have."""
-
-
-class RedisStore(Fleet):
+class RedisStore(Store):
     """Every session of one namespace of a Redis or Valkey server.
 
     Safe between threads, processes and machines. Use `RedisStorage.open_store`, which opens each
@@ -68,72 +67,32 @@ class RedisStore(Fleet):
         clock: Clock | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(clock or self._server_time)
         check_options(namespace, shards, idle_ttl)
-        self.link = Link(url, options)
+        self.client = Client(url, options)
+        self.server_clock = ServerClock(self.client, clock)
+        super().__init__(clock or self.server_clock)
         self.namespace, self.idle_ttl = namespace, idle_ttl
         self.virtual = clock
-        self._wanted_shards = shards
-        self._names: Names | None = None
-        self._configurations: OrderedDict[str, Configuration] = OrderedDict()
-        self.committer = committing.Committer(self)
+        settled = Namespace(self.client, namespace, shards, idle_ttl)
+        self._namespace = settled
+        self.reader = SessionReader(self.client, settled, self.server_clock)
+        self.committer = Committer(self.reader)
+        self.fleet = FleetIndex(self.client, settled, self.server_clock)
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self.namespace!r} at {self.link.url}>"
-
-    # -- the server -------------------------------------------------------------------------------
+        return f"<RedisStore {self.namespace!r} at {self.client.url}>"
 
     @property
     def place(self) -> str:
-        return f"the Redis server {self.link.url}, namespace {self.namespace!r}"
+        return f"the Redis server {self.client.url}, namespace {self.namespace!r}"
 
     @property
-    def names(self) -> Names:
+    def keyspace(self) -> Keyspace:
         """Names of keys. The first use connects, and checks server and namespace."""
-        if self._names is None:
-            clustered = check_server(self.link, self.idle_ttl)
-            shards = settle_namespace(self.link, self.namespace, self._wanted_shards, clustered)
-            self._names = Names(self.namespace, shards)
-        return self._names
-
-    def settle_again(self, shard: int) -> None:
-        """Write down anew what the namespace is: FLUSHALL, or somebody, has erased that.
-
-        :raises StorageError: another process has settled it otherwise meanwhile.
-        """
-        wanted = self._wanted_shards or self.names.shards
-        try:
-            settle_namespace(self.link, self.namespace, wanted)
-        except StorageError:
-            self._names = None  # the next use looks what it is now
-            raise
-        mark(self.link, self.names, shard)
-
-    def time_argument(self, stamp: float | None = None) -> bytes:
-        """ARGV 1 of the scripts about sessions.
-
-        :param stamp: what a commit has stamped, to be compared with the server's time.
-        """
-        if self.virtual is not None:
-            return b"=" + repr(self.virtual()).encode()
-        return b"" if stamp is None else repr(stamp).encode()
-
-    def now_argument(self) -> bytes:
-        """ARGV 1 of the other scripts: an injected time, or nothing."""
-        return b"" if self.virtual is None else repr(self.virtual()).encode()
-
-    def time_of(self, view: View) -> float:
-        """The storage's clock now, going by when a view was read."""
-        if self.virtual is not None:
-            return self.virtual()
-        return round(view.now + time.monotonic() - view.read_at, 6)  # microseconds, as TIME has
-
-    def _server_time(self) -> float:
-        seconds, micros = self.link.ask(b"TIME")
-        return int(seconds) + int(micros) / 1e6
+        return self._namespace.keyspace
 
     def close(self) -> None:
-        self.link.close()
+        self.client.close()
 
     # -- one session ------------------------------------------------------------------------------
 
@@ -144,58 +103,21 @@ class RedisStore(Fleet):
             return self.committer.heartbeat(uid, command, rules)
         return self.committer.commit(uid, command, rules)
 
-    def view(self, keys: SessionKeys, ask: Ask, query: Query | None = None) -> View:
-        """Read a session, or the parts of it that are asked for: one round trip.
-
-        :param need: what it is asked for, if this is all of it.
-        """
-        arguments = (self.time_argument(), ask.argument(keys.uid))
-        count = ask.keys
-        report, _ = self.link.run(LOAD, count, keys.resp[count], arguments)
-        return View(report, ask, time.monotonic(), query)
-
-    def configuration(self, shard: int, address: str) -> Configuration:
-        """A configuration by its hash; mostly read once in a process, for it never changes."""
-        found = self._configurations.get(address)
-        if found is None:
-            body = self.link.ask(b"GET", self.names.configuration(shard, address))
-            if body is None:
-                raise ConfigurationGone(
-                    f"redis: {self.link.url} has no configuration {address} in the namespace"
-                    f" {self.namespace!r}, which a session refers to: was a part of it deleted?"
-                )
-            found = Configuration.decoded(body)
-            self._remember(address, found)
-        return found
-
-    def learn(self, configuration: Configuration) -> None:
-        """Remember a configuration that was just stored; a copy, for objects can be changed."""
-        if configuration.hash not in self._configurations:
-            self._remember(configuration.hash, Configuration.decoded(configuration.encoded))
-
-    def _remember(self, address: str, configuration: Configuration) -> None:
-        self._configurations[address] = configuration
-        while len(self._configurations) > CONFIGURATIONS:
-            try:
-                self._configurations.popitem(last=False)
-            except KeyError:
-                break  # other threads were quicker
-
     def load(self, uid: str, query: Query) -> Snapshot:
-        keys = self.names.session(uid)
+        keys = self.keyspace.session(uid)
         try:
-            view = self.view(keys, Ask.of(query), query)
+            view = self.reader.view(keys, Ask.of(query), query)
             while lacking := view.lacks(query):
-                more = self.view(keys, lacking)
-                if more.first == view.first:
+                more = self.reader.view(keys, lacking)
+                if more.version_line == view.version_line:
                     view.absorb(more)
                 else:
-                    view = self.view(keys, Ask.of(query))
-            find = partial(self.configuration, keys.shard)
+                    view = self.reader.view(keys, Ask.of(query))
+            find = partial(self.reader.configuration, keys.shard)
             try:
                 return view.snapshot(query, find, view.now, exactly=True)
             except ConfigurationGone:
-                if self.view(keys, Ask()).first == view.first:
+                if self.reader.view(keys, Ask()).version_line == view.version_line:
                     raise
         except UnknownSchema as error:
             raise error.of(uid) from None
@@ -209,7 +131,7 @@ class RedisStore(Fleet):
         task: str | None = None,
         unresolved_logs: bool = False,
     ) -> list[Instance]:
-        view = self.view(self.names.session(uid), Ask(every_instance=True))
+        view = self.reader.view(self.keyspace.session(uid), Ask(every_instance=True))
         found = view.listed(None if statuses is None else frozenset(statuses), task)
         return [each for each in found if not unresolved_logs or each.has_open_logs]
 
@@ -218,7 +140,7 @@ class RedisStore(Fleet):
         if limit == 0:
             return []
         stop = -1 if limit is None else start + limit - 1
-        events = self.view(self.names.session(uid), Ask(numbers=f"{start}:{stop}")).events
+        events = self.reader.view(self.keyspace.session(uid), Ask(numbers=f"{start}:{stop}")).events
         end = len(events) + start if limit is None else start + limit
         return [
             read_event(number, events[number]) for number in sorted(events) if start <= number < end
@@ -227,9 +149,43 @@ class RedisStore(Fleet):
     def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
         wanted = {number for number in numbers if number >= 0}
         ask = Ask(numbers=",".join(map(str, sorted(wanted))))
-        events = self.view(self.names.session(uid), ask).events
+        events = self.reader.view(self.keyspace.session(uid), ask).events
         return {
             number: bytes(read_event(number, record).payload)
             for number, record in events.items()
             if number in wanted
         }
+
+    # -- all sessions -----------------------------------------------------------------------------
+
+    def due(self, limit: int = 100) -> list[Due]:
+        return self.fleet.due(limit)
+
+    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
+        return self.fleet.due_ahead(seconds, limit)
+
+    def next_due(self) -> float | None:
+        return self.fleet.next_due()
+
+    def sessions(
+        self,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        limit: int | None = None,
+        after: str = "",
+    ) -> list[SessionSummary]:
+        return self.fleet.sessions(failed, waiting, limit, after)
+
+    def delete(self, uid: str) -> bool:
+        return self.fleet.delete(uid)
+
+    def prune(self, older_than: float, resolved_only: bool = True) -> int:
+        older_than = check_age(older_than, resolved_only)
+        return self.fleet.prune(self.clock() - older_than, resolved_only)
+
+    def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
+        return self.fleet.acquire_lease(name, owner, seconds)
+
+    def release_lease(self, name: str, owner: str) -> None:
+        self.fleet.release_lease(name, owner)

@@ -15,8 +15,8 @@ from typing import Final, Self
 
 import redis
 
-_STARTS: Final = 5  # tries: another process may take the port that was free
-_DEADLINE: Final = 30.0  # seconds for one start, with an AOF to read
+_START_ATTEMPTS: Final = 5  # tries: another process may take the port that was free
+_START_TIMEOUT: Final = 30.0  # seconds for one start, with an AOF to read
 
 
 def find_server() -> str:
@@ -82,7 +82,7 @@ class RedisServer:
         :raises RuntimeError: it does not.
         """
         fresh = self._process is None
-        for _ in range(_STARTS):
+        for _ in range(_START_ATTEMPTS):
             self._process = subprocess.Popen(
                 self._command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
@@ -104,7 +104,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        until = time.monotonic() + _DEADLINE
+        until = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < until and self._process.poll() is None:
             with redis.Redis(port=self.port, socket_timeout=5) as client:
                 try:

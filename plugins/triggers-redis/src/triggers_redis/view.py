@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Self
 
 import msgspec
 
@@ -13,24 +13,21 @@ from triggers_core.engine.names import split_instance_name
 from triggers_core.engine.protocol import Change, Query, Snapshot
 from triggers_core.engine.records import Header, Instance, Status
 from triggers_core.exceptions import UnknownSchema
-from triggers_redis.keys import DUE, INSTANCES, SESSION
-from triggers_redis.text import (
+from triggers_redis.codec import (
     PACKED,
     Facts,
     claimed_state,
     instance_line,
+    parse_version_line,
     read_event,
-    read_facts,
     read_header,
     read_instance,
     read_time,
 )
+from triggers_redis.keys import DUE, INSTANCES, SESSION
 
-if TYPE_CHECKING:
-    from triggers_redis.writing import Write
-
-_TRIGGERS: Final = 20
-_INSTANCES: Final = 200
+_CACHED_TRIGGERS: Final = 20
+_CACHED_INSTANCES: Final = 200
 """What is kept of a spread session after a change: up to so many triggers and instances."""
 
 FindConfiguration = Callable[[str], Configuration]
@@ -38,7 +35,7 @@ FindConfiguration = Callable[[str], Configuration]
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What the scripts are to report beside the head; see `lua/session.lua`."""
+    """What the scripts are to report beside version line and header; see `lua/session.lua`."""
 
     triggers: tuple[str, ...] = ()
     instances: tuple[str, ...] = ()
@@ -52,7 +49,7 @@ class Ask(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, query: Query) -> Self:
-        """What a need asks for."""
+        """What a query asks for."""
         return cls(
             triggers=query.triggers,
             instances=query.instances,
@@ -95,11 +92,14 @@ class Ask(msgspec.Struct, frozen=True):
         return "\5".join(parts).encode()
 
 
+NOTHING: Final = Ask()
+
+
 class View:
     """A session as it was at one version: all of it when it is packed, else the parts asked for.
 
-    :ivar answered: the need that it was read for.
-    :ivar first: its first line as it is stored, which a commit compares; empty without a session.
+    :ivar answered: the query that it was read for.
+    :ivar version_line: as it is stored, which a commit compares; empty without a session.
     :ivar now: the storage's clock when this was read, in seconds since 1970; `read_at` is the same
         moment by this process's monotonic clock.
     """
@@ -110,12 +110,12 @@ class View:
         "due",
         "events",
         "facts",
-        "first",
         "header",
         "instances",
         "now",
         "now_text",
         "read_at",
+        "version_line",
     )
 
     def __init__(
@@ -128,11 +128,11 @@ class View:
         self.due: dict[str, float] = {}
         self.now_text, *lines = report.split(b"\n")
         self.now = read_time(self.now_text)
-        self.first = self.header = b""
+        self.version_line = self.header = b""
         self.facts: Facts | None = None
         if len(lines) > 1:  # the last one is empty: each line has an end
-            self.first, self.header = lines[0] + b"\n", lines[1]
-            self.facts = read_facts(lines[0])
+            self.version_line, self.header = lines[0] + b"\n", lines[1]
+            self.facts = parse_version_line(lines[0])
             try:
                 for line in lines[2:]:
                     self._add(line)
@@ -166,16 +166,16 @@ class View:
     @property
     def packed(self) -> bool:
         """Whether everything about the session is in this view, but for the due index."""
-        return self.facts is None or self.facts.form == PACKED
+        return self.facts is None or self.facts.layout == PACKED
 
     @property
     def ticket_owner(self) -> bytes:
         """Who has reserved the next commit; empty when nobody has."""
         return self.facts.ticket.partition(b" ")[2] if self.facts else b""
 
-    def head_size(self) -> int:
+    def events_offset(self) -> int:
         """Bytes in front of the events of a packed session."""
-        size = len(self.first) + len(self.header) + 1
+        size = len(self.version_line) + len(self.header) + 1
         return size + sum(
             len(instance_line(name, stored)) for name, stored in self.instances.items()
         )
@@ -195,26 +195,37 @@ class View:
         assert self.facts is not None
         facts = self.facts
         task, _ = split_instance_name(name)
-        _, *head, _, claims = self.first[1:-1].split(b"\t")
-        head.insert(0, b"%b%d" % (facts.form, facts.version + 1))
+        _, *middle, _, claims = self.version_line[1:-1].split(b"\t")
+        middle.insert(0, b"%b%d" % (facts.layout, facts.version + 1))
         claims += b"\2%b %b" % (self.now_text, task.encode())
-        self.first = b"\t".join((*head, b"", claims)) + b"\n"
-        self.facts = read_facts(self.first[:-1])
+        self.version_line = b"\t".join((*middle, b"", claims)) + b"\n"
+        self.facts = parse_version_line(self.version_line[:-1])
         state, _, record = self.instances[name].partition(b"\t")
         state = claimed_state(state, self.now_text, facts.config_version, token)
         self.instances[name] = b"%b\t%b" % (state, record)
         self.due[name] = lease_until
 
-    def change(self, first: bytes, write: Write, changes: Iterable[Change]) -> bool:
-        """Do what a commit did, as far as fires need it; False when that is not worth it."""
+    def change(
+        self,
+        version_line: bytes,
+        header: bytes,
+        instances: Mapping[str, bytes],
+        events: Mapping[int, bytes],
+        changes: Iterable[Change],
+    ) -> bool:
+        """Do what a commit did, as far as fires need it; False when that is not worth it.
+
+        :param header, instances, events: as the commit has encoded them.
+        """
         packed, triggers = self.packed, self.asked.triggers
-        if packed != (first[:1] == PACKED) or len(triggers) > _TRIGGERS:
+        if packed != (version_line[:1] == PACKED) or len(triggers) > _CACHED_TRIGGERS:
             return False
-        self.first, self.facts, self.header = first, read_facts(first[:-1]), write.header
-        self.asked, self.answered, self.due = Ask(), None, {}  # the due index may have moved on
+        self.version_line, self.header = version_line, header
+        self.facts = parse_version_line(version_line[:-1])
+        self.asked, self.answered, self.due = NOTHING, None, {}  # the due index may have moved on
         if packed:
-            self.instances.update(write.instances)
-            self.events.update(write.events)
+            self.instances.update(instances)
+            self.events.update(events)
             return True
         # Of a spread session only what the same triggers want, which stays complete.
         self.asked = Ask(triggers=triggers)
@@ -224,29 +235,29 @@ class View:
             if change.waits_after.isdisjoint(triggers):
                 self.instances.pop(name, None)
             else:
-                self.instances[name] = write.instances[name]
-        return len(self.instances) <= _INSTANCES
+                self.instances[name] = instances[name]
+        return len(self.instances) <= _CACHED_INSTANCES
 
-    # -- answering needs ----------------------------------------------------------------------
+    # -- answering queries ---------------------------------------------------------------------
 
     def lacks(self, query: Query) -> Ask | None:
-        """What has to be asked for to answer a need; None when this view can answer it."""
+        """What has to be asked for to answer a query; None when this view can answer it."""
         if self.facts is None:
             return None
         if query is self.answered and not query.payloads:
             return None
         asked = self.asked
-        instances = tuple(each for each in query.instances if each not in asked.instances)
+        instances = _without(query.instances, asked.instances)
         if self.packed:
             return Ask(instances=instances) if instances else None
         lacking = Ask(
-            tuple(each for each in query.triggers if each not in asked.triggers),
+            _without(query.triggers, asked.triggers),
             instances,
-            tuple(each for each in query.unstarted if each not in asked.tasks),
-            tuple(each for each in query.event_ids if each not in asked.event_ids),
+            _without(query.unstarted, asked.tasks),
+            _without(query.event_ids, asked.event_ids),
             every_event=query.all_events and not asked.every_event,
         )
-        if lacking != Ask():
+        if lacking != NOTHING:
             return lacking
         if query.payloads:
             missing = [n for n in self._taken(query) if n not in self.events]
@@ -263,7 +274,7 @@ class View:
     def snapshot(
         self, query: Query, find: FindConfiguration, now: float, exactly: bool = False
     ) -> Snapshot:
-        """The answer to a need that this view does not lack anything for.
+        """The answer to a query that this view does not lack anything for.
 
         :param exactly: leave out what a decision would pass over anyway.
         """
@@ -300,7 +311,7 @@ class View:
         return snapshot
 
     def _add_listening(self, query: Query, snapshot: Snapshot, exactly: bool) -> None:
-        """Add the unstarted instances of the tasks that listen to the need's triggers."""
+        """Add the unstarted instances of the tasks that listen to the query's triggers."""
         listeners = snapshot.configuration.listeners
         tasks = {
             task.name: task for trigger in query.triggers for task in listeners.get(trigger, ())
@@ -324,3 +335,8 @@ class View:
         ]
         chosen = [each for each in found if statuses is None or each.status in statuses]
         return sorted(chosen, key=lambda each: (each.task, each.number))
+
+
+def _without(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are not known; mostly none are asked for."""
+    return names and tuple(name for name in names if name not in known)

@@ -1,4 +1,4 @@
-"""From a plan to what the commit script writes."""
+"""The encoder of commits: from a plan to what the commit script writes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from triggers_core.engine.configuration import EMPTY
 from triggers_core.engine.machine import missing_triggers
 from triggers_core.engine.protocol import Change, Plan
 from triggers_core.engine.records import Status
-from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Names, SessionKeys
-from triggers_redis.resp import packed
-from triggers_redis.text import (
+from triggers_redis.codec import (
     PACKED,
     SPREAD,
     encode_event,
     encode_header,
     encode_instance,
-    first_line,
     instance_line,
+    new_version_line,
     read_event,
 )
+from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Keyspace, SessionKeys
+from triggers_redis.resp import encode_arguments
 from triggers_redis.view import FindConfiguration, View
 
 PACKED_SIZE: Final = 4_096
@@ -37,50 +37,53 @@ _UNDER_WAY: Final = frozenset({Status.SCHEDULED, Status.RUNNING})
 class Write:
     """What one commit sends, and what its session is afterwards.
 
-    :ivar form: packed or spread, as the session will be.
-    :ivar first: its first line.
+    :ivar layout: packed or spread, as the session will be.
+    :ivar version_line: without the letter of the layout.
     :ivar header: its header, encoded.
     :ivar instances: those that this commit writes, encoded, by name.
     :ivar events: those that it adds, encoded, by number.
+    :ivar value: what the session's key will hold, in front of the events.
+    :ivar events_offset: where the events that stay begin in what it holds now; empty: none stay.
+    :ivar events_text: what comes behind those.
     """
 
     __slots__ = (
         "_configuration",
+        "_keyspace",
         "_more",
-        "_names",
         "_session",
         "_used",
         "events",
-        "first",
-        "form",
-        "head",
+        "events_offset",
+        "events_text",
         "header",
         "instances",
-        "kept",
+        "layout",
         "operations",
-        "tail",
+        "value",
+        "version_line",
     )
 
-    def __init__(self, names: Names, session: SessionKeys, plan: Plan) -> None:
+    def __init__(self, keyspace: Keyspace, session: SessionKeys, plan: Plan) -> None:
         header = plan.header
         assert header is not None
-        self._names, self._session = names, session
+        self._keyspace, self._session = keyspace, session
         self._used, self._more = SESSION, list[bytes]()
         self._configuration: bytes | None = None
-        self.form = PACKED
-        self.first = first_line(header)
+        self.layout = PACKED
+        self.version_line = new_version_line(header)
         self.header = encode_header(header)
         self.instances: dict[str, bytes] = {}
         self.events = {event.number: encode_event(event) for event in plan.events}
         self.operations: list[bytes] = []
-        self.head = self.tail = self.kept = b""
+        self.value = self.events_text = self.events_offset = b""
         if plan.configuration is not None:  # the first further key, as the script expects
-            self.key(names.configuration(session.shard, plan.configuration.hash))
+            self.key(keyspace.configuration(session.shard, plan.configuration.hash))
             self._configuration = plan.configuration.encoded
-            index = self.key(names.configurations(session.shard))
+            index = self.key(keyspace.configurations(session.shard))
             self.do(_CONFIGURED, index, plan.configuration.hash.encode())
         if plan.created:
-            self.do(_MARKED, self.key(names.mark(session.shard)), b"%d" % names.shards)
+            self.do(_MARKED, self.key(keyspace.marker(session.shard)), b"%d" % keyspace.shards)
         for change in plan.changes:
             name = change.instance.name
             self.instances[name] = encode_instance(name, change.instance, header.generation)
@@ -91,19 +94,16 @@ class Write:
 
     # -- as it is sent ------------------------------------------------------------------------
 
-    @property
-    def needs_configuration(self) -> bool:
-        """Whether a configuration has to be stored before this."""
-        return self._configuration is not None
-
     def keys(self, asked: int) -> tuple[int, bytes]:
         """How many keys the commit script gets, and those.
 
         :param asked: how many of the session's it takes to report a conflict.
         """
-        used = DUE if self._more else max(self._used, asked)
         more = self._more
-        return used + len(more), self._session.resp[used] + packed(more)
+        if not more:
+            used = max(self._used, asked)
+            return used, self._session.encoded[used]
+        return DUE + len(more), self._session.encoded[DUE] + encode_arguments(more)
 
     def arguments(self, ticket: bytes, bring_configuration: bool) -> list[bytes]:
         """ARGV from 4 on.
@@ -111,12 +111,13 @@ class Write:
         :param ticket: who wants to reserve the session on a conflict; empty: nobody.
         :param bring_configuration: send its body; else only see that the server has it.
         """
-        if self.form == SPREAD and not ticket and self._configuration is None:
-            return [self.head, b"", *self.operations]
+        if self.layout == SPREAD and not ticket and self._configuration is None:
+            return [self.value, b"", *self.operations]
         configuration = b""
         if self._configuration is not None:
             configuration = self._configuration if bring_configuration else b"?"
-        return [self.head, b"x", self.kept, self.tail, ticket, configuration, *self.operations]
+        extension = (b"x", self.events_offset, self.events_text, ticket, configuration)
+        return [self.value, *extension, *self.operations]
 
     # -- operations ---------------------------------------------------------------------------
 
@@ -147,27 +148,27 @@ class Write:
 
     def fleet(self, plan: Plan) -> None:
         """Keep the listings of sessions in step."""
-        names, header = self._names, plan.header
+        keyspace, header = self._keyspace, plan.header
         assert header is not None
         uid, shard, bucket = self._session.uid_bytes, self._session.shard, self._session.bucket
         if plan.created:
-            self.do(_ZADD, self.key(names.all(shard, bucket)), b"0", uid)
+            self.do(_ZADD, self.key(keyspace.all(shard, bucket)), b"0", uid)
         if header.waiting_since is not None:
             since = repr(header.waiting_since).encode()
-            self.do(_ZADD, self.key(names.waiting(shard, bucket)), since, uid)
+            self.do(_ZADD, self.key(keyspace.waiting(shard, bucket)), since, uid)
         elif not plan.created:
-            self.do(_ZREM, self.key(names.waiting(shard, bucket)), uid)
+            self.do(_ZREM, self.key(keyspace.waiting(shard, bucket)), uid)
         failed = header.total(Status.FAILED)
         if failed:  # negative, so that the lowest score has the most failures
-            self.do(_ZADD, self.key(names.failed(shard)), b"%d" % -failed, uid)
+            self.do(_ZADD, self.key(keyspace.failed(shard)), b"%d" % -failed, uid)
         elif not plan.created:
-            self.do(_ZREM, self.key(names.failed(shard)), uid)
+            self.do(_ZREM, self.key(keyspace.failed(shard)), uid)
 
     def expire(self, plan: Plan, seconds: float) -> None:
         """Let a session expire when nothing happens to it; not while something is under way."""
         assert plan.header is not None
         idle = not plan.header.total(*_UNDER_WAY)
-        keys = (SESSION, EVENTS, INSTANCES, WAITS) if self.form == SPREAD else (SESSION,)
+        keys = (SESSION, EVENTS, INSTANCES, WAITS) if self.layout == SPREAD else (SESSION,)
         for key in keys:
             if idle:
                 self.do(_PEXPIRE, key, b"%d" % (seconds * 1_000))
@@ -180,14 +181,14 @@ class Write:
         """Put all of the session into one value, if it is small enough."""
         instances = view.instances | self.instances if view.instances else self.instances
         lines = [instance_line(name, stored) for name, stored in instances.items()]
-        self.head = b"%b%b%b\n%b" % (PACKED, self.first, self.header, b"".join(lines))
-        self.tail = b"".join([record + b"\n" for record in self.events.values()])
-        size = len(self.head) + len(self.tail)
+        self.value = b"%b%b%b\n%b" % (PACKED, self.version_line, self.header, b"".join(lines))
+        self.events_text = b"".join([record + b"\n" for record in self.events.values()])
+        size = len(self.value) + len(self.events_text)
         if view.events:
-            self.kept = b"%d" % view.head_size()
+            self.events_offset = b"%d" % view.events_offset()
             size += sum(map(len, view.events.values())) + len(view.events)
-        self.form = PACKED if size <= PACKED_SIZE else SPREAD
-        return self.form == PACKED
+        self.layout = PACKED if size <= PACKED_SIZE else SPREAD
+        return self.layout == PACKED
 
     def spread(self, plan: Plan) -> None:
         """Put instances and events into keys of their own."""
@@ -227,8 +228,9 @@ class Write:
         ids: Iterable[str],
         waits: Sequence[bytes],
     ) -> None:
-        self.form = SPREAD
-        self.head, self.tail, self.kept = b"%b%b%b\n" % (SPREAD, self.first, self.header), b"", b""
+        self.layout = SPREAD
+        self.value = b"%b%b%b\n" % (SPREAD, self.version_line, self.header)
+        self.events_text = self.events_offset = b""
         fields: list[bytes] = []
         for name, stored in instances.items():
             fields += (name.encode(), stored)
@@ -244,7 +246,7 @@ class Write:
 
 
 def prepare(
-    names: Names,
+    keyspace: Keyspace,
     session: SessionKeys,
     view: View,
     plan: Plan,
@@ -255,7 +257,7 @@ def prepare(
 
     :param view: what the plan was decided on.
     """
-    write = Write(names, session, plan)
+    write = Write(keyspace, session, plan)
     if not view.packed:
         write.spread(plan)
     elif not write.pack(view):

@@ -1,15 +1,15 @@
 -- Shared by the scripts that change one attempt without a decision before: what they check is what
 -- the command's own decision checks, on the plain text beside the records.
 
--- The first line of a session; nothing when there is none.
-local function facts(text)
+-- The version line of a session, in parts; nothing when there is none.
+local function parse_version_line(text)
     return string.match(
         text, '^(%u)(%d+)\t([^\t]*)\t(%d+)\t(%d+)\t([^\t]*)\t([^\t]*)\t([^\n]*)\n'
     )
 end
 
 -- Whether a process that knows `plugins` and `schema` may change the session.
-local function fits(schema, requires, own_schema, plugins)
+local function is_understood(schema, requires, own_schema, plugins)
     if tonumber(schema) > tonumber(own_schema) then return false end
     for plugin in string.gmatch(requires, '[^\3]+') do
         if not string.find(plugins, '\3' .. plugin .. '\3', 1, true) then return false end

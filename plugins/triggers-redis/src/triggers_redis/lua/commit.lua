@@ -1,7 +1,8 @@
 -- Write a plan if the session still is as its decision saw it; else answer with how it is now.
 --
--- ARGV from 3: expected first line ('' for none), new head, then '' or 'x', which announces
---      offset of the events to keep behind the head ('' none), events to put behind those,
+-- ARGV from 3: expected version line ('' for none), new value but for its events, then '' or 'x',
+--      which announces an extension:
+--      offset of the events to keep behind that ('' none), events to put behind those,
 --      ticket to take on a conflict ('' none),
 --      configuration in KEYS[6] ('' none, '?' must be there, else its body);
 --      then operations: three bytes (letter of the command, number of its key, number of its
@@ -12,17 +13,17 @@
 -- changes nothing; what has no such form comes first of all writes.
 
 local text, expected, now = redis.call('GET', KEYS[1]) or '', ARGV[3], nil
-local more = ARGV[5] ~= ''
-local moved = string.sub(text, 1, #expected) ~= expected or expected == '' and text ~= ''
+local extended = ARGV[5] ~= ''
+local conflict = string.sub(text, 1, #expected) ~= expected or expected == '' and text ~= ''
 -- What was decided on an older view counted the time since by itself, which a suspended machine
 -- does not: it must not write times of long ago.
 if string.find(ARGV[1], '^%d') then
     now = clock()
-    if math.abs(string.match(now, '^%d+') - ARGV[1]) > 2 then moved = true end
+    if math.abs(string.match(now, '^%d+') - ARGV[1]) > 2 then conflict = true end
 end
-if moved then
+if conflict then
     local before, ticket, behind = string.match(text, '^([^\n]*\t)([^\t\n]*)(\t[^\t\n]*\n.*)$')
-    if more and ARGV[8] ~= '' and before and not is_live(ticket) then
+    if extended and ARGV[8] ~= '' and before and not is_live(ticket) then
         local time = redis.call('TIME')
         -- A twentieth of a second: some hundred times what a commit takes, and nobody notices it.
         local until_ = string.format('%.3f', time[1] + time[2] / 1000000 + 0.05)
@@ -31,16 +32,16 @@ if moved then
     end
     return '!' .. report(now or clock(), text)
 end
-local value, at, last = ARGV[4], more and 10 or 6, #ARGV
-local brings = false
-if more and ARGV[9] ~= '' and redis.call('EXISTS', KEYS[6]) == 0 then
+local value, at, last = ARGV[4], extended and 10 or 6, #ARGV
+local stores_configuration = false
+if extended and ARGV[9] ~= '' and redis.call('EXISTS', KEYS[6]) == 0 then
     if ARGV[9] == '?' then return '?' end
-    brings = true
+    stores_configuration = true
 end
 local commands = {
     r = 'RPUSH', h = 'HSET', z = 'ZADD', x = 'ZREM', e = 'PEXPIRE', p = 'PERSIST', c = 'ZADD'
 }
-local first, begin = at, nil
+local first_operation, append = at, nil
 if at <= last and (string.byte(value) == 83 or string.byte(ARGV[at]) ~= 122) then
     redis.call('SET', KEYS[1], '', text == '' and 'XX' or 'NX')
 end
@@ -59,7 +60,7 @@ while at <= last do
     elseif letter == 'm' then
         if redis.call('GET', key) ~= ARGV[at + 1] then return 'M' end
     elseif letter == 'r' then
-        begin = begin or at
+        append = append or at
     elseif letter == 'e' then
         redis.call('PEXPIRE', key .. '\1', 1)
     else
@@ -67,7 +68,7 @@ while at <= last do
     end
     at = at + count + 1
 end
-if brings then redis.call('SET', KEYS[6], ARGV[9]) end
+if stores_configuration then redis.call('SET', KEYS[6], ARGV[9]) end
 local function run(from)
     local letter = string.sub(ARGV[from], 1, 1)
     local _, key, count = string.byte(ARGV[from], 1, 3)
@@ -80,15 +81,15 @@ local function run(from)
     end
     return from + count + 1
 end
-if begin then run(begin) end
-if more then
+if append then run(append) end
+if extended then
     if ARGV[6] ~= '' then value = value .. string.sub(text, ARGV[6] + 1) end
     value = value .. ARGV[7]
 end
 redis.call('SET', KEYS[1], value)
-at = first
+at = first_operation
 while at <= last do
-    if at == begin then
+    if at == append then
         at = at + string.byte(ARGV[at], 3) + 1
     else
         at = run(at)

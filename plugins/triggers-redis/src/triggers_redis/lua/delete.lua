@@ -1,7 +1,7 @@
 -- Erase a session from everything in its shard.
 --
 -- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index, 6 all, 7 waiting, 8 failed
--- ARGV 1 uid, 2 the first line that it must have ('' any)
+-- ARGV 1 uid, 2 the version line that it must have ('' any)
 
 local text = redis.pcall('GET', KEYS[1])
 if type(text) == 'table' then

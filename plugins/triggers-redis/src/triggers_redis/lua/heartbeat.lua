@@ -3,9 +3,9 @@
 -- ARGV from 3: uid, instance, token, seconds of the lease, schema, plugins
 
 local now, text = seconds(clock()), redis.call('GET', KEYS[1]) or ''
-local said = report(now, text)
-local kind, _, _, _, schema, requires = facts(text)
-if kind and fits(schema, requires, ARGV[7], ARGV[8]) then
+local answer = report(now, text)
+local layout, _, _, _, schema, requires = parse_version_line(text)
+if layout and is_understood(schema, requires, ARGV[7], ARGV[8]) then
     local stored = find_instance(text, ARGV[4]) or ''
     local token = string.match(stored, '^r%d+ [%d,]* %S+ %d+ ([^\t]*)\t')
     if token == ARGV[5] then
@@ -13,4 +13,4 @@ if kind and fits(schema, requires, ARGV[7], ARGV[8]) then
         redis.call('ZADD', KEYS[5], 'XX', lease, ARGV[4] .. '\t' .. ARGV[3])
     end
 end
-return '-' .. said
+return '-' .. answer

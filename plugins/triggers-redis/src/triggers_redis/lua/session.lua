@@ -1,5 +1,5 @@
--- Shared by the scripts that answer with (a part of) a session; see triggers_redis/text.py for the
--- stored form. Kwargs and records stay opaque: nothing here parses JSON.
+-- Shared by the scripts that answer with (a part of) a session; see triggers_redis/codec.py for how
+-- it is stored. Kwargs and records stay opaque: nothing here parses JSON.
 --
 -- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index of the shard:
 --      as many of these as are needed for what is to be reported and written
@@ -41,11 +41,11 @@ local function report(now, text)
             asked, '^([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)\5([^\5]*)$'
         )
     end
-    local out = {now, '\n', text}
+    local lines = {now, '\n', text}
 
     local function due(name)
         local score = redis.call('ZSCORE', KEYS[5], name .. '\t' .. uid)
-        if score then out[#out + 1] = '\1' .. name .. '\t' .. score .. '\n' end
+        if score then lines[#lines + 1] = '\1' .. name .. '\t' .. score .. '\n' end
     end
     if text == '' then return now .. '\n' end
     for name in string.gmatch(names, '[^\n]+') do due(name) end
@@ -54,7 +54,7 @@ local function report(now, text)
         if every then
             for name in string.gmatch(text, '\n\t([^\t]+)\tr') do due(name) end
         end
-        return table.concat(out)
+        return table.concat(lines)
     end
 
     local wanted, seen = {}, {}
@@ -77,19 +77,19 @@ local function report(now, text)
     end
 
     local function event(number, record)
-        if record then out[#out + 1] = '\2' .. number .. '\t' .. record .. '\n' end
+        if record then lines[#lines + 1] = '\2' .. number .. '\t' .. record .. '\n' end
     end
-    local function line(name, rest)
-        out[#out + 1] = '\t' .. name .. '\t' .. rest .. '\n'
+    local function instance(name, stored)
+        lines[#lines + 1] = '\t' .. name .. '\t' .. stored .. '\n'
     end
     local payloads = string.find(flags, 'p', 1, true)
     for first = 1, #wanted, 1000 do
         local last = math.min(first + 999, #wanted)
-        for at, rest in ipairs(redis.call('HMGET', KEYS[3], unpack(wanted, first, last))) do
-            if rest then
-                line(wanted[first + at - 1], rest)
+        for at, stored in ipairs(redis.call('HMGET', KEYS[3], unpack(wanted, first, last))) do
+            if stored then
+                instance(wanted[first + at - 1], stored)
                 if payloads then
-                    local taken = string.match(rest, '^[rs]%d+ ([%d,]*)') or ''
+                    local taken = string.match(stored, '^[rs]%d+ ([%d,]*)') or ''
                     for number in string.gmatch(taken, '%d+') do
                         event(number, redis.call('LINDEX', KEYS[4], number))
                     end
@@ -101,12 +101,14 @@ local function report(now, text)
         tasks = '\n' .. tasks .. '\n'
         local all = redis.call('HGETALL', KEYS[3])
         for at = 1, #all, 2 do
-            local name, rest = all[at], all[at + 1]
+            local name, stored = all[at], all[at + 1]
             if string.byte(name) ~= 1 and not seen[name] then
                 local task = '\n' .. (string.match(name, '^(.*)#%d+$') or '') .. '\n'
-                local unstarted = string.byte(rest) == 117
-                if every or unstarted and string.find(tasks, task, 1, true) then line(name, rest) end
-                if every and string.byte(rest) == 114 then due(name) end
+                local unstarted = string.byte(stored) == 117
+                if every or unstarted and string.find(tasks, task, 1, true) then
+                    instance(name, stored)
+                end
+                if every and string.byte(stored) == 114 then due(name) end
             end
         end
     end
@@ -126,5 +128,5 @@ local function report(now, text)
             event(number, redis.call('LINDEX', KEYS[4], number))
         end
     end
-    return table.concat(out)
+    return table.concat(lines)
 end

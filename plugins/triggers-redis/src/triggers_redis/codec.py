@@ -1,15 +1,16 @@
-"""The stored form of a session: lines of text, which scripts compare and cut but never parse.
+"""The codec of a session: lines of text, which scripts compare and cut but never parse.
 
 The value of a session's key begins with two lines::
 
     P12⇥generation⇥config version⇥schema⇥requires⇥ticket⇥commit, claims
     {"the header": "as JSON"}
 
-The first line states what a script may need; what it says is left out of the header, so it is
-never stored twice. It differs after every commit, so that comparing it is comparing the session:
-`commit` is random, for a server that comes back without its last commits gives their versions to
-others. `P` stands for *packed*: the instances and the events follow in the same value, which is all
-there is of a small session. `S`, *spread*: they are in keys of their own. An instance is the line::
+The first, the *version line*, states what a script may need; what it says is left out of the
+header, so it is never stored twice. It differs after every commit, so that comparing it is
+comparing the session: `commit` is random, for a server that comes back without its last commits
+gives their versions to others. `P` stands for *packed*: the instances and the events follow in the
+same value, which is all there is of a small session. `S`, *spread*: they are in keys of their own.
+An instance is the line::
 
     ⇥name⇥state⇥{"the record": "as JSON"}
 
@@ -42,9 +43,10 @@ SPREAD: Final = b"S"
 
 
 class Facts(NamedTuple):
-    """What a client needs of a first line."""
+    """What a client needs of a version line."""
 
-    form: bytes
+    layout: bytes
+    """`PACKED` or `SPREAD`."""
     version: int
     generation: str
     config_version: int
@@ -54,18 +56,20 @@ class Facts(NamedTuple):
     """The last commit's own text; for each claim since: ``\\x02``, its time, a blank, its task."""
 
 
-def read_facts(line: bytes) -> Facts:
-    """Take a first line apart, without its end.
+def parse_version_line(line: bytes) -> Facts:
+    """Take a version line apart, which comes without its end.
 
-    :raises UnknownSchema: a newer version wrote it in another form.
+    :raises UnknownSchema: a newer version wrote it in another layout.
     """
-    form = line[:1]
+    layout = line[:1]
     try:
         version, generation, config_version, _, _, ticket, claims = line[1:].split(b"\t")
-        facts = Facts(form, int(version), generation.decode(), int(config_version), ticket, claims)
+        facts = Facts(
+            layout, int(version), generation.decode(), int(config_version), ticket, claims
+        )
     except ValueError:
-        form = b""
-    if form != SPREAD and form != PACKED:
+        layout = b""
+    if layout != SPREAD and layout != PACKED:
         raise UnknownSchema(
             f"a session is stored in the form {line[:20]!r}…, which this version of triggers-redis"
             " does not know: upgrade triggers-redis in this process"
@@ -73,8 +77,8 @@ def read_facts(line: bytes) -> Facts:
     return facts
 
 
-def first_line(header: Header) -> bytes:
-    """A first line for one commit, but for the letter of its form; no ticket outlives a commit."""
+def new_version_line(header: Header) -> bytes:
+    """A version line for one commit, without the letter of the layout. A commit ends any ticket."""
     return b"%d\t%b\t%d\t%d\t%b\t\t%b\n" % (
         header.version,
         header.generation.encode(),
@@ -96,13 +100,13 @@ def read_time(text: bytes) -> float:
 
 
 def encode_header(header: Header) -> bytes:
-    """A header without what the first line says."""
-    whole = header.generation, header.version, header.config_version
+    """A header without what the version line says."""
+    left_out = header.generation, header.version, header.config_version
     header.generation, header.version, header.config_version = "", 0, 0
     try:
         return encode_record(header)
     finally:
-        header.generation, header.version, header.config_version = whole
+        header.generation, header.version, header.config_version = left_out
 
 
 def read_header(facts: Facts, record: bytes) -> Header:

@@ -48,7 +48,7 @@ def test_what_is_known_is_not_trusted_when_the_server_has_lost_commits(
     assert isinstance(store, RedisStore)
     for _ in range(3):
         session.fire("paid")
-    keys = store.names.session(session.uid).names[:-1]
+    keys = store.keyspace.session(session.uid).names[:-1]
     before = [client.dump(key) for key in keys]
     session.fire("paid")
     for key, dumped in zip(keys, before, strict=True):

@@ -66,8 +66,8 @@ def _application(store: Store, **settings: object) -> Application:
     app = Application(
         "test",
         Settings.isolated(**{"TRIGGER_STORAGE_TYPE": kind, "TRIGGER_PLUGINS": [], **settings}),
+        store=store,
     )
-    app.__dict__["store"] = store
     app.use_runner(Collects(app))
     return app
 

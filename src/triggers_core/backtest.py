@@ -259,12 +259,7 @@ class _Run(_Dry):
             def dispatch(self, manager: Any, message: Any, task: Any) -> None:
                 scheduled.append(message.instance)
 
-        own = type(app)(app.name, app.settings)
-        own.__dict__["plugins"] = app.plugins
-        own.__dict__["_rules"] = (app.plugins.version, self.rules)
-        collector = Collector(own)
-        for key in {None, *(task.using for task in configuration.tasks.values())}:
-            own.use_runner(collector, key)
+        own = app.replace(store=store, rules=self.rules, runner=Collector)
         self._scheduled = scheduled
         self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
         self._heartbeats = Heartbeats(own.rules.timing.heartbeat)

@@ -98,8 +98,7 @@ class Process:
         self.clock = clock
         self.points = CrashPoints(crash_at)
         self.store = CrashingStore(store, self.points, journal)
-        self.app = Application("crash", Settings.isolated(TRIGGER_PLUGINS=[]))
-        self.app.__dict__["store"] = self.store  # in place of the one that its settings name
+        self.app = Application("crash", Settings.isolated(TRIGGER_PLUGINS=[]), store=self.store)
         self.runner = InlineRunner(self.app, self.points, broker, journal)
         self.app.use_runner(self.runner)
 

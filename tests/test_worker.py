@@ -30,7 +30,7 @@ from triggers_core.exceptions import (
     with_context,
 )
 from triggers_core.payloads import encode_replacement
-from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.heartbeats import Heartbeats, Lease
 from triggers_core.running.messages import Message
 from triggers_core.running.worker import _Attempt, claim, run_claimed, run_message
@@ -88,7 +88,7 @@ def application(plugins: tuple[object, ...] = (), timing: Mapping[str, Any] | No
         TRIGGER_TIMING=timing or {},
     )
     app = Application("worker", settings)
-    app.use_runner(Nobody(app))
+    app.use_runner(ManualRunner(app))
     return app
 
 
@@ -96,14 +96,6 @@ def configured(app: Application, run: str) -> Any:
     from triggers_core.engine.commands import Configure
 
     return Configure(configuration=app.parse({"t": {"after": ["go"], "run": run}}))
-
-
-class Nobody(TaskRunner):
-    """A runner that leaves everything to the test."""
-
-    key, executes_here = "nobody", False
-
-    def dispatch(self, *_: object) -> None: ...
 
 
 def message(manager: TriggerManager, name: str = "t#0") -> Message:

@@ -23,7 +23,6 @@ from triggers_core.engine.names import check_event_id, check_name
 from triggers_core.engine.protocol import Plan, Query, Rules
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
-from triggers_core.running.heartbeats import Heartbeats
 from triggers_core.running.worker import run_claimed
 from triggers_core.storages.base import SessionSummary, Store
 from triggers_core.storages.packed import PackedStore
@@ -251,18 +250,13 @@ class _Run(_Dry):
     def __init__(self, app: Application, store: Store, configuration: Configuration) -> None:
         super().__init__(app, store, configuration)
         from triggers_core.manager import TriggerManager
-        from triggers_core.runners.base import TaskRunner
+        from triggers_core.runners.manual import ManualRunner
 
-        scheduled: list[str] = []
-
-        class Collector(TaskRunner):
-            def dispatch(self, manager: Any, message: Any, task: Any) -> None:
-                scheduled.append(message.instance)
-
-        own = app.replace(store=store, rules=self.rules, runner=Collector)
-        self._scheduled = scheduled
+        own = app.replace(store=store, rules=self.rules, runner=ManualRunner)
+        runner = own.runner()
+        assert isinstance(runner, ManualRunner)
+        self._runner = runner
         self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
-        self._heartbeats = Heartbeats(own.rules.timing.heartbeat)
 
     def commit(self, uid: str, command: Command) -> Plan:
         return self._manager.sibling(uid).commit(command)
@@ -274,13 +268,13 @@ class _Run(_Dry):
         claimed = self._claim(uid, name, generation)
         if claimed is None:
             return ()
-        self._scheduled.clear()
+        self._runner.clear()
         manager = self._manager.sibling(uid)
         try:
-            run_claimed(manager, claimed, self._heartbeats, _interruptible, passes_on=False)
+            run_claimed(manager, claimed, self._runner.heartbeats, _interruptible, passes_on=False)
         except _Interrupted:
             raise KeyboardInterrupt from None
-        return tuple(self._scheduled)
+        return tuple(message.instance for message in self._runner.clear())
 
 
 class _Interrupted(BodyInterrupted):

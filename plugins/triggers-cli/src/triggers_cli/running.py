@@ -22,12 +22,12 @@ from triggers_core.exceptions import PluginError, TaskNotFound, TriggersError, U
 from triggers_core.redaction import mask
 from triggers_core.registries import task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.manual import ManualRunner
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
-    from triggers_core.running.messages import Message
     from triggers_core.storages.session import TaskInstance
 
 _SOON: Final = 0.001  # seconds after which the sweep of any worker takes what nobody was told about
@@ -35,16 +35,6 @@ _SHOWN: Final = 5  # instances that a line names
 _LOOK: Final = 0.1  # seconds between two looks at work that other processes do
 _TELL: Final = 1.0  # seconds between two lines about work that this process does
 _UNDER_WAY: Final = ("scheduled", "running")
-
-
-class LeftToWorkers(TaskRunner):
-    """Stands in for a runner that executes in its own process: dispatches nothing."""
-
-    key = "left to the workers"
-    executes_here = False
-
-    def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
-        """Leave it to the sweep of the workers."""
 
 
 class Operator:
@@ -224,7 +214,7 @@ def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
             with suppress(TriggersError):  # told of by the dispatch
                 state.app.use_runner(app.runner(key), key)
     for key in local:
-        state.app.use_runner(LeftToWorkers(state.app), key)
+        state.app.use_runner(ManualRunner(state.app, keep=0), key)
     return default in local if not wanted else bool(here)
 
 

@@ -262,8 +262,8 @@ class Application:
     def start(self) -> Self:
         """Import the tasks and begin to look after what earlier processes left behind.
 
-        Without it that begins with the first manager. A server calls it when it starts, and `stop`
-        when it ends; again is no error.
+        Without it that begins with the first dispatch, which may be long in coming. A server calls
+        it when it starts, and `stop` when it ends; again is no error.
 
         :returns: the application, so that it can be used by ``with``.
 

@@ -87,7 +87,9 @@ class TriggerManager:
         self.storage = storage
         self.app: Application = app or default_application
         self.app.saw(self)
-        self.app.runner(self.default_task_runner_name).watch(self)
+        # Nothing is started here. But settings that name no runner are told of here, to whoever
+        # calls, and not in the log, by the first dispatch.
+        self.app.runner(self.default_task_runner_name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.uid!r}>"

@@ -14,7 +14,7 @@ import msgspec
 from triggers_core import payloads
 from triggers_core.application import Application
 from triggers_core.engine.machine import Draft, cascade_of
-from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import CommandSteps, Query, Rules
 from triggers_core.engine.records import Event, Status
 from triggers_core.limits import Limits
@@ -77,17 +77,16 @@ class Grow(msgspec.Struct, kw_only=True):
     trigger: str
     times: int
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         """Decide them one after the other, as so many commits would."""
         draft = Draft((yield Query()), rules)
         for _ in range(self.times):
             draft.fire(Event(id=new_id(), trigger=self.trigger, payload=msgspec.Raw(PAYLOAD)))
-            for name in draft.scheduled:
-                instance = draft.instance(*split_instance_name(name))
+            for instance in draft.scheduled:
                 draft.set_status(instance, Status.FINISHED)
                 instance.result = draft.fire(cascade_of(instance, b"{}")).number
             draft.scheduled.clear()
-        return draft.plan()
+        return draft.plan(None)
 
 
 def application(storage: str, **options: Any) -> Application:

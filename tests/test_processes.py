@@ -230,7 +230,7 @@ def test_of_two_processes_with_the_same_message_one_claims(path: Path, children:
         store.commit(UID, Configure(configuration=parse_configuration(config)), Rules())
         for name in names:
             plan = store.commit(UID, Fire(trigger="go", payload=b"{}", event_id=new_id()), Rules())
-            assert plan.scheduled == [name]
+            assert [each.name for each in plan.scheduled] == [name]
         generation = store.sessions()[0].generation
     messages = [Message("processes", UID, generation, name, 1) for name in names]
     encoded = msgspec.json.encode(messages).decode()

@@ -86,7 +86,7 @@ def test_two_applications_with_one_message(app: Application) -> None:
     header = manager.storage.header
     assert header is not None
     for each in (app, other):
-        again = [(f"t_a#{number}", 1) for number in range(40)]
+        again = [manager.storage[f"t_a#{number}"].record for number in range(40)]
         each.manager("order:1").dispatch(header.generation, again, manager.storage.tasks)
     assert app.runner().join_all(60)
     assert other.runner().join_all(60)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -31,6 +31,8 @@ from triggers_core.storages.session import SessionStorage
 if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.engine.protocol import Command
+
+T = TypeVar("T")
 
 _TOGETHER = 1_000  # events in one transaction, of the storages that have such
 _TOGETHER_FOR = 1.0  # seconds
@@ -189,18 +191,18 @@ class _Dry:
         )
         uid = check_name(event.session, "session")
         plan = self._record(uid, fire)
-        recorded: FireOutcome = plan.outcome
+        recorded = plan.outcome
         if recorded.status == "duplicate":
             # Recorded by an earlier replay, which may have died before everything was finished.
             self._drain(uid, self._left_behind(uid))
         else:
-            self._drain(uid, plan.scheduled)
+            self._drain(uid, [each.name for each in plan.scheduled])
         return recorded.status
 
-    def commit(self, uid: str, command: Command) -> Plan:
+    def commit(self, uid: str, command: Command[T]) -> Plan[T]:
         return self.store.commit(uid, command, self.rules)
 
-    def _record(self, uid: str, fire: Fire) -> Plan:
+    def _record(self, uid: str, fire: Fire) -> Plan[FireOutcome]:
         """Record an event, and end what it makes ready; the plan's `scheduled` is what is left."""
         try:
             return self.commit(uid, Step(fire))
@@ -221,16 +223,16 @@ class _Dry:
         claimed = self._claim(uid, name, generation)
         if claimed is None:
             return ()
-        return self.commit(uid, Finish(instance=name, token=TOKEN)).scheduled
+        plan = self.commit(uid, Finish(instance=name, token=TOKEN))
+        return [each.name for each in plan.scheduled]
 
     def _claim(self, uid: str, name: str, generation: str) -> Claimed | None:
         attempt = self.store.load(uid, Query(instances=(name,))).instances[name].attempt
         claim = Claim(instance=name, attempt=attempt, generation=generation, token=TOKEN)
         try:
-            claimed: Claimed = self.commit(uid, claim).outcome
+            return self.commit(uid, claim).outcome
         except StaleMessage:
             return None
-        return claimed
 
     def _left_behind(self, uid: str) -> list[str]:
         """The instances that are not through, in the order in which they became ready."""
@@ -258,10 +260,10 @@ class _Run(_Dry):
         self._runner = runner
         self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
 
-    def commit(self, uid: str, command: Command) -> Plan:
+    def commit(self, uid: str, command: Command[T]) -> Plan[T]:
         return self._manager.sibling(uid).commit(command)
 
-    def _record(self, uid: str, fire: Fire) -> Plan:
+    def _record(self, uid: str, fire: Fire) -> Plan[FireOutcome]:
         return self.commit(uid, fire)  # a body has to see what is stored
 
     def _finish(self, uid: str, name: str, generation: str) -> Iterable[str]:

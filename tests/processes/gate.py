@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from triggers_core import Application
-from triggers_core.engine.commands import Fire
+from triggers_core.engine.commands import Fire, FireOutcome
 from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Plan, Rules
 from triggers_core.limits import Limits
@@ -22,7 +22,7 @@ def wait_for_go(ready: str = "ready") -> None:
         sys.exit("the test has gone away")
 
 
-def fire(store: Store, uid: str, trigger: str) -> Plan:
+def fire(store: Store, uid: str, trigger: str) -> Plan[FireOutcome]:
     rules = Rules(limits=Limits(trigger_names=1_000_000))
     return store.commit(uid, Fire(trigger=trigger, payload=b"{}", event_id=new_id()), rules)
 

@@ -244,7 +244,7 @@ class Plugins:
         if self.has_post_skip:
             self._tell("post_skip", manager, instance, cascade)
 
-    def post_commit(self, manager: TriggerManager, changes: Plan) -> None:
+    def post_commit(self, manager: TriggerManager, changes: Plan[Any]) -> None:
         """Tell what a commit did. Errors are logged."""
         if self.has_post_commit:
             self._tell("post_commit", manager, changes)

@@ -81,14 +81,13 @@ def claim(manager: TriggerManager, message: Message, holder: str = "") -> Claime
     if holder:
         command.token += f"@{holder}"
     try:
-        claimed: Claimed = manager.commit(command).outcome
+        return manager.commit(command).outcome
     except (StaleMessage, NotFound) as error:
         if isinstance(error, StaleMessage) and error.no_session:
             _warn_of_no_session(manager, message)
         else:
             logger.info("dropped a message: %s", error)
         return None
-    return claimed
 
 
 _without_session = itertools.count(1)
@@ -308,7 +307,7 @@ class _Attempt:
         until = pause = 0.0
         while True:
             try:
-                ended: AttemptResult = manager.commit(outcome).outcome
+                ended = manager.commit(outcome).outcome
             except (LeaseLost, NotFound) as error:
                 self.context.lost.set()
                 logger.warning("%s", error)

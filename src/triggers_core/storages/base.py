@@ -81,7 +81,9 @@ def summarise(uid: str, header: Header) -> SessionSummary:
     )
 
 
-def drive(command: Command, uid: str, rules: Rules, load: Callable[[Query], Snapshot]) -> Plan:
+def drive(
+    command: Command[_T], uid: str, rules: Rules, load: Callable[[Query], Snapshot]
+) -> Plan[_T]:
     """Drive a change to its plan: load what it asks for until it returns one.
 
     :raises UnknownSchema: the session cannot be read; names it.
@@ -92,7 +94,7 @@ def drive(command: Command, uid: str, rules: Rules, load: Callable[[Query], Snap
         while True:
             query = steps.send(load(query))
     except StopIteration as done:
-        plan: Plan = done.value
+        plan: Plan[_T] = done.value
         return plan
     except UnknownSchema as error:
         raise error.of(uid) from error.__cause__
@@ -126,7 +128,7 @@ class Store:
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[_T], rules: Rules) -> Plan[_T]:
         """Decide a change on the session's current state and write it, atomically.
 
         :returns: the plan as written, times stamped. Its `outcome` is the command's answer.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.names import instance_name, split_instance_name
@@ -38,6 +38,8 @@ from triggers_core.storages.base import (
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
+
+T = TypeVar("T")
 
 _DECISIONS: Final = 100  # at one change, while something within it commits others
 
@@ -94,7 +96,7 @@ class _Written:
         "instances",
     )
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan[Any]) -> None:
         self.header = None if plan.header is None else encode_record(plan.header)
         self.config = self.config_before = ""
         """The addresses of another configuration that the session gets, and of its last one."""
@@ -131,7 +133,7 @@ class MemoryStore(Store):
     def place(self) -> str:
         return "the memory of this process"
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         with self._lock:
             if self._unfinished is not None:
                 self._heal()

@@ -94,8 +94,8 @@ class CrashingStore(Store):
         self.points.reach(f"after {what}")
         return answer
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
-        def work() -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
+        def work() -> Plan[T]:
             plan = self.inner.commit(uid, command, rules)
             for change in plan.changes:
                 ended = change.instance.resolved or change.instance.status is Status.FAILED

@@ -231,7 +231,9 @@ class RunnerContract(Suite):
         message = fire_silently(app, manager, "t_a#0")
         settle()
         assert ran(manager) == {}
-        manager.dispatch(message.generation, [("t_a#0", 1)], manager.storage.tasks)
+        manager.dispatch(
+            message.generation, [manager.storage["t_a#0"].record], manager.storage.tasks
+        )
         settle()
         assert ran(manager) == {"t_a#0": 1}
 

@@ -14,7 +14,7 @@ from celery.exceptions import TimeLimitExceeded
 
 from triggers_celery.identity import holds
 from triggers_core.engine.additions import run_before_commit
-from triggers_core.engine.attempts import AttemptResult, Fail
+from triggers_core.engine.attempts import WORKER_LOST, Fail
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import add_metadata
 from triggers_core.engine.names import split_instance_name
@@ -45,13 +45,13 @@ class Lose(msgspec.Struct, kw_only=True):
     node: str
     pid: int | None = None
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Instance | None]:
         snapshot = yield Query(instances=(self.instance,))
         instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None or instance.status is not Status.RUNNING:
-            return Plan()  # never claimed: the broker delivers the message again
+            return Plan(outcome=None)  # never claimed: the broker delivers the message again
         if not holds(instance.token, self.node, self.pid):
-            return Plan()
+            return Plan(outcome=None)
         draft = Draft(snapshot, rules)
         if instance.attempt < rules.timing.attempts:
             draft.schedule(instance)
@@ -60,7 +60,7 @@ class Lose(msgspec.Struct, kw_only=True):
                 f"no worker finished it in {instance.attempt} attempts: the process that ran the"
                 " last one died"
             )
-            _fail(draft, instance, "WorkerLost", message)
+            _fail(draft, instance, WORKER_LOST, message)
         yield from run_before_commit(draft, uid)
         return draft.plan(draft.instance(*split_instance_name(self.instance)))
 
@@ -78,16 +78,16 @@ class Revoke(msgspec.Struct, kw_only=True):
     reason: str
     node: str = ""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Instance | None]:
         snapshot = yield Query(instances=(self.instance,))
         instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None:
-            return Plan()
+            return Plan(outcome=None)
         terminated = self.node and holds(instance.token, self.node)
         if instance.status is not Status.SCHEDULED and not (
             instance.status is Status.RUNNING and terminated
         ):
-            return Plan()
+            return Plan(outcome=None)
         draft = Draft(snapshot, rules)
         _fail(draft, instance, "celery.exceptions.TaskRevokedError", self.reason)
         yield from run_before_commit(draft, uid)
@@ -117,7 +117,7 @@ def lost(application: Application, message: Message, node: str, pid: int | None)
         node=node,
         pid=pid,
     )
-    instance: Instance | None = manager.commit(command).outcome
+    instance = manager.commit(command).outcome
     if instance is None:
         return
     logger.warning(
@@ -182,7 +182,7 @@ def timed_out(
         retry=retry,
     )
     try:
-        ended: AttemptResult = manager.commit(fail).outcome
+        ended = manager.commit(fail).outcome
     except LeaseLost:
         return  # it ended by itself at the last moment
     for plugin, problem in ended.dropped.items():

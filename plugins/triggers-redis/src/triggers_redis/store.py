@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.configuration import Configuration
@@ -22,6 +22,8 @@ from triggers_redis.scripts import LOAD
 from triggers_redis.server import check_options, check_server, mark, settle_namespace
 from triggers_redis.text import read_event
 from triggers_redis.view import Ask, View
+
+T = TypeVar("T")
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -137,7 +139,7 @@ class RedisStore(Fleet):
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         if isinstance(command, Claim):
             return self.committer.claim(uid, command, rules)
         if isinstance(command, Heartbeat):

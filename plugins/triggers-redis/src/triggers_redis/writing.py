@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from triggers_core.engine.configuration import EMPTY
 from triggers_core.engine.machine import missing_triggers
@@ -61,7 +61,7 @@ class Write:
         "tail",
     )
 
-    def __init__(self, names: Names, session: SessionKeys, plan: Plan) -> None:
+    def __init__(self, names: Names, session: SessionKeys, plan: Plan[Any]) -> None:
         header = plan.header
         assert header is not None
         self._names, self._session = names, session
@@ -145,7 +145,7 @@ class Write:
         ):
             self.do(_ZREM, DUE, f"{name}\t{self._session.uid}".encode())
 
-    def fleet(self, plan: Plan) -> None:
+    def fleet(self, plan: Plan[Any]) -> None:
         """Keep the listings of sessions in step."""
         names, header = self._names, plan.header
         assert header is not None
@@ -163,7 +163,7 @@ class Write:
         elif not plan.created:
             self.do(_ZREM, self.key(names.failed(shard)), uid)
 
-    def expire(self, plan: Plan, seconds: float) -> None:
+    def expire(self, plan: Plan[Any], seconds: float) -> None:
         """Let a session expire when nothing happens to it; not while something is under way."""
         assert plan.header is not None
         idle = not plan.header.total(*_UNDER_WAY)
@@ -189,7 +189,7 @@ class Write:
         self.form = PACKED if size <= PACKED_SIZE else SPREAD
         return self.form == PACKED
 
-    def spread(self, plan: Plan) -> None:
+    def spread(self, plan: Plan[Any]) -> None:
         """Put instances and events into keys of their own."""
         waits: list[bytes] = []
         unwaits: list[bytes] = []
@@ -202,7 +202,7 @@ class Write:
         if unwaits:
             self.do(_ZREM, WAITS, *unwaits)
 
-    def unpack(self, view: View, plan: Plan, find: FindConfiguration) -> None:
+    def unpack(self, view: View, plan: Plan[Any], find: FindConfiguration) -> None:
         """Put a session that has grown too large into keys of its own, all of it at once."""
         header = plan.header
         assert header is not None
@@ -247,7 +247,7 @@ def prepare(
     names: Names,
     session: SessionKeys,
     view: View,
-    plan: Plan,
+    plan: Plan[Any],
     find: FindConfiguration,
     idle_ttl: float | None = None,
 ) -> Write:

@@ -49,6 +49,8 @@ from triggers_core.storages.sqlite.file import SqliteFile, Synchronous, check_sy
 from triggers_core.storages.sqlite.place import check_path
 from triggers_core.storages.sqlite.schema import EVENT_BITS, address_key
 
+T = TypeVar("T")
+
 _T = TypeVar("_T")
 
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
@@ -136,10 +138,10 @@ class SqliteStore(Store):
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         batch = self._batch if self._batch.connection is not None else None
 
-        def work(connection: sqlite3.Connection) -> tuple[Plan, bool]:
+        def work(connection: sqlite3.Connection) -> tuple[Plan[T], bool]:
             found = _Found()
             plan = drive(
                 command, uid, rules, lambda query: self._load(connection, uid, query, found)
@@ -227,7 +229,9 @@ class SqliteStore(Store):
             self._configurations.put(header.config, configuration)
         return configuration
 
-    def _save(self, connection: sqlite3.Connection, uid: str, plan: Plan, found: _Found) -> None:
+    def _save(
+        self, connection: sqlite3.Connection, uid: str, plan: Plan[Any], found: _Found
+    ) -> None:
         execute, header, session = connection.execute, plan.header, found.session
         if plan.configuration is not None:
             insert = "INSERT OR IGNORE INTO configurations (hash, body, kept) VALUES (?, ?, 0)"
@@ -265,7 +269,7 @@ class SqliteStore(Store):
         self,
         connection: sqlite3.Connection,
         uid: str,
-        plan: Plan,
+        plan: Plan[Any],
         header: Header,
         session: int | None,
     ) -> int:

@@ -15,8 +15,9 @@ from applications import STORAGES, application  # noqa: E402
 from oracle import Log, instances_of  # noqa: E402
 
 import triggers_core.backtest  # noqa: E402
-from triggers_core import Application, backtest_step, hookimpl  # noqa: E402
+from triggers_core import Application, hookimpl  # noqa: E402
 from triggers_core.backtest import BacktestResult, backtest  # noqa: E402
+from triggers_core.engine import backtest_step  # noqa: E402
 from triggers_core.engine.additions import CommitPlan, CommitSession  # noqa: E402
 from triggers_core.engine.backtest_step import Unusual  # noqa: E402
 from triggers_core.engine.protocol import Query  # noqa: E402

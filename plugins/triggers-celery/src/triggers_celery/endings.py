@@ -14,7 +14,7 @@ from celery.exceptions import TimeLimitExceeded
 
 from triggers_celery.identity import holds
 from triggers_core.engine.additions import run_before_commit
-from triggers_core.engine.attempts import WORKER_LOST, Fail
+from triggers_core.engine.attempts import WORKER_LOST, Claimed, Fail
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import add_metadata
 from triggers_core.engine.names import split_instance_name
@@ -23,7 +23,7 @@ from triggers_core.engine.records import Status
 from triggers_core.exceptions import InstanceNotFound, LeaseLost
 from triggers_core.failures import describe_error
 from triggers_core.running.logs import log_failure
-from triggers_core.tasks import TaskContext
+from triggers_core.running.worker import context_of
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -155,16 +155,22 @@ def timed_out(
     """Fail an attempt whose process is killed for its hard time limit; plugins may retry it."""
     manager = application.manager_for(message)
     try:
-        instance = manager.storage[message.instance]
+        record = manager.storage[message.instance].record
     except InstanceNotFound:
         return
-    record = instance.record
     current = record.status is Status.RUNNING and record.attempt == message.attempt
     if not current or not holds(record.token, node, pid):
         return
     error = TimeLimitExceeded(limit)
-    task = manager.storage.tasks[record.task]
-    context = TaskContext(manager, instance, task, {})
+    claimed = Claimed(
+        instance=record,
+        task=manager.storage.tasks[record.task],
+        generation=message.generation,
+        payloads=manager.storage.store.payloads(
+            message.uid, [numbers[0] for numbers in record.taken.values()]
+        ),
+    )
+    context, _ = context_of(manager, claimed)
     retry = application.plugins.task_failed(context, error)
     if retry is None:
         log_failure(context, error)

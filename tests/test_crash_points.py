@@ -155,7 +155,7 @@ def claim_without_fence(patch: pytest.MonkeyPatch) -> None:
         )
         return draft.plan(claimed)
 
-    patch.setattr(Claim, "decide", drive)
+    patch.setattr(Claim, "decide", decide)
 
 
 class CascadeLater:

@@ -246,7 +246,9 @@ class MemoryStore(Store):
                 snapshot.instances[each] for each in query.instances if each in snapshot.instances
             ]
             numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            snapshot.payloads = _payloads(session, numbers)
+            snapshot.payloads = {
+                number: bytes(event.payload) for number, event in _events(session, numbers).items()
+            }
         return snapshot
 
     def _configuration(self, header: Header) -> Configuration:
@@ -292,12 +294,12 @@ class MemoryStore(Store):
         except UnknownSchema as error:
             raise error.of(uid) from error.__cause__
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
         with self._lock:
             self._heal()
             session = self._sessions.get(uid)
             try:
-                return _payloads(session, numbers) if session else {}
+                return _events(session, numbers) if session else {}
             except UnknownSchema as error:
                 raise error.of(uid) from error.__cause__
 
@@ -389,9 +391,9 @@ class MemoryStore(Store):
                 del self._leases[name]
 
 
-def _payloads(session: _Session, numbers: Iterable[int]) -> dict[int, bytes]:
+def _events(session: _Session, numbers: Iterable[int]) -> dict[int, Event]:
     return {
-        number: bytes(decode_event(session.events[number]).payload)
+        number: decode_event(session.events[number])
         for number in numbers
         if 0 <= number < len(session.events)
     }

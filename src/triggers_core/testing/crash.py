@@ -126,8 +126,8 @@ class CrashingStore(Store):
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
         return self._read("events", lambda: self.inner.events(uid, start, limit))
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
-        return self._read("payloads", lambda: self.inner.payloads(uid, numbers))
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
+        return self._read("events by number", lambda: self.inner.events_by_number(uid, numbers))
 
     def delete(self, uid: str) -> bool:
         return self._write("delete", lambda: self.inner.delete(uid))

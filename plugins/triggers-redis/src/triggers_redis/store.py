@@ -226,12 +226,12 @@ class RedisStore(Fleet):
             read_event(number, events[number]) for number in sorted(events) if start <= number < end
         ]
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
         wanted = {number for number in numbers if number >= 0}
         ask = Ask(numbers=",".join(map(str, sorted(wanted))))
         events = self.view(self.names.session(uid), ask).events
         return {
-            number: bytes(read_event(number, record).payload)
+            number: read_event(number, record)
             for number, record in events.items()
             if number in wanted
         }

@@ -203,6 +203,7 @@ def test_parts_are_made_once(made: Callable[..., Application]) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(first, range(8)))) == 1
     assert count == [1]
+    assert type(app.replace().storage("a")) is Slow
     storage_backends.unregister("slow")
 
 

@@ -48,6 +48,7 @@ _ASK_AGAIN: Final = 30.0  # seconds until `stores_to_sweep` is asked again
 _EVERY_KEY: Final = ""  # that of a runner which serves all of them
 _SETTINGS_OF: Final = {
     "store": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
+    "storage_class": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
     "plugins": {"TRIGGER_PLUGINS", "TRIGGER_AUTOLOAD"},
 }
 """Part of an application → the settings that it is made from."""
@@ -209,11 +210,14 @@ class Application:
             patient = app.replace(rules=msgspec.structs.replace(app.rules, timing=timing))
             by_hand = app.replace(runner=ManualRunner)
         """
-        if store is None:
-            store = self.store if settings is None else self._given.get("store")
+        own_class = None
+        if store is None and settings is None:
+            store, own_class = self.store, self.storage_class
+        elif store is None:
+            store = self._given.get("store")
         if plugins is None:
             plugins = self.plugins if settings is None else self._given.get("plugins")
-        return type(self)(
+        other = type(self)(
             self.name if name is None else name,
             self.settings if settings is None else settings,
             store=store,
@@ -221,6 +225,9 @@ class Application:
             rules=self._given_rules if rules is None else rules,
             runner=self._make_runner if runner is None else runner,
         )
+        if own_class is not None:
+            other._given["storage_class"] = other._parts["storage_class"] = own_class
+        return other
 
     def close(self) -> None:
         """Finish what runs in this process, then close the store.
@@ -348,10 +355,11 @@ class Application:
         """The runner of a key, one per application; `TRIGGER_RUNNER` when no key is given."""
         key = key or self.settings.TRIGGER_RUNNER
         runner = self._runners.get(key)
+        if runner is None and self._make_runner is not None:
+            key = _EVERY_KEY
+            runner = self._runners.get(key)
         if runner is not None:
             return runner
-        if self._make_runner is not None:
-            key = _EVERY_KEY
         with self.building():
             runner = self._runners.get(key)
             if runner is None and self._make_runner is not None:

@@ -30,8 +30,7 @@ from harness import machine, options, table, write_json
 from triggers_core.application import Application
 from triggers_core.backtest import backtest
 from triggers_core.manager import TriggerManager
-from triggers_core.runners.base import TaskRunner
-from triggers_core.running.messages import Message
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.session import SessionStorage
@@ -85,16 +84,6 @@ def _order(chance: random.Random) -> list[str]:
     return [*["parcelMoved"] * chance.randrange(5), *first]
 
 
-class Nobody(TaskRunner):
-    """Takes what is dispatched, and runs nothing."""
-
-    key = "nobody"
-    executes_here = False
-
-    def dispatch(self, manager: TriggerManager, message: Message, task: Any) -> None:
-        """Leave it."""
-
-
 def replay(storage: str, events: int, directory: str | None) -> dict[str, Any]:
     """Replay a log, and fire a few bare events; in a process that has done nothing yet."""
     plugins = ["finalize"] if find_spec("triggers_finalize") else []
@@ -125,7 +114,7 @@ def replay(storage: str, events: int, directory: str | None) -> dict[str, Any]:
 def _bare_fire(storage: str, folder: str) -> float:
     """Seconds of the processor for a fire that makes nothing ready, into sessions of its own."""
     app = Application("bare", Settings.isolated(TRIGGER_PLUGINS=[], TRIGGER_STORAGE_TYPE="memory"))
-    app.use_runner(Nobody(app), None)
+    app.use_runner(ManualRunner(app, keep=0))
     store = MemoryStore() if storage == "memory" else SqliteStore(os.path.join(folder, "bare.db"))
     managers = [TriggerManager(SessionStorage.on(store, f"order:{i}"), app) for i in range(10)]
     for manager in managers:

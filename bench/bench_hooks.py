@@ -112,20 +112,19 @@ class WithoutHooks(TriggerManager):
             once=once,
             force=force,
         )
-        recorded = self.commit(fire).outcome
+        plan = self.commit(fire)
+        recorded = plan.outcome
         return FireResult(
             status=recorded.status,
-            scheduled=tuple(recorded.scheduled),
+            scheduled=tuple([each.name for each in plan.scheduled]),
             event_id=recorded.event_id,
             number=recorded.number,
         )
 
-    def after_commit(self, plan: Plan) -> None:
+    def after_commit(self, plan: Plan[Any]) -> None:
         if plan.scheduled:
             assert plan.header is not None
-            attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
-            ready = [(name, attempts[name]) for name in plan.scheduled]
-            self.dispatch(plan.header.generation, ready, plan.tasks)
+            self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
         if any(change.hold_for is not None for change in plan.changes):
             self.app.runner().wake()
 

@@ -13,15 +13,13 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.application import Application
-from triggers_core.engine.configuration import Task
 from triggers_core.engine.machine import Draft, cascade_of
-from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import CommandSteps, Query, Rules
 from triggers_core.engine.records import Event, Status
 from triggers_core.limits import Limits
 from triggers_core.manager import TriggerManager
-from triggers_core.runners.base import TaskRunner
-from triggers_core.running.messages import Message
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
 
 KWARGS: dict[str, Any] = {
@@ -73,33 +71,22 @@ class Population:
         return self.finished + self.waiting <= 100
 
 
-class NoRunner(TaskRunner):
-    """Takes every message and does nothing with it."""
-
-    key = "none"
-    executes_here = False
-
-    def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
-        pass
-
-
 class Grow(msgspec.Struct, kw_only=True):
     """Many fires of one trigger in one commit; what they schedule finishes at once."""
 
     trigger: str
     times: int
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         """Decide them one after the other, as so many commits would."""
         draft = Draft((yield Query()), rules)
         for _ in range(self.times):
             draft.fire(Event(id=new_id(), trigger=self.trigger, payload=msgspec.Raw(PAYLOAD)))
-            for name in draft.scheduled:
-                instance = draft.instance(*split_instance_name(name))
+            for instance in draft.scheduled:
                 draft.set_status(instance, Status.FINISHED)
                 instance.result = draft.fire(cascade_of(instance, b"{}")).number
             draft.scheduled.clear()
-        return draft.plan()
+        return draft.plan(None)
 
 
 def application(storage: str, **options: Any) -> Application:
@@ -112,7 +99,7 @@ def application(storage: str, **options: Any) -> Application:
         TRIGGER_AUTOLOAD=False,
     )
     app = Application("bench", settings)
-    app.use_runner(NoRunner(app))
+    app.use_runner(ManualRunner(app, keep=0))
     return app
 
 

@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 
 from triggers_core import TaskContext, TriggerTask, configure, get_trigger_manager
+from triggers_core.application import default_application
 
 # -- the application ------------------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ def set_up(folder: str) -> None:
 def serve(folder: str) -> None:
     """One web process: each line on its standard input is a request."""
     set_up(folder)
-    get_trigger_manager("start")  # what a crash left behind is picked up from here on
+    default_application.start()  # what a crash left behind is picked up from here on
     for line in sys.stdin:
         uid, trigger, kwargs, event_id = json.loads(line)
         manager = get_trigger_manager(uid)

@@ -48,6 +48,6 @@ def rules(plugins: Plugins) -> Rules:
     return Rules(before_commit=plugins.before_commit_hooks(), plugins=plugins.names)
 
 
-def fire(store: MemoryStore, plugins: Plugins, trigger: str) -> Plan:
+def fire(store: MemoryStore, plugins: Plugins, trigger: str) -> Plan[Any]:
     """Fire into the session ``s``."""
     return store.commit("s", Fire(trigger=trigger, payload=b"{}", event_id=trigger), rules(plugins))

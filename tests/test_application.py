@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from triggers_core import Application, TaskContext, TriggerTask, hookimpl
 from triggers_core.engine.attempts import Claim
-from triggers_core.exceptions import ImportExited, StorageError, WrongState
+from triggers_core.engine.protocol import Rules
+from triggers_core.exceptions import ImportExited, LimitExceeded, StorageError, WrongState
+from triggers_core.limits import Limits
+from triggers_core.plugins.plugins import Plugins
+from triggers_core.runners import TaskRunner
 from triggers_core.running.rounds import Pace
 from triggers_core.settings import Settings
 from triggers_core.storages import storage_backends
 from triggers_core.storages.memory import MemoryStorage, MemoryStore
+from triggers_core.storages.session import SessionStorage
 from triggers_core.testing import bodies
 from triggers_core.testing.bodies import Gate
 from triggers_core.testing.manager_helpers import configure, fire_silently, statuses
@@ -178,7 +184,6 @@ def test_a_module_that_fails_after_it_has_made_a_manager_is_imported_again(
 
 
 def test_parts_are_made_once(made: Callable[..., Application]) -> None:
-    app = made()
     count, barrier = [], threading.Barrier(8)
     opened = MemoryStorage.open_store
 
@@ -189,7 +194,8 @@ def test_parts_are_made_once(made: Callable[..., Application]) -> None:
             threading.Event().wait(0.05)
             return opened()
 
-    app.__dict__["storage_class"] = Slow
+    storage_backends.register("slow", Slow)
+    app = made(TRIGGER_STORAGE_TYPE="slow")
 
     def first(_: int) -> tuple[int, int, int]:
         barrier.wait()
@@ -198,6 +204,95 @@ def test_parts_are_made_once(made: Callable[..., Application]) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(first, range(8)))) == 1
     assert count == [1]
+    assert type(app.replace().storage("a")) is Slow
+    storage_backends.unregister("slow")
+
+
+def test_parts_that_are_given(made: Callable[..., Application], fast_dir: Path) -> None:
+    store = MemoryStore()
+    plugins = Plugins([])
+    rules = Rules(limits=Limits(tasks=1), plugins=plugins.names)
+    settings = Settings.isolated(TRIGGER_STORAGE_OPTIONS={"path": str(fast_dir / "unused.db")})
+    app = Application("given", settings, store=store, plugins=plugins, rules=rules)
+    assert (app.store, app.plugins, app.rules) == (store, plugins, rules)
+    assert app.stores() == [store]
+    manager = app.manager("a")
+    assert type(manager.storage) is MemoryStorage
+    manager.fire("go")
+    app.reset()
+    assert app.manager("a").storage.metadata.events == 1
+    assert (app.plugins, app.rules) == (plugins, rules)
+    task = {"after": ["go"], "run": bodies.Echo.name}
+    with pytest.raises(LimitExceeded, match="tasks"):
+        app.manager("a").update_configuration({"t_a": task, "t_b": task})
+    app.configure(TRIGGER_STORAGE_OPTIONS={"path": str(fast_dir / "mine.db")})
+    assert app.store.place == f"the SQLite file {fast_dir / 'mine.db'}"
+    assert app.plugins is plugins
+    app.configure(TRIGGER_PLUGINS=[])
+    assert app.plugins is not plugins
+    app.close()
+    assert not (fast_dir / "unused.db").exists()
+
+
+def test_a_store_of_no_registered_storage_can_be_given() -> None:
+    class Own(MemoryStore):
+        key = "own"
+
+    app = Application("own", Settings.isolated(TRIGGER_PLUGINS=[]), store=Own())
+    app.manager("a").fire("go")
+    assert type(app.storage("a")) is SessionStorage
+    assert app.storage("a").metadata.events == 1
+
+
+def test_replace_makes_another_application(made: Callable[..., Application]) -> None:
+    class Own(TaskRunner):
+        pass
+
+    app = made()
+    app.manager("a").fire("go")
+    rules = structs.replace(app.rules, limits=Limits(tasks=1))
+    other = app.replace(name="other", rules=rules, runner=Own)
+    assert (other.name, other.rules, app.name) == ("other", rules, "test")
+    assert app.rules.limits == Limits()
+    assert (other.store, other.plugins, other.settings) == (app.store, app.plugins, app.settings)
+    assert other.manager("a").storage.metadata.events == 1
+    assert type(other.runner()) is type(other.runner("any key")) is Own
+    assert other.runner() is other.runner("any key")
+    assert other.runner().app is other
+    other.close()
+    assert app.storage("a").metadata.events == 1
+    again = other.replace(store=MemoryStore())
+    assert again.rules is rules
+    assert type(again.runner()) is Own
+    assert not again.storage("a").exists
+
+
+def test_replace_with_other_settings_shares_nothing_made_from_these(
+    made: Callable[..., Application],
+) -> None:
+    app = made()
+    app.manager("a").fire("go")
+    settings = Settings.isolated(TRIGGER_STORAGE_TYPE="memory", TRIGGER_PLUGINS=[])
+    other = app.replace(settings=settings)
+    assert not other.storage("a").exists
+    assert other.plugins is not app.plugins
+    given = Application("given", settings, store=app.store).replace(settings=settings)
+    assert given.store is app.store
+
+
+def test_configure_keeps_what_a_module_has_registered(made: Callable[..., Application]) -> None:
+    class Plugin:
+        @hookimpl
+        def post_commit(self, manager: Any, changes: Any) -> None:
+            pass
+
+    app = made()
+    app.plugins.register(Plugin(), "mine")
+    app.configure(TRIGGER_LIMITS={"tasks": 1})
+    assert "mine" in app.plugins.names
+    assert app.rules.limits.tasks == 1
+    app.configure(TRIGGER_PLUGINS=[])
+    assert "mine" not in app.plugins.names
 
 
 def test_a_plugin_that_uses_the_application_while_it_is_loaded(

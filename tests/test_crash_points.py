@@ -142,7 +142,7 @@ def sweep_without_workers(patch: pytest.MonkeyPatch) -> None:
 def claim_without_fence(patch: pytest.MonkeyPatch) -> None:
     """A claim that looks at nothing."""
 
-    def decide(self: Claim, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self: Claim, uid: str, rules: Rules) -> CommandSteps[Any]:
         snapshot = yield Query(instances=(self.instance,), payloads=True)
         draft = Draft(snapshot, rules)
         instance = draft.instance(*split_instance_name(self.instance))
@@ -164,13 +164,13 @@ class CascadeLater:
     def __init__(self, instance: str, result: bytes) -> None:
         self.instance, self.result = instance, result
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
         task, number = split_instance_name(self.instance)
         draft = Draft((yield Query(instances=(self.instance,), triggers=(task,))), rules)
         instance = draft.instance(task, number)
         draft.touch(instance).keep_times = True
         instance.result = draft.fire(cascade_of(instance, self.result)).number
-        return draft.plan()
+        return draft.plan(None)
 
 
 def cascade_in_a_second_commit(patch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def cascade_in_a_second_commit(patch: pytest.MonkeyPatch) -> None:
         for fire in self.fires:
             draft.fire(fired_by(instance, fire.trigger, fire.payload))
 
-    def in_two_steps(self: TriggerManager, command: Any) -> Plan:
+    def in_two_steps(self: TriggerManager, command: Any) -> Plan[Any]:
         plan = commit(self, command)
         if isinstance(command, Finish):
             commit(self, CascadeLater(command.instance, command.result))
@@ -196,12 +196,11 @@ def dispatch_before_commit(patch: pytest.MonkeyPatch) -> None:
     """The message is on its way before what it is about is durable."""
     commit = TriggerManager.commit
 
-    def too_early(self: TriggerManager, command: Any) -> Plan:
+    def too_early(self: TriggerManager, command: Any) -> Plan[Any]:
         store = self.storage.store
         plan = drive(command, self.uid, self.app.rules, lambda query: store.load(self.uid, query))
         if plan.header is not None:
-            ready = [(name, 1) for name in plan.scheduled]
-            self.dispatch(plan.header.generation, ready, plan.tasks)
+            self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
         return commit(self, command)
 
     patch.setattr(TriggerManager, "commit", too_early)
@@ -211,7 +210,7 @@ def fire_without_memory(patch: pytest.MonkeyPatch) -> None:
     """A fire that does not recognise an event by its id."""
     fire = Fire.decide
 
-    def forgetful(self: Fire, uid: str, rules: Rules) -> CommandSteps:
+    def forgetful(self: Fire, uid: str, rules: Rules) -> CommandSteps[Any]:
         anew = structs.replace(self, event_id=new_id(), given_id=False)
         return (yield from fire(anew, uid, rules))
 

@@ -311,7 +311,11 @@ def test_the_same_settings_from_every_source(
 
 
 def test_the_examples_about_settings(tmp_path: Path) -> None:
-    assert SETTINGS.run(tmp_path) == ["python tenants.py"]
+    assert SETTINGS.run(tmp_path) == [
+        "python by_hand.py",
+        "python tenants.py",
+        "python patient.py",
+    ]
     [limits] = SETTINGS.section("Limits").fences("python")
     assert Settings.isolated(**configured(limits)).limits == Limits(kwargs_bytes=1_000_000)
 

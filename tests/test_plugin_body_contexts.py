@@ -15,7 +15,7 @@ from fake_plugins import plugin
 from triggers_core import Application, TaskContext, TriggerTask
 from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import BodyInterrupted
-from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.heartbeats import Heartbeats
 from triggers_core.running.messages import Message
 from triggers_core.running.worker import run_message
@@ -31,12 +31,6 @@ class Body(TriggerTask):
 
     def _run(self, context: TaskContext) -> Any:
         return body(self, context)
-
-
-class Nobody(TaskRunner):
-    key, executes_here = "nobody", False
-
-    def dispatch(self, *_: object) -> None: ...
 
 
 class Panic(BaseException):
@@ -63,7 +57,7 @@ def run() -> Iterator[Run]:
                 **settings,
             ),
         )
-        app.use_runner(Nobody(app))
+        app.use_runner(ManualRunner(app))
         apps.append(app)
         manager = app.manager("s")
         manager.update_configuration({"t": {"after": ["go"], "run": "around.body"}})

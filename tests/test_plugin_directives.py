@@ -106,4 +106,4 @@ def test_requires_are_enforced() -> None:
     store.commit("s", command, rules(plugins))
     with pytest.raises(PluginMissing, match="finalize"):
         fire(store, Plugins([]), "go")
-    assert fire(store, plugins, "go").scheduled == ["t#0"]
+    assert [each.name for each in fire(store, plugins, "go").scheduled] == ["t#0"]

@@ -232,7 +232,7 @@ OBSERVERS: dict[str, tuple[Any, ...]] = {
     "post_fire": (MANAGER, EVENT, (INSTANCE,)),
     "post_replay": (MANAGER, INSTANCE, REPLAY),
     "post_skip": (MANAGER, INSTANCE, True),
-    "post_commit": (MANAGER, Plan()),
+    "post_commit": (MANAGER, Plan(outcome=None)),
 }
 
 

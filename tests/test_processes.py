@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +17,27 @@ import msgspec
 import pytest
 from processes.spawn import Child
 
+from triggers_core import Application, TaskContext, trigger_task
 from triggers_core.engine.commands import Configure, Fire
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Rules
 from triggers_core.engine.records import Status
 from triggers_core.running.messages import Message
+from triggers_core.settings import Settings
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import check_store
 
 UID = "order:1"
+PATIENCE = 60  # seconds until a test that hangs fails
+
+took_over = threading.Event()
+
+
+@trigger_task(name="left_behind.body")
+def taken_over(context: TaskContext) -> dict[str, int]:
+    took_over.set()
+    return {"attempt": context.attempt}
 
 
 @pytest.fixture
@@ -50,6 +63,33 @@ def check_file(path: Path) -> None:
 def triggers_in(path: Path) -> list[str]:
     with SqliteStore(path) as store:
         return [event.trigger for event in store.events(UID)]
+
+
+def test_a_start_picks_up_what_a_killed_process_left_without_traffic(
+    path: Path, children: ExitStack
+) -> None:
+    took_over.clear()
+    victim = children.enter_context(Child("left_behind", path, UID))
+    victim.await_line("in the body")
+    victim.kill()
+
+    options = {"path": str(path)}
+    app = Application(
+        "left behind", Settings.isolated(TRIGGER_STORAGE_OPTIONS=options, TRIGGER_PLUGINS=[])
+    )
+    app.store.clock = lambda: time.time() + 120  # the lease is over
+    before = set(threading.enumerate())
+    manager = app.manager(UID)
+    assert manager.storage["t_x#0"].status == "running"
+    assert "its lease ran out" in str(manager.explain("t_x"))
+    assert set(threading.enumerate()) == before
+    app.close()
+
+    app.store.clock = lambda: time.time() + 120
+    with app:
+        assert took_over.wait(PATIENCE)
+    assert app.storage(UID)["t_x#0"].result == {"attempt": 2}
+    app.close()
 
 
 def test_four_processes_fire_into_one_session(path: Path, children: ExitStack) -> None:
@@ -190,7 +230,7 @@ def test_of_two_processes_with_the_same_message_one_claims(path: Path, children:
         store.commit(UID, Configure(configuration=parse_configuration(config)), Rules())
         for name in names:
             plan = store.commit(UID, Fire(trigger="go", payload=b"{}", event_id=new_id()), Rules())
-            assert plan.scheduled == [name]
+            assert [each.name for each in plan.scheduled] == [name]
         generation = store.sessions()[0].generation
     messages = [Message("processes", UID, generation, name, 1) for name in names]
     encoded = msgspec.json.encode(messages).decode()

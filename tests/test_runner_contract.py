@@ -77,8 +77,7 @@ def test_a_worker_that_lost_its_lease_hears_of_it(
 
 
 def test_two_applications_with_one_message(app: Application) -> None:
-    other = _application(TRIGGER_STORAGE_TYPE="memory")
-    other.__dict__["store"] = app.store
+    other = app.replace()
     manager = app.manager("order:1")
     configure(manager, t_a=(bodies.Echo, {"andEvery": "go"}))
     for _ in range(20):
@@ -87,10 +86,9 @@ def test_two_applications_with_one_message(app: Application) -> None:
     header = manager.storage.header
     assert header is not None
     for each in (app, other):
-        again = [(f"t_a#{number}", 1) for number in range(40)]
+        again = [manager.storage[f"t_a#{number}"].record for number in range(40)]
         each.manager("order:1").dispatch(header.generation, again, manager.storage.tasks)
     assert app.runner().join_all(60)
     assert other.runner().join_all(60)
     assert ran(manager) == {f"t_a#{number}": 1 for number in range(40)}
-    del other.__dict__["store"]
     other.close()

@@ -117,14 +117,12 @@ def test_no_end_hangs_for_want_of_threads(
 def test_heartbeats_and_sweep_are_started_again_when_they_could_not_be(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with NoThreads(monkeypatch, "triggers-sweep"):
-        manager = app.manager("order:1")
+    manager = app.manager("order:1")
     configure(manager, t_a=(bodies.Gated, {"andEvery": "go"}))
     gate = Gate("revived")
-    with NoThreads(monkeypatch, "triggers-heartbeat"):
+    with NoThreads(monkeypatch, "triggers-sweep"), NoThreads(monkeypatch, "triggers-heartbeat"):
         manager.fire("go", {"gate": "revived"})
         gate.wait_for(1)
-    app.manager("order:1")  # the next use
     manager.fire("go", {"gate": "revived"})
     gate.wait_for(2)
     names = {thread.name for thread in threading.enumerate()}
@@ -157,7 +155,6 @@ def test_heartbeats_and_sweep_that_were_killed_are_started_again(
             assert thread is not None
             thread.join(30)
             assert not thread.is_alive()
-    app.manager("order:1")  # the next use
     manager.fire("go", {"gate": "killed"})
     gate.wait_for(2)
     for thread in (runner._sweeper, runner.heartbeats._thread):

@@ -12,7 +12,7 @@ from applications import STORAGES
 from triggers_core import Application, hookimpl
 from triggers_core.engine.attempts import Claim, Fail, Heartbeat, Retry
 from triggers_core.exceptions import StorageError
-from triggers_core.runners import TaskRunner
+from triggers_core.runners import ManualRunner
 from triggers_core.running.heartbeats import Heartbeats, Lease
 from triggers_core.running.outages import Outages
 from triggers_core.running.sweep import next_look, sweep
@@ -25,19 +25,6 @@ from triggers_core.testing.manager_helpers import configure, fire_silently, mess
 
 HOUR, YEAR = 3_600.0, 366 * 86_400.0
 LONGEST_REGULAR_WAIT = HOUR
-
-
-class Collects(TaskRunner):
-    """Takes messages and does nothing."""
-
-    key = "collects"
-
-    def __init__(self, app: Application) -> None:
-        super().__init__(app)
-        self.taken: list[str] = []
-
-    def dispatch(self, manager, message, task) -> None:  # type: ignore[no-untyped-def]
-        self.taken.append(f"{message.uid} {message.instance} {message.attempt}")
 
 
 @pytest.fixture
@@ -66,17 +53,16 @@ def _application(store: Store, **settings: object) -> Application:
     app = Application(
         "test",
         Settings.isolated(**{"TRIGGER_STORAGE_TYPE": kind, "TRIGGER_PLUGINS": [], **settings}),
+        store=store,
+        runner=ManualRunner,
     )
-    app.__dict__["store"] = store
-    app.use_runner(Collects(app))
     return app
 
 
 def taken(app: Application) -> list[str]:
     runner = app.runner()
-    assert isinstance(runner, Collects)
-    found, runner.taken = runner.taken, []
-    return found
+    assert isinstance(runner, ManualRunner)
+    return [f"{each.uid} {each.instance} {each.attempt}" for each in runner.clear()]
 
 
 def work_off(app: Application, clock: VirtualClock, seconds: float) -> None:

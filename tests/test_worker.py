@@ -30,10 +30,10 @@ from triggers_core.exceptions import (
     with_context,
 )
 from triggers_core.payloads import encode_replacement
-from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.heartbeats import Heartbeats, Lease
 from triggers_core.running.messages import Message
-from triggers_core.running.worker import _Attempt, claim, run_claimed, run_message
+from triggers_core.running.worker import _Attempt, claim, context_of, run_claimed, run_message
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.session import TaskInstance
@@ -88,7 +88,7 @@ def application(plugins: tuple[object, ...] = (), timing: Mapping[str, Any] | No
         TRIGGER_TIMING=timing or {},
     )
     app = Application("worker", settings)
-    app.use_runner(Nobody(app))
+    app.use_runner(ManualRunner(app))
     return app
 
 
@@ -96,14 +96,6 @@ def configured(app: Application, run: str) -> Any:
     from triggers_core.engine.commands import Configure
 
     return Configure(configuration=app.parse({"t": {"after": ["go"], "run": run}}))
-
-
-class Nobody(TaskRunner):
-    """A runner that leaves everything to the test."""
-
-    key, executes_here = "nobody", False
-
-    def dispatch(self, *_: object) -> None: ...
 
 
 def message(manager: TriggerManager, name: str = "t#0") -> Message:
@@ -927,7 +919,7 @@ def test_a_limit_that_passes_as_the_body_ends_leaves_the_outcome_to_the_body() -
     assert ending.owns_outcome("body")
     ending._give_up(1.0, threading.get_ident())
     assert manager.storage["t#0"].status == "running"
-    assert not ending.context.lease_lost
+    assert not ending.lost.is_set()
     app.close()
 
 
@@ -952,3 +944,32 @@ def test_whatever_a_before_commit_hook_raises_the_body_is_not_run_again(
     (instance,) = seen
     assert instance.status == "finished"
     assert type(error).__name__ in str(instance.metadata)
+
+
+def test_the_context_is_complete_for_task_failed(run: Run) -> None:
+    seen: list[Any] = []
+
+    class Plugin:
+        @hookimpl
+        def task_failed(self, context: TaskContext, error: BaseException) -> None:
+            seen.append((context.trigger_kwargs, context.task_class, context.attempt))
+
+    def does(task: TriggerTask, context: TaskContext) -> Any:
+        raise ValueError("no")
+
+    run(does, (Plugin(),))
+    assert seen == [({"go": {"n": 1}}, Body, 1)]
+
+
+def test_a_context_of_an_unknown_task_has_what_there_is() -> None:
+    app = application()
+    manager = app.manager("s")
+    manager.commit(configured(app, "nobody.Knows"))
+    manager.fire("go", {"n": 1})
+    claimed = claim(manager, message(manager))
+    assert claimed is not None
+    context, problem = context_of(manager, claimed)
+    assert isinstance(problem, TaskNotFound)
+    assert (context.trigger_kwargs, context.task_class) == ({"go": {"n": 1}}, TriggerTask)
+    assert not context.lease_lost
+    app.close()

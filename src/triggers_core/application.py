@@ -45,6 +45,15 @@ T = TypeVar("T")
 _CLOSE_ROUNDS: Final = 10
 _MOST_STORES: Final = 10_000  # of managers, that are remembered for the sweep
 _ASK_AGAIN: Final = 30.0  # seconds until `stores_to_sweep` is asked again
+_EVERY_KEY: Final = ""  # that of a runner which serves all of them
+_SETTINGS_OF: Final = {
+    "store": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
+    "storage_class": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
+    "plugins": {"TRIGGER_PLUGINS", "TRIGGER_AUTOLOAD"},
+}
+"""Part of an application → the settings that it is made from."""
+
+MakeRunner = Callable[["Application"], TaskRunner]
 
 _applications: WeakSet[Application] = WeakSet()
 
@@ -62,23 +71,26 @@ class _built(Generic[T]):
     def __get__(self, app: Application | None, owner: type) -> T | Self:
         if app is None:
             return self
+        parts, name = app._parts, self._name
+        known: Any = parts.get(name)
+        if known is not None:
+            found: T = known
+            return found
         with app.building():
-            parts = app.__dict__
-            if self._name in parts:
-                found: T = parts[self._name]
+            if name in parts:
+                found = parts[name]
                 return found
-            under_way = f"_making_{self._name}"
-            if parts.get(under_way) == threading.get_ident():
+            if app._making.get(name) == threading.get_ident():
                 raise WrongState(
-                    f"{app!r} is being set up, and its {self._name} cannot be used before that is"
+                    f"{app!r} is being set up, and its {name} cannot be used before that is"
                     " done: a module or plugin that it loads uses it while it is imported"
                 )
-            parts[under_way] = threading.get_ident()
+            app._making[name] = threading.get_ident()
             try:
                 made = self._make(app)
             finally:
-                parts.pop(under_way, None)
-            found = parts.setdefault(self._name, made)
+                app._making.pop(name, None)
+            found = parts.setdefault(name, made)
             return found
 
 
@@ -89,16 +101,46 @@ class Application:
         one.
     :param settings: where its values come from; by default code, environment, settings module and
         pyproject.toml, in this order.
+    :param store: holds its sessions, in place of what the settings say. Closed along with the
+        application, as every store that it uses: one that is used again reopens.
+    :param plugins: loaded plugins, in place of what the settings say.
+    :param rules: limits, timing and hooks of every change, in place of what settings and plugins
+        say.
+    :param runner: a runner's class, or whatever makes one of an application: it serves every key,
+        in place of `TRIGGER_RUNNER` and whatever a task's `using` names.
+
+    A setting that `configure` sets later wins over a part that was given.
 
     Example::
 
         app = Application("shop", Settings.isolated(TRIGGER_STORAGE_TYPE="memory"))
         app.manager("order:1").fire("paid")
+
+        app = Application("shop", store=SqliteStore("orders.db"), runner=ManualRunner)
     """
 
-    def __init__(self, name: str = "default", settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "default",
+        settings: Settings | None = None,
+        *,
+        store: Store | None = None,
+        plugins: Plugins | None = None,
+        rules: Rules | None = None,
+        runner: MakeRunner | None = None,
+    ) -> None:
         self.name = name
         self.settings: Settings = settings or Settings()
+        given: dict[str, Any] = {"store": store, "plugins": plugins}
+        self._given = {key: part for key, part in given.items() if part is not None}
+        self._parts: dict[str, Any] = dict(self._given)
+        """What has been made so far, or was given; see `_built`."""
+        self._making: dict[str, int] = {}
+        """Part → the thread that is about to make it."""
+        self._given_rules = rules
+        self._rules: tuple[Plugins, int, Rules] | None = None
+        self._make_runner = runner
+        self._imported = False
         self._runners: dict[str, TaskRunner] = {}
         self._seen: OrderedDict[int, TriggerManager] = OrderedDict()
         self._named: tuple[float, list[SessionStorage | Store]] | None = None
@@ -122,18 +164,70 @@ class Application:
         """
         self._refuse_here("configure")
         self.settings.configure(**values)
+        for part, settings in _SETTINGS_OF.items():
+            if not settings.isdisjoint(values):
+                self._given.pop(part, None)
+        # What a module has registered stays, unless the list of plugins is another one.
+        kept = _SETTINGS_OF["plugins"].isdisjoint(values)
+        plugins = self._parts.get("plugins") if kept else None
         self.reset()
+        if plugins is not None:
+            self._parts["plugins"] = plugins
 
     def reset(self) -> None:
         """Let go of everything built from the settings; the next use builds it again.
+
+        Parts that were given stay.
 
         :raises WrongState: called by a body, in a thread of the runner.
         """
         self.close()
         with self._lock:
-            for built in ("plugins", "store", "storage_class", "_rules", "_imported"):
-                self.__dict__.pop(built, None)
-            self._named = None
+            self._parts.clear()
+            self._parts.update(self._given)
+            self._rules = self._named = None
+            self._imported = False
+
+    def replace(
+        self,
+        *,
+        name: str | None = None,
+        settings: Settings | None = None,
+        store: Store | None = None,
+        plugins: Plugins | None = None,
+        rules: Rules | None = None,
+        runner: MakeRunner | None = None,
+    ) -> Self:
+        """Another application, with some parts exchanged; this one stays as it is.
+
+        The two share store and plugins, unless one is exchanged here. With other settings they
+        share what was given to this one, and nothing that was made from its settings. Each has
+        runners of its own.
+
+        Example::
+
+            timing = msgspec.structs.replace(app.rules.timing, lease=600)
+            patient = app.replace(rules=msgspec.structs.replace(app.rules, timing=timing))
+            by_hand = app.replace(runner=ManualRunner)
+        """
+        own_class = None
+        if store is None and settings is None:
+            store, own_class = self.store, self.storage_class
+        elif store is None:
+            store = self._given.get("store")
+        if plugins is None:
+            plugins = self.plugins if settings is None else self._given.get("plugins")
+        other = type(self)(
+            self.name if name is None else name,
+            self.settings if settings is None else settings,
+            store=store,
+            plugins=plugins,
+            rules=self._given_rules if rules is None else rules,
+            runner=self._make_runner if runner is None else runner,
+        )
+        if own_class is not None:
+            other._given["storage_class"] = other._parts["storage_class"] = own_class
+        return other
 
     def close(self) -> None:
         """Finish what runs in this process, then close the store.
@@ -155,7 +249,9 @@ class Application:
                         if self._runners.get(key) is runner:
                             del self._runners[key]
         with self._lock:
-            store, seen = self.__dict__.pop("store", None), list(self._seen.values())
+            store, seen = self._parts.get("store"), list(self._seen.values())
+            if "store" not in self._given:
+                self._parts.pop("store", None)
             self._seen.clear()
         stores = {id(each): each for each in (manager.storage.store for manager in seen)}
         if store is not None:
@@ -173,8 +269,8 @@ class Application:
     def start(self) -> Self:
         """Import the tasks and begin to look after what earlier processes left behind.
 
-        Without it that begins with the first manager. A server calls it when it starts, and `stop`
-        when it ends; again is no error.
+        Without it that begins with the first dispatch, which may be long in coming. A server calls
+        it when it starts, and `stop` when it ends; again is no error.
 
         :returns: the application, so that it can be used by ``with``.
 
@@ -209,8 +305,12 @@ class Application:
 
     @_built
     def storage_class(self) -> type[SessionStorage]:
-        """The class that `TRIGGER_STORAGE_TYPE` names."""
-        found: type[SessionStorage] = storage_backends.get_class(self.settings.TRIGGER_STORAGE_TYPE)
+        """The class of a session: that of a given store, else what `TRIGGER_STORAGE_TYPE` names."""
+        given = self._given.get("store")
+        if given is not None and given.key not in list(storage_backends.keys()):
+            return SessionStorage
+        key = self.settings.TRIGGER_STORAGE_TYPE if given is None else given.key
+        found: type[SessionStorage] = storage_backends.get_class(key)
         return found
 
     @_built
@@ -255,10 +355,15 @@ class Application:
         """The runner of a key, one per application; `TRIGGER_RUNNER` when no key is given."""
         key = key or self.settings.TRIGGER_RUNNER
         runner = self._runners.get(key)
+        if runner is None and self._make_runner is not None:
+            key = _EVERY_KEY
+            runner = self._runners.get(key)
         if runner is not None:
             return runner
         with self.building():
             runner = self._runners.get(key)
+            if runner is None and self._make_runner is not None:
+                runner = self._runners.setdefault(key, self._make_runner(self))
             if runner is None:
                 options = (
                     self.settings.TRIGGER_RUNNER_OPTIONS
@@ -313,10 +418,12 @@ class Application:
     @property
     def rules(self) -> Rules:
         """Limits, timing and plugins, as every change of a session sees them."""
-        cached: tuple[int, Rules] | None = self.__dict__.get("_rules")
-        if cached is not None and cached[0] == self.plugins.version:
-            return cached[1]
-        settings, plugins = self.settings, self.plugins
+        if self._given_rules is not None:
+            return self._given_rules
+        cached, plugins = self._rules, self.plugins
+        if cached is not None and cached[0] is plugins and cached[1] == plugins.version:
+            return cached[2]
+        settings = self.settings
         default = None
         if settings.TRIGGER_CONFIGURATION is not None:
             default = self.parse(settings.TRIGGER_CONFIGURATION)
@@ -329,7 +436,7 @@ class Application:
             default_requires=() if default is None else plugins.requires_for(default),
             plugin_options=settings.TRIGGER_PLUGIN_OPTIONS,
         )
-        self.__dict__["_rules"] = (plugins.version, rules)
+        self._rules = (plugins, plugins.version, rules)
         return rules
 
     def parse(self, configuration: object) -> Configuration:
@@ -350,7 +457,7 @@ class Application:
         :raises Exception: what a module raised, with a note that names it.
         :raises ImportExited: a module called `sys.exit`.
         """
-        if self.__dict__.get("_imported") or getattr(self._importing, "now", False):
+        if self._imported or getattr(self._importing, "now", False):
             return  # a module that is being imported uses the application
         self._importing.now = True
         try:
@@ -360,7 +467,7 @@ class Application:
         finally:
             self._importing.now = False
         if not any(getattr(module.__spec__, "_initializing", False) for module in modules):
-            self.__dict__["_imported"] = True
+            self._imported = True
 
     def resolve_task(self, run: str, using: str | None = None) -> type[TriggerTask]:
         """The task class for a configuration's `run`.
@@ -422,7 +529,7 @@ class Application:
             found.setdefault(
                 _place_of(manager.storage.store), Place(self, manager.storage, manager)
             )
-        if unused or "store" in self.__dict__:
+        if unused or "store" in self._parts:
             own = self.storage_class.on(self.store, "~")
             found.setdefault(_place_of(own.store), Place(self, own, None))
         for named in self._named_stores():

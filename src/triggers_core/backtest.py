@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from triggers_core.engine.names import check_event_id, check_name
 from triggers_core.engine.protocol import Plan, Query, Rules
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
-from triggers_core.running.heartbeats import Heartbeats
 from triggers_core.running.worker import run_claimed
 from triggers_core.storages.base import SessionSummary, Store
 from triggers_core.storages.packed import PackedStore
@@ -32,6 +31,8 @@ from triggers_core.storages.session import SessionStorage
 if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.engine.protocol import Command
+
+T = TypeVar("T")
 
 _TOGETHER = 1_000  # events in one transaction, of the storages that have such
 _TOGETHER_FOR = 1.0  # seconds
@@ -190,18 +191,18 @@ class _Dry:
         )
         uid = check_name(event.session, "session")
         plan = self._record(uid, fire)
-        recorded: FireOutcome = plan.outcome
+        recorded = plan.outcome
         if recorded.status == "duplicate":
             # Recorded by an earlier replay, which may have died before everything was finished.
             self._drain(uid, self._left_behind(uid))
         else:
-            self._drain(uid, plan.scheduled)
+            self._drain(uid, [each.name for each in plan.scheduled])
         return recorded.status
 
-    def commit(self, uid: str, command: Command) -> Plan:
+    def commit(self, uid: str, command: Command[T]) -> Plan[T]:
         return self.store.commit(uid, command, self.rules)
 
-    def _record(self, uid: str, fire: Fire) -> Plan:
+    def _record(self, uid: str, fire: Fire) -> Plan[FireOutcome]:
         """Record an event, and end what it makes ready; the plan's `scheduled` is what is left."""
         try:
             return self.commit(uid, Step(fire))
@@ -222,16 +223,16 @@ class _Dry:
         claimed = self._claim(uid, name, generation)
         if claimed is None:
             return ()
-        return self.commit(uid, Finish(instance=name, token=TOKEN)).scheduled
+        plan = self.commit(uid, Finish(instance=name, token=TOKEN))
+        return [each.name for each in plan.scheduled]
 
     def _claim(self, uid: str, name: str, generation: str) -> Claimed | None:
         attempt = self.store.load(uid, Query(instances=(name,))).instances[name].attempt
         claim = Claim(instance=name, attempt=attempt, generation=generation, token=TOKEN)
         try:
-            claimed: Claimed = self.commit(uid, claim).outcome
+            return self.commit(uid, claim).outcome
         except StaleMessage:
             return None
-        return claimed
 
     def _left_behind(self, uid: str) -> list[str]:
         """The instances that are not through, in the order in which they became ready."""
@@ -251,41 +252,31 @@ class _Run(_Dry):
     def __init__(self, app: Application, store: Store, configuration: Configuration) -> None:
         super().__init__(app, store, configuration)
         from triggers_core.manager import TriggerManager
-        from triggers_core.runners.base import TaskRunner
+        from triggers_core.runners.manual import ManualRunner
 
-        scheduled: list[str] = []
-
-        class Collector(TaskRunner):
-            def dispatch(self, manager: Any, message: Any, task: Any) -> None:
-                scheduled.append(message.instance)
-
-        own = type(app)(app.name, app.settings)
-        own.__dict__["plugins"] = app.plugins
-        own.__dict__["_rules"] = (app.plugins.version, self.rules)
-        collector = Collector(own)
-        for key in {None, *(task.using for task in configuration.tasks.values())}:
-            own.use_runner(collector, key)
-        self._scheduled = scheduled
+        own = app.replace(store=store, rules=self.rules, runner=ManualRunner)
+        runner = own.runner()
+        assert isinstance(runner, ManualRunner)
+        self._runner = runner
         self._manager = TriggerManager(SessionStorage.on(store, "backtest"), own)
-        self._heartbeats = Heartbeats(own.rules.timing.heartbeat)
 
-    def commit(self, uid: str, command: Command) -> Plan:
+    def commit(self, uid: str, command: Command[T]) -> Plan[T]:
         return self._manager.sibling(uid).commit(command)
 
-    def _record(self, uid: str, fire: Fire) -> Plan:
+    def _record(self, uid: str, fire: Fire) -> Plan[FireOutcome]:
         return self.commit(uid, fire)  # a body has to see what is stored
 
     def _finish(self, uid: str, name: str, generation: str) -> Iterable[str]:
         claimed = self._claim(uid, name, generation)
         if claimed is None:
             return ()
-        self._scheduled.clear()
+        self._runner.clear()
         manager = self._manager.sibling(uid)
         try:
-            run_claimed(manager, claimed, self._heartbeats, _interruptible, passes_on=False)
+            run_claimed(manager, claimed, self._runner.heartbeats, _interruptible, passes_on=False)
         except _Interrupted:
             raise KeyboardInterrupt from None
-        return tuple(self._scheduled)
+        return tuple(message.instance for message in self._runner.clear())
 
 
 class _Interrupted(BodyInterrupted):

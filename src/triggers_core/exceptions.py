@@ -166,10 +166,6 @@ class BodyInterrupted(BaseException):
     """
 
 
-class WorkerLost(TaskFailure):
-    """The lease of an attempt ran out too often: its workers died or hung."""
-
-
 class CascadeTooDeep(TaskFailure, LimitExceeded):
     """A chain of cascades is longer than the limit: most likely a cycle in the configuration."""
 

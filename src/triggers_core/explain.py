@@ -13,7 +13,7 @@ from triggers_core.engine.attempts import PASSED_ON
 from triggers_core.engine.configuration import FEATURE, FEATURES, Configuration, Task
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import read_metadata
-from triggers_core.engine.protocol import Query, Rules
+from triggers_core.engine.protocol import Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Header, Instance, SessionState, Source, Status
 from triggers_core.exceptions import PluginMissing, SessionNotFound, TaskNotFound, UnknownSchema
 from triggers_core.storages.session import SessionStorage
@@ -117,7 +117,8 @@ def explain(
     store, uid = storage.store, storage.uid
     for _ in range(_TRIES):  # the parts have to be of one moment
         snapshot = store.load(uid, Query())
-        instances, events = store.instances(uid), store.events(uid)
+        found = _by_task(store.instances(uid))
+        events = store.events_by_number(uid, _shown_events(snapshot, found, task_name))
         after = store.load(uid, Query())
         same = after.header == snapshot.header or (
             after.header is not None
@@ -136,9 +137,6 @@ def explain(
             f"{storage.uid}: the session has no task {task_name!r}{did_you_mean(task_name, tasks)}"
         )
     chosen = list(tasks.values()) if task_name is None else [tasks[task_name]]
-    found: dict[str, list[Instance]] = {}
-    for instance in instances:
-        found.setdefault(instance.task, []).append(instance)
     asked: Callable[[str], str | None] | None = None
     if ask is not None:
         try:
@@ -146,7 +144,7 @@ def explain(
             asked = partial(ask, session)
         except (PluginMissing, UnknownSchema):
             pass  # whoever could answer is not here
-    words = _Words(header, snapshot.now, {event.number: event for event in events}, tasks, asked)
+    words = _Words(header, snapshot.now, events, tasks, asked)
     explained = [words.task(task, found.get(task.name, [])) for task in chosen]
     unheard = words.unheard(snapshot.configuration)
     if task_name is not None:
@@ -159,6 +157,43 @@ def explain(
         unheard=unheard,
         notes=[*words.notes(), *words.about_unheard(unheard)],
     )
+
+
+def _by_task(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
+    found: dict[str, list[Instance]] = {}
+    for instance in instances:
+        found.setdefault(instance.task, []).append(instance)
+    return found
+
+
+def _shown(instances: Iterable[Instance]) -> list[Instance]:
+    """The instances of a task that are described one by one: open ones first."""
+    open_first = sorted(instances, key=lambda each: (each.resolved, each.number))
+    shown = [
+        each
+        for index, each in enumerate(open_first)
+        if index < _SHOWN or (not each.resolved and index < 4 * _SHOWN)
+    ]
+    return sorted(shown, key=_number)
+
+
+def _shown_events(
+    snapshot: Snapshot, found: Mapping[str, list[Instance]], task_name: str | None
+) -> set[int]:
+    """The numbers of the events that an explanation tells of."""
+    configuration = snapshot.configuration
+    latest = {} if snapshot.header is None else snapshot.header.latest
+    numbers = {
+        number
+        for trigger, number in latest.items()
+        if trigger not in configuration.listeners and trigger not in configuration.tasks
+    }
+    for task in configuration.tasks if task_name is None else (task_name,):
+        for instance in _shown(found.get(task, ())):
+            numbers.add(instance.scheduled_by)
+            numbers.update(seen[0] for seen in instance.taken.values())
+            numbers.update(seen[0] for seen in instance.noted.values())
+    return numbers
 
 
 def rule_of(task: Task) -> str:
@@ -265,12 +300,7 @@ class _Words:
     # -- tasks --------------------------------------------------------------------------------
 
     def task(self, task: Task, instances: Sequence[Instance]) -> TaskExplained:
-        open_first = sorted(instances, key=lambda each: (each.resolved, each.number))
-        shown = [
-            each
-            for index, each in enumerate(open_first)
-            if index < _SHOWN or (not each.resolved and index < 4 * _SHOWN)
-        ]
+        shown = _shown(instances)
         if instances:
             missing = sorted(task.required.missing(instances[-1].taken))
         else:
@@ -280,7 +310,7 @@ class _Words:
             rule=rule_of(task),
             why=self._summary(task, instances) if instances else self._not_begun(task, missing),
             waits_for=missing,
-            instances=[self.instance(task, each) for each in sorted(shown, key=_number)],
+            instances=[self.instance(task, each) for each in shown],
             left_out=len(instances) - len(shown),
         )
 

@@ -242,7 +242,7 @@ class TriggersSpec:
         """
 
     @hookspec
-    def post_commit(self, manager: TriggerManager, changes: Plan) -> None:
+    def post_commit(self, manager: TriggerManager, changes: Plan[Any]) -> None:
         """Learn what one commit did: for metrics and tracing.
 
         Called once for each commit, after it and before `post_fire`.

@@ -6,7 +6,7 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import msgspec
 
@@ -18,8 +18,6 @@ from triggers_core.engine.commands import (
     Configured,
     FailByHand,
     Fire,
-    FireOutcome,
-    OperatorResult,
     Replay,
     ResolveLogs,
     Skip,
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Kwargs = Mapping[str, Any]
 InstanceOrName = TaskInstance | str
 
@@ -87,7 +86,9 @@ class TriggerManager:
         self.storage = storage
         self.app: Application = app or default_application
         self.app.saw(self)
-        self.app.runner(self.default_task_runner_name).watch(self)
+        # Nothing is started here. But settings that name no runner are told of here, to whoever
+        # calls, and not in the log, by the first dispatch.
+        self.app.runner(self.default_task_runner_name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.uid!r}>"
@@ -154,10 +155,10 @@ class TriggerManager:
                 force=force,
             )
         )
-        recorded: FireOutcome = plan.outcome
+        recorded = plan.outcome
         return FireResult(
             status=recorded.status,
-            scheduled=tuple(recorded.scheduled),
+            scheduled=tuple([each.name for each in plan.scheduled]),
             event_id=recorded.event_id,
             number=recorded.number,
             waited_for=recorded.waited_for,
@@ -183,10 +184,7 @@ class TriggerManager:
         for task in parsed.tasks.values():
             self._check_task(task)
         requires = self.app.plugins.requires_for(parsed)
-        configured: Configured = self.commit(
-            Configure(configuration=parsed, requires=requires)
-        ).outcome
-        return configured
+        return self.commit(Configure(configuration=parsed, requires=requires)).outcome
 
     def _check_task(self, task: Task) -> None:
         try:
@@ -219,8 +217,7 @@ class TriggerManager:
         payload = None
         if replacement_kwargs is not None:
             payload = payloads.encode_replacement(replacement_kwargs, self.app.rules.limits)
-        plan = self.commit(Replay(instance=_name(failed_instance), payload=payload))
-        moved: OperatorResult = plan.outcome
+        moved = self.commit(Replay(instance=_name(failed_instance), payload=payload)).outcome
         assert moved.replay is not None
         replay = self._instance(moved.replay)
         self.app.plugins.post_replay(self, moved.instance, moved.replay)
@@ -240,8 +237,8 @@ class TriggerManager:
         :raises WrongState: the instance is not failed.
         """
         encoded = payloads.encode(result, self.app.rules.limits, "result")
-        plan = self.commit(Skip(instance=_name(failed_instance), cascade=cascade, result=encoded))
-        moved: OperatorResult = plan.outcome
+        skip = Skip(instance=_name(failed_instance), cascade=cascade, result=encoded)
+        moved = self.commit(skip).outcome
         skipped = self._instance(moved.instance)
         self.app.plugins.post_skip(self, moved.instance, cascade)
         self._call("_post_skip", skipped, cascade)
@@ -252,10 +249,8 @@ class TriggerManager:
 
         :raises WrongState: the instance is neither.
         """
-        moved: OperatorResult = self.commit(
-            FailByHand(instance=_name(task_instance), reason=str(reason))
-        ).outcome
-        return self._instance(moved.instance)
+        command = FailByHand(instance=_name(task_instance), reason=str(reason))
+        return self._instance(self.commit(command).outcome.instance)
 
     def update_instance_metadata(
         self, task_instance: InstanceOrName, metadata: Kwargs
@@ -267,13 +262,12 @@ class TriggerManager:
         """
         checked = payloads.decode(payloads.encode(metadata, self.app.rules.limits, "metadata"))
         command = UpdateMetadata(instance=_name(task_instance), metadata=checked)
-        moved: OperatorResult = self.commit(command).outcome
-        return self._instance(moved.instance)
+        return self._instance(self.commit(command).outcome.instance)
 
     def mark_instance_logs_resolved(self, task_instance: InstanceOrName) -> TaskInstance:
         """Note that somebody has dealt with what an instance logged."""
-        moved: OperatorResult = self.commit(ResolveLogs(instance=_name(task_instance))).outcome
-        return self._instance(moved.instance)
+        command = ResolveLogs(instance=_name(task_instance))
+        return self._instance(self.commit(command).outcome.instance)
 
     def get_unresolved_tasks(self) -> list[Task]:
         """The tasks that have no instance yet, or an unresolved one."""
@@ -340,7 +334,7 @@ class TriggerManager:
 
     # -- commit, then hooks, then dispatch --------------------------------------------------------
 
-    def commit(self, command: Command) -> Plan:
+    def commit(self, command: Command[T]) -> Plan[T]:
         """Carry out a change, tell the hooks, and dispatch what it scheduled.
 
         For runners and plugins; applications use the methods above.
@@ -352,7 +346,7 @@ class TriggerManager:
             self.after_commit(plan)
         return plan
 
-    def after_commit(self, plan: Plan) -> None:
+    def after_commit(self, plan: Plan[Any]) -> None:
         """What follows a commit once it is durable: hooks in causal order, then dispatch."""
         plugins = self.app.plugins
         overridden = type(self)._post_fire is not TriggerManager._post_fire
@@ -364,20 +358,16 @@ class TriggerManager:
                     self._tell(plan, overridden)
         if plan.scheduled:
             assert plan.header is not None
-            attempts = {change.instance.name: change.instance.attempt for change in plan.changes}
-            ready = [(name, attempts[name]) for name in plan.scheduled]
-            self.dispatch(plan.header.generation, ready, plan.tasks)
+            self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
         for change in plan.changes:
             if change.hold_for is not None:
                 self.app.runner(self.default_task_runner_name).wake()
                 break
 
-    def _tell(self, plan: Plan, overridden: bool) -> None:
+    def _tell(self, plan: Plan[Any], overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}
-        scheduled = set(plan.scheduled)
-        for change in plan.changes:
-            if change.instance.name in scheduled:
-                scheduled_by.setdefault(change.instance.scheduled_by, []).append(change.instance)
+        for instance in plan.scheduled:
+            scheduled_by.setdefault(instance.scheduled_by, []).append(instance)
         for event in plan.events:
             instances = scheduled_by.get(event.number, [])
             self.app.plugins.post_fire(self, event, tuple(instances))
@@ -412,15 +402,15 @@ class TriggerManager:
             )
 
     def dispatch(
-        self, generation: str, instances: Iterable[tuple[str, int]], tasks: Mapping[str, Task]
+        self, generation: str, instances: Iterable[Instance], tasks: Mapping[str, Task]
     ) -> None:
-        """Hand (instance, attempt) pairs to their runners.
+        """Hand scheduled instances to their runners, for the attempts that they stand at.
 
         A failure is logged: the sweep repeats the dispatch of whatever nobody claims.
         """
-        for name, attempt in instances:
-            task = tasks.get(name.rpartition("#")[0])
-            message = Message(self.app.name, self.uid, generation, name, attempt)
+        for instance in instances:
+            task, name = tasks.get(instance.task), instance.name
+            message = Message(self.app.name, self.uid, generation, name, instance.attempt)
             try:
                 using = (task.using if task else None) or self.default_task_runner_name
                 self.app.runner(using).dispatch(self, message, task)

@@ -264,7 +264,10 @@ storage_backends: StorageRegistry = StorageRegistry(
 
 task_runners: Registry[TaskRunner] = Registry(
     "triggers.runners",
-    {"threading": "triggers_core.runners.threads:ThreadingTaskRunner"},
+    {
+        "threading": "triggers_core.runners.threads:ThreadingTaskRunner",
+        "manual": "triggers_core.runners.manual:ManualRunner",
+    },
     base="triggers_core.runners.base:TaskRunner",
 )
 """Classes of runners; the setting `TRIGGER_RUNNER` and the directive `using` are keys of it."""

@@ -83,18 +83,22 @@ class TaskContext:
         instance: TaskInstance,
         task: Task,
         trigger_kwargs: KwargsByTrigger,
+        task_class: type[TriggerTask],
+        lost: threading.Event | None = None,
     ) -> None:
+        """Made by whoever makes the attempt; see `triggers_core.running.worker.context_of`."""
         self.manager = manager
         self.instance = instance
         self.task = task
         """The task's configuration."""
         self.trigger_kwargs = trigger_kwargs
         """Trigger → kwargs, over the task's `withParams`."""
-        self.task_class: type[TriggerTask] = TriggerTask
+        self.task_class = task_class
+        """The class whose body runs; `TriggerTask` itself when it is not known here."""
         self._log_level = 0
         self.fires: list[BodyFire] = []
         """What the body has fired so far."""
-        self.lost: threading.Event = threading.Event()
+        self.lost: threading.Event = lost or threading.Event()
         """Set once a heartbeat was rejected; `lease_lost` reads it."""
 
     @property

@@ -7,10 +7,10 @@ import sys
 from gate import collecting_manager, wait_for_go
 
 path, uid, me, count = sys.argv[1:]
-manager, dispatched = collecting_manager(path, uid)
+manager, runner = collecting_manager(path, uid)
 assert manager.storage.exists
 wait_for_go()
 for number in range(int(count)):
     assert manager.fire(f"{me}:{number}").status == "recorded"
-for message in dispatched:
+for message in runner.messages:
     print(message.instance)

@@ -16,7 +16,7 @@ path, uid = sys.argv[1:]
 class Holds(Fire):
     """Waits in the middle of its transaction."""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         plan = yield from super().decide(uid, rules)
         wait_for_go("in the middle of a commit")
         return plan

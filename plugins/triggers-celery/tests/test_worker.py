@@ -209,6 +209,6 @@ def test_a_duplicate_message_is_dropped(running: Fleet) -> None:
     manager.fire("go")
     assert settled(manager) == {"t_x#0": "finished"}
     header, tasks = manager.storage.header, manager.storage.tasks
-    manager.dispatch(header.generation, [("t_x#0", 1)], tasks)
+    manager.dispatch(header.generation, [manager.storage["t_x#0"].record], tasks)
     until(lambda: [line for line in until_said(running, "succeeded") if "'stale'" in line])
     assert len(running.traces("twice")) == 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import triggers_finalize.plugin
 from triggers_core import Application, TriggerManager, trigger_task
-from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.messages import Message
 from triggers_core.running.worker import claim, run_claimed
 from triggers_core.settings import Settings
@@ -30,13 +30,6 @@ CONFIGURATION = {
 @trigger_task(name="finishing.body")
 def body(context: Any) -> None:
     return None
-
-
-class NoRunner(TaskRunner):
-    """Dispatches nothing: the test decides who runs what."""
-
-    def dispatch(self, manager: Any, message: Any, task: Any) -> None:
-        return None
 
 
 class WithPlugin(TriggerManager):
@@ -72,7 +65,7 @@ def application(how: str, path: str) -> Application:
             TRIGGER_PLUGINS=[triggers_finalize.plugin] if how == "plugin" else [],
         ),
     )
-    app.use_runner(NoRunner(app))
+    app.use_runner(ManualRunner(app))
     return app
 
 

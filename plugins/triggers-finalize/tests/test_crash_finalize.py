@@ -33,8 +33,8 @@ CONFIGURATION = {
 def live(store: Store, clock: VirtualClock, crash_at: int | None = None) -> int:
     """One life of a process; returns how many crash points it came to."""
     points = CrashPoints(crash_at)
-    app = Application("crash", Settings.isolated(TRIGGER_PLUGINS=[triggers_finalize.plugin]))
-    app.__dict__["store"] = CrashingStore(store, points)
+    settings = Settings.isolated(TRIGGER_PLUGINS=[triggers_finalize.plugin])
+    app = Application("crash", settings, store=CrashingStore(store, points))
     runner = InlineRunner(app, points, Broker(), Journal())
     app.use_runner(runner)
     try:

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triggers_core import Application, TriggerManager
-from triggers_core.engine.configuration import Task
+from triggers_core import Application
 from triggers_core.engine.records import Status
-from triggers_core.runners import TaskRunner
-from triggers_core.running.heartbeats import Heartbeats
-from triggers_core.running.messages import Message
-from triggers_core.running.worker import run_message
+from triggers_core.runners import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.testing import VirtualClock
 from triggers_retry.plugin import RetryPlugin
-
-
-class CalledRunner(TaskRunner):
-    """Makes attempts when it is called, in this thread; never sweeps by itself."""
-
-    def __init__(self, app: Application) -> None:
-        super().__init__(app)
-        self.queue: deque[tuple[TriggerManager, Message]] = deque()
-        self.heartbeats = Heartbeats(app.rules.timing.heartbeat)
-
-    def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
-        self.queue.append((manager, message))
-
-    def work(self) -> int:
-        """Make every attempt that is asked for; returns how many."""
-        made = 0
-        while self.queue:
-            run_message(*self.queue.popleft(), self.heartbeats)
-            made += 1
-        return made
-
-    def shutdown(self) -> None:
-        self.heartbeats.stop()
 
 
 class Bench:
@@ -50,7 +22,7 @@ class Bench:
     def __init__(self, app: Application) -> None:
         self.app, self.clock = app, VirtualClock()
         app.store.clock = self.clock
-        self.runner = CalledRunner(app)
+        self.runner = ManualRunner(app)
         app.use_runner(self.runner)
         self.manager = app.manager("s")
 

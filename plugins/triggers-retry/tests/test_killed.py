@@ -76,7 +76,8 @@ def test_the_next_process_makes_the_retry(tmp_path: Path) -> None:
     app.close()
 
     app.store.clock = lambda: time.time() + 3_700
-    manager = app.manager("s")  # its background sweep does the rest
+    app.start()  # its background sweep does the rest
+    manager = app.manager("s")
     assert ran.wait(PATIENCE)
     assert manager.join(PATIENCE)
     done = manager.storage["t#1"]

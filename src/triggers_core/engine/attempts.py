@@ -21,7 +21,7 @@ from triggers_core.engine.machine import Draft, cascade_of, fired_by, has_replac
 from triggers_core.engine.metadata import add_metadata, count_logs, read_metadata
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
-from triggers_core.engine.records import Event, Instance, Status
+from triggers_core.engine.records import Instance, Status
 from triggers_core.exceptions import (
     EventIdConflict,
     HookFailed,
@@ -72,9 +72,9 @@ class Claim(msgspec.Struct, kw_only=True):
     generation: str
     token: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Claimed]:
         task_name, number = split_instance_name(self.instance)
-        snapshot = yield Query(instances=(self.instance,), payloads=True, prefetch=(task_name,))
+        snapshot = yield Query(instances=(self.instance,), payloads=True)
         if snapshot.header is None or snapshot.header.generation != self.generation:
             raise StaleMessage(
                 f"{uid}: the session of this message was deleted",
@@ -111,20 +111,19 @@ class Heartbeat(msgspec.Struct, kw_only=True):
     instance: str
     token: str
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         snapshot = yield Query(instances=(self.instance,))
         draft, instance = _held(snapshot, rules, uid, self.instance, self.token)
         change = draft.touch(instance)
         change.lease_in = change.due_in = rules.timing.lease
-        return Plan(changes=[change])  # the header stays: nobody who decides has to look again
+        # The header stays: nobody who decides has to look again.
+        return Plan(outcome=None, changes=[change])
 
 
 class AttemptResult(msgspec.Struct, kw_only=True):
     """What the end of an attempt led to."""
 
     instance: Instance
-    events: list[Event] = []
-    scheduled: list[str] = []
     replay: Instance | None = None
     dropped: dict[str, str] = {}
     """Plugin → error, for plugins whose additions were left out."""
@@ -154,7 +153,7 @@ class Finish(msgspec.Struct, kw_only=True):
     log_level: int = 0
     metadata: dict[str, Any] = {}
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         task_name, _ = split_instance_name(self.instance)
         query = Query(
             instances=(self.instance,),
@@ -257,7 +256,7 @@ class Fail(msgspec.Struct, kw_only=True):
     log_level: int = 0
     retry: Retry | None = None
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         query = Query(instances=(self.instance,))
         try:
             return (yield from _end(self, uid, rules, query, self._apply))
@@ -286,7 +285,7 @@ class SkipRunning(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] = {}
     log_level: int = 0
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         query = Query(instances=(self.instance,))
         return (yield from _end(self, uid, rules, query, self._apply))
 
@@ -308,7 +307,7 @@ class PassOn(msgspec.Struct, kw_only=True):
     log_level: int = 0
     why: str = ""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         snapshot = yield Query(instances=(self.instance,))
         draft, instance = _held(snapshot, rules, uid, self.instance, self.token)
         before = read_metadata(instance).get(PASSED_ON)
@@ -345,12 +344,13 @@ class Recovered(msgspec.Struct, kw_only=True):
 
     dispatch: list[tuple[str, int]] = []
     """(instance, attempt) to dispatch."""
+    again: list[Instance] = []
+    """Those among them that were scheduled before: nobody has claimed them in time."""
     failed: list[str] = []
     lost: list[tuple[str, int, str]] = []
     """(instance, attempt, holder) of the attempts whose worker is gone; the holder is what stands
     behind ``@`` in its token, empty when the runner gave none."""
     generation: str = ""
-    events: list[Event] = []
     dropped: dict[str, str] = {}
     """Plugin → error, for plugins whose additions were left out."""
 
@@ -364,7 +364,7 @@ class Recover(msgspec.Struct, kw_only=True):
 
     instances: tuple[str, ...]
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Recovered]:
         dropped: dict[str, str] = {}
         while True:
             snapshot = yield Query(instances=self.instances)
@@ -383,11 +383,8 @@ class Recover(msgspec.Struct, kw_only=True):
             except HookFailed as error:
                 dropped[error.plugin] = str(error)
                 continue
-            names = dict.fromkeys((*draft.scheduled, *(name for name, _ in recovered.dispatch)))
-            recovered.dispatch = [
-                (name, draft.instance(*split_instance_name(name)).attempt) for name in names
-            ]
-            recovered.events = draft.events
+            ready = (*draft.scheduled, *recovered.again)
+            recovered.dispatch = [(each.name, each.attempt) for each in ready]
             return draft.plan(recovered)
 
     def _recover(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
@@ -422,7 +419,7 @@ class Recover(msgspec.Struct, kw_only=True):
         change = draft.touch(instance)  # nobody claimed it: the message may be lost
         instance.redispatches += 1
         change.due_in = draft.rules.timing.redispatch_in(instance.redispatches)
-        recovered.dispatch.append((instance.name, instance.attempt))
+        recovered.again.append(instance)
 
     def _give_up(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
         message = (
@@ -432,10 +429,13 @@ class Recover(msgspec.Struct, kw_only=True):
         draft.set_status(instance, Status.FAILED)
         instance.token = ""
         left_out = {"plugins_left_out": recovered.dropped} if recovered.dropped else {}
-        error = {"error": {"type": "WorkerLost", "message": message}}
+        error = {"error": {"type": WORKER_LOST, "message": message}}
         add_metadata(draft, instance, {**error, **left_out})
         recovered.failed.append(instance.name)
 
+
+WORKER_LOST: Final = "WorkerLost"
+"""The type of the error of an instance whose workers died too often; nothing raises it."""
 
 _DEALT_WITH: Final = frozenset({Status.SKIPPED, Status.REPLAYED, Status.ABANDONED})
 """The statuses in which what an instance logged concerns nobody any more."""
@@ -445,7 +445,7 @@ Apply = Callable[[Draft, Snapshot, Instance], None]
 
 def _end(
     command: Finish | Fail | SkipRunning, uid: str, rules: Rules, query: Query, apply: Apply
-) -> CommandSteps:
+) -> CommandSteps[AttemptResult]:
     """End an attempt. A plugin that fails now is left out: it must not undo what a body did."""
     dropped: dict[str, str] = {}
     while True:
@@ -466,13 +466,7 @@ def _end(
             dropped[error.plugin] = str(error)
             continue
         return draft.plan(
-            AttemptResult(
-                instance=instance,
-                events=draft.events,
-                scheduled=draft.scheduled,
-                replay=_replay_of(draft, instance),
-                dropped=dropped,
-            )
+            AttemptResult(instance=instance, replay=_replay_of(draft, instance), dropped=dropped)
         )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from triggers_core.engine.attempts import Finish
-from triggers_core.engine.commands import Fire
+from triggers_core.engine.commands import Fire, FireOutcome
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.protocol import (
     Change,
@@ -25,6 +25,8 @@ from triggers_core.engine.protocol import (
 )
 from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.exceptions import TriggersError
+
+T = TypeVar("T")
 
 TOKEN: Final = "backtest"
 """Every replay claims with this token, so that one started again goes on with what it had begun."""
@@ -40,7 +42,7 @@ class Unusual(Exception):
 class Step:
     """Fires an event and finishes, with ``{}``, whatever becomes ready.
 
-    The plan's `scheduled` names what is still ready when the commit would become too large.
+    The plan's `scheduled` is what is still ready when the commit would become too large.
 
     :raises Unusual: nothing is stored: the same has to be done one commit at a time.
     """
@@ -48,7 +50,7 @@ class Step:
     def __init__(self, fire: Fire) -> None:
         self.fire = fire
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[FireOutcome]:
         working = _Working(uid, rules)
         plan = yield from working.drive(self.fire)
         if plan.empty:
@@ -78,8 +80,9 @@ class _Working:
         self._changes: dict[str, Change] = {}
         self._configuration: Configuration | None = None
 
-    def end(self, name: str) -> Generator[Query, Snapshot, Iterable[str]]:
+    def end(self, ready: Instance) -> Generator[Query, Snapshot, Iterable[Instance]]:
         """Take a ready instance to its end; returns what that made ready."""
+        name = ready.name
         header, instance = self.header, self.instances[name]
         assert header is not None
         # What `Claim` does; nobody else can have claimed what this very commit has made ready.
@@ -94,7 +97,7 @@ class _Working:
             raise Unusual(str(error)) from error
         return plan.scheduled
 
-    def drive(self, command: Command) -> Generator[Query, Snapshot, Plan]:
+    def drive(self, command: Command[T]) -> CommandSteps[T]:
         """Decide a command on the session as it is now, and keep what it leads to."""
         steps = command.decide(self.uid, self.rules)
         looked = False
@@ -107,7 +110,7 @@ class _Working:
                     looked = True
                 query = steps.send((yield from self._answer(query)))
         except StopIteration as done:
-            plan: Plan = done.value
+            plan: Plan[T] = done.value
         self._keep(plan)
         return plan
 
@@ -155,7 +158,7 @@ class _Working:
         if instance.status is _UNSTARTED:
             self._unstarted.setdefault(instance.task, {})[name] = instance
 
-    def _keep(self, plan: Plan) -> None:
+    def _keep(self, plan: Plan[Any]) -> None:
         header = plan.header
         if plan.configuration is not None:
             self.configuration = self._configuration = plan.configuration
@@ -180,7 +183,7 @@ class _Working:
                 self.instances[name] = instance
                 self._unstarted.get(instance.task, {}).pop(name, None)
 
-    def plan(self, outcome: Any, ready: Iterable[str]) -> Plan:
+    def plan(self, outcome: T, ready: Iterable[Instance]) -> Plan[T]:
         """Everything that has to be written."""
         return Plan(
             outcome=outcome,

@@ -43,8 +43,6 @@ class FireOutcome(msgspec.Struct, kw_only=True):
     status: str
     event_id: str
     number: int = -1
-    events: list[Event] = []
-    scheduled: list[str] = []
     waited_for: bool = True
     """Whether a task of the session names the trigger; True while it has no configuration."""
 
@@ -66,7 +64,7 @@ class Fire(msgspec.Struct, kw_only=True):
     generation: str = ""
     """Of the session, should this be its first event; made when it is needed, then kept."""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[FireOutcome]:
         asked = (self.event_id,) if self.given_id else ()
         snapshot = yield Query(triggers=(self.trigger,), event_ids=asked)
         if snapshot.header is None and not self.generation:
@@ -106,13 +104,11 @@ class Fire(msgspec.Struct, kw_only=True):
                 status="recorded",
                 event_id=event.id,
                 number=event.number,
-                events=draft.events,
-                scheduled=draft.scheduled,
                 waited_for=_is_waited_for(draft, self.trigger),
             )
         )
 
-    def _nothing(self, status: str, draft: Draft, event_id: str, number: int) -> Plan:
+    def _nothing(self, status: str, draft: Draft, event_id: str, number: int) -> Plan[FireOutcome]:
         waited_for = _is_waited_for(draft, self.trigger)
         return Plan(
             outcome=FireOutcome(
@@ -173,7 +169,7 @@ class Configure(msgspec.Struct, kw_only=True):
     requires: tuple[str, ...] = ()
     generation: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Configured]:
         snapshot = yield Query()
         first = snapshot.header is None or not snapshot.header.config
         if first:
@@ -195,16 +191,14 @@ class Configure(msgspec.Struct, kw_only=True):
             return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
         draft.configure(merged, requires, snapshot.events)
         yield from run_before_commit(draft, uid)
-        version = draft.header.config_version
-        return draft.plan(Configured(version=version, changed=True, scheduled=draft.scheduled))
+        version, scheduled = draft.header.config_version, [each.name for each in draft.scheduled]
+        return draft.plan(Configured(version=version, changed=True, scheduled=scheduled))
 
 
 class OperatorResult(msgspec.Struct, kw_only=True):
     """What became of an instance that an operator replayed, skipped or failed."""
 
     instance: Instance
-    events: list[Event] = []
-    scheduled: list[str] = []
     replay: Instance | None = None
     repeated: bool = False
     """Whether this very request had been carried out before."""
@@ -218,7 +212,7 @@ class Replay(msgspec.Struct, kw_only=True):
     """Encoded kwargs (trigger → kwargs) in place of the events' ones; None keeps those."""
     request: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
         if instance.status is Status.REPLAYED and instance.request == self.request:
             draft, clone = yield from _instance(instance.replayed_as, rules)
@@ -232,11 +226,7 @@ class Replay(msgspec.Struct, kw_only=True):
             instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
         )
         yield from run_before_commit(draft, uid)
-        return draft.plan(
-            OperatorResult(
-                instance=instance, replay=clone, events=draft.events, scheduled=draft.scheduled
-            )
-        )
+        return draft.plan(OperatorResult(instance=instance, replay=clone))
 
 
 class Skip(msgspec.Struct, kw_only=True):
@@ -247,7 +237,7 @@ class Skip(msgspec.Struct, kw_only=True):
     result: bytes = b"{}"
     request: str = msgspec.field(default_factory=new_id)
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         task_name, _ = split_instance_name(self.instance)
         triggers = (task_name,) if self.cascade else ()
         draft, instance = yield from _instance(self.instance, rules, triggers)
@@ -260,9 +250,7 @@ class Skip(msgspec.Struct, kw_only=True):
         if self.cascade:
             instance.result = draft.fire(cascade_of(instance, self.result)).number
         yield from run_before_commit(draft, uid)
-        return draft.plan(
-            OperatorResult(instance=instance, events=draft.events, scheduled=draft.scheduled)
-        )
+        return draft.plan(OperatorResult(instance=instance))
 
 
 class FailByHand(msgspec.Struct, kw_only=True):
@@ -271,7 +259,7 @@ class FailByHand(msgspec.Struct, kw_only=True):
     instance: str
     reason: str
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
         if instance.status not in (Status.SCHEDULED, Status.RUNNING):
             raise WrongState(
@@ -282,9 +270,7 @@ class FailByHand(msgspec.Struct, kw_only=True):
         instance.token = ""
         add_metadata(draft, instance, {"error": {"type": "FailedByHand", "message": self.reason}})
         yield from run_before_commit(draft, uid)
-        return draft.plan(
-            OperatorResult(instance=instance, events=draft.events, scheduled=draft.scheduled)
-        )
+        return draft.plan(OperatorResult(instance=instance))
 
 
 class UpdateMetadata(msgspec.Struct, kw_only=True):
@@ -293,7 +279,7 @@ class UpdateMetadata(msgspec.Struct, kw_only=True):
     instance: str
     metadata: dict[str, Any]
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
         draft.touch(instance).keep_times = True
         limits = rules.limits
@@ -313,27 +299,25 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
 
     instance: str
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
         if not instance.has_open_logs:
             return Plan(outcome=OperatorResult(instance=instance, repeated=True))
         draft.touch(instance).keep_times = True
         resolve_logs(draft, instance)
         yield from run_before_commit(draft, uid)
-        return draft.plan(
-            OperatorResult(instance=instance, events=draft.events, scheduled=draft.scheduled)
-        )
+        return draft.plan(OperatorResult(instance=instance))
 
 
 class Close(msgspec.Struct, kw_only=True):
     """Refuse further events of the application; what is under way runs to its end."""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         draft = Draft((yield Query()), rules)
         if draft.header.state is SessionState.CLOSED:
-            return Plan()
+            return Plan(outcome=None)
         draft.header.state = SessionState.CLOSED
-        return draft.plan()
+        return draft.plan(None)
 
 
 # -- shared with `attempts` ------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
@@ -39,8 +39,10 @@ FAILED, ABANDONED = Status.FAILED, Status.ABANDONED
 OPEN = SessionState.OPEN
 NO_TRIGGERS: frozenset[str] = frozenset()
 
+T = TypeVar("T")
 
-def step(snapshot: Snapshot, event: Event, rules: Rules | None = None) -> Plan:
+
+def step(snapshot: Snapshot, event: Event, rules: Rules | None = None) -> Plan[None]:
     """Apply one event to a snapshot and return the plan; the snapshot stays as it was.
 
     :param snapshot: header, configuration, and the unstarted instances that want the trigger.
@@ -48,7 +50,7 @@ def step(snapshot: Snapshot, event: Event, rules: Rules | None = None) -> Plan:
     """
     draft = Draft(deepcopy(snapshot), rules or Rules())
     draft.fire(event)
-    return draft.plan()
+    return draft.plan(None)
 
 
 class Draft:
@@ -85,7 +87,7 @@ class Draft:
         self.rules: Rules = rules
         self.configuration: Configuration = snapshot.configuration
         self.events: list[Event] = []
-        self.scheduled: list[str] = []
+        self.scheduled: list[Instance] = []
         self._by_task: dict[str, dict[int, Instance]] = {}
         self._changes: dict[tuple[str, int], Change] = {}
         self._stored_configuration: Configuration | None = None
@@ -236,7 +238,7 @@ class Draft:
         instance.redispatches = 0
         instance.not_before = None
         change.due_in = self.rules.timing.redispatch_after
-        self.scheduled.append(instance.name)
+        self.scheduled.append(instance)
 
     def hold(self, instance: Instance, seconds: float) -> None:
         """Keep an unstarted instance back for a time; the sweep schedules it afterwards."""
@@ -328,7 +330,7 @@ class Draft:
         """What has been done to instances so far."""
         return self._changes.values()
 
-    def plan(self, outcome: Any = None) -> Plan:
+    def plan(self, outcome: T) -> Plan[T]:
         """Everything that has to be written."""
         header = self.header
         header.version += 1

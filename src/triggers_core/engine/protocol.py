@@ -9,7 +9,7 @@ rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from triggers_core.engine.configuration import EMPTY, Configuration, Task
 from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.limits import Limits, Timing
+
+T = TypeVar("T")
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +36,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Every event, in order."""
     payloads: bool = False
     """The payloads of the events that `instances` have taken."""
-    prefetch: tuple[str, ...] = ()
-    """Triggers that the next change of the same worker will need: a hint, for remote storages."""
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -84,10 +84,10 @@ class Change(msgspec.Struct, kw_only=True):
                 instance.ended_at = now
 
 
-class Plan(msgspec.Struct, kw_only=True):
+class Plan(msgspec.Struct, Generic[T], kw_only=True):
     """Everything that one commit writes; without a `header` and without `changes`, nothing."""
 
-    outcome: Any = None
+    outcome: T
     """What the caller of the change gets."""
     header: Header | None = None
     created: bool = False
@@ -100,8 +100,8 @@ class Plan(msgspec.Struct, kw_only=True):
     changes: list[Change] = []
     configuration: Configuration | None = None
     """A configuration to store under its hash."""
-    scheduled: list[str] = []
-    """Names of the instances to dispatch once the commit is durable."""
+    scheduled: list[Instance] = []
+    """The instances to dispatch once the commit is durable."""
     tasks: Mapping[str, Task] = {}
     """The session's tasks, so that a dispatch need not ask the storage for them again."""
 
@@ -128,7 +128,7 @@ class Plan(msgspec.Struct, kw_only=True):
             event.at = now
 
 
-CommandSteps = Generator[Query, Snapshot, Plan]
+CommandSteps = Generator[Query, Snapshot, Plan[T]]
 """A change at work; see the module's docstring."""
 
 
@@ -151,7 +151,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     plugin_options: PluginOptions = PluginOptions({})
 
 
-class Command(Protocol):
-    """A command of `triggers_core.engine.commands` or `triggers_core.engine.attempts`."""
+class Command(Protocol[T]):
+    """A command of `triggers_core.engine.commands` or `triggers_core.engine.attempts`.
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps: ...
+    ``T`` is its outcome: what `Plan.outcome` holds once it is carried out.
+    """
+
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[T]: ...

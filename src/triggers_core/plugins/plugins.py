@@ -268,7 +268,7 @@ class Plugins:
         """Tell that a failed instance was skipped by hand. Errors are logged."""
         self._tell("post_skip", manager, instance, cascade)
 
-    def post_commit(self, manager: TriggerManager, changes: Plan) -> None:
+    def post_commit(self, manager: TriggerManager, changes: Plan[Any]) -> None:
         """Tell what a commit did. Errors are logged."""
         if self.has_post_commit:
             self._tell("post_commit", manager, changes)

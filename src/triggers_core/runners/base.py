@@ -30,6 +30,8 @@ class TaskRunner:
     def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
         """See to it that an attempt is made soon; return quickly.
 
+        A runner that sweeps in this process begins to with the first dispatch, at the latest.
+
         :param task: the task's configuration; None when the session no longer has it.
         :raises Exception: any; the caller logs it and the sweep tries again.
         """
@@ -51,9 +53,6 @@ class TaskRunner:
         `Application.close` refuses to wait there, for itself. False by default.
         """
         return False
-
-    def watch(self, manager: TriggerManager) -> None:
-        """Told about every manager: a runner that sweeps in this process notes the store."""
 
     def wake(self) -> None:
         """Told when an instance has been put on hold for a while."""

@@ -40,9 +40,9 @@ class ThreadingTaskRunner(TaskRunner):
     :param sweep: look after what crashed processes left behind, in the background.
 
     When the program ends, what was dispatched is finished first, cascades included. What a killed
-    process left behind is picked up by the next one that starts the application, or makes a
-    manager, on the same store. A body that hangs beyond its task's `time_limit` gives its place to
-    a new thread; nothing can end the old one but the process, which does not wait for it.
+    process left behind is picked up by the next one that starts the application on the same store,
+    or dispatches something. A body that hangs beyond its task's `time_limit` gives its place to a
+    new thread; nothing can end the old one but the process, which does not wait for it.
     """
 
     key: ClassVar[str] = "threading"
@@ -98,6 +98,7 @@ class ThreadingTaskRunner(TaskRunner):
                 return  # the sweep of another process, or of the next start, takes it
             self._jobs.append((manager, message))
             self._hire()
+        self._see_to_sweep()
         finish_at_exit()
 
     def _hire(self) -> bool:
@@ -245,19 +246,17 @@ class ThreadingTaskRunner(TaskRunner):
         self._check_fork()
         if self.sweeps:
             self._rounds.unused = True
-            self._start_sweeper()
             self.wake()
 
-    def watch(self, manager: TriggerManager) -> None:
-        self._check_fork()
-        if self.sweeps and (self._sweeper is None or not self._sweeper.is_alive()):
-            self._start_sweeper()
-
     def wake(self) -> None:
+        self._check_fork()
+        self._see_to_sweep()
         self._rounds.look_everywhere()
         self._nap.set()
 
-    def _start_sweeper(self) -> None:
+    def _see_to_sweep(self) -> None:
+        if not self.sweeps or (self._sweeper is not None and self._sweeper.is_alive()):
+            return
         with self._lock:
             if self._stopping or (self._sweeper is not None and self._sweeper.is_alive()):
                 return
@@ -266,7 +265,7 @@ class ThreadingTaskRunner(TaskRunner):
             )
             try:
                 sweeper.start()
-            except Exception as error:  # no thread to be had: the next manager tries again
+            except Exception as error:  # no thread to be had: the next dispatch tries again
                 self.outages.failed("sweeper", f"{self._holder}: starting the sweep", error, True)
                 return
             self._sweeper = sweeper

@@ -276,7 +276,7 @@ def _misdated(turn: _Turn, far: Iterable[Due], timing: Timing) -> list[Due]:
 def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Recovered:
     """Look after the overdue ones among a session's instances, and dispatch them."""
     plan = manager.commit(Recover(instances=instances))
-    recovered: Recovered = plan.outcome
+    recovered = plan.outcome
     for name, attempt, holder in recovered.lost:
         follows = "it has failed" if name in recovered.failed else f"attempt {attempt + 1} follows"
         logger.warning(
@@ -286,8 +286,7 @@ def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Reco
         )
     for plugin, problem in recovered.dropped.items():
         logger.error("%s: plugin %s was left out: %s", manager.uid, plugin, problem)
-    again = [each for each in recovered.dispatch if each[0] not in plan.scheduled]
-    manager.dispatch(recovered.generation, again, plan.tasks)
+    manager.dispatch(recovered.generation, recovered.again, plan.tasks)
     return recovered
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from triggers_core.engine.attempts import AttemptResult, Claim, Claimed
+from triggers_core.engine.attempts import AttemptResult, Claim, Claimed, KwargsByTrigger
 from triggers_core.exceptions import (
     BodyInterrupted,
     LeaseLost,
@@ -81,14 +81,13 @@ def claim(manager: TriggerManager, message: Message, holder: str = "") -> Claime
     if holder:
         command.token += f"@{holder}"
     try:
-        claimed: Claimed = manager.commit(command).outcome
+        return manager.commit(command).outcome
     except (StaleMessage, NotFound) as error:
         if isinstance(error, StaleMessage) and error.no_session:
             _warn_of_no_session(manager, message)
         else:
             logger.info("dropped a message: %s", error)
         return None
-    return claimed
 
 
 _without_session = itertools.count(1)
@@ -136,14 +135,13 @@ def run_claimed(
     :raises BodyInterrupted: nothing was stored.
     """
     attempt = _Attempt(manager, claimed, around_body, on_abandoned, limits, passes_on)
-    context = attempt.context
     lease = Lease(
         manager.storage.store,
         manager.uid,
         attempt.name,
         attempt.token,
         attempt.rules,
-        context.lost,
+        attempt.lost,
     )
     with heartbeats.holding(lease):
         outcome = attempt.run()
@@ -158,8 +156,30 @@ def run_claimed(
     return ended
 
 
+def context_of(
+    manager: TriggerManager, claimed: Claimed, lost: threading.Event | None = None
+) -> tuple[TaskContext, BaseException | None]:
+    """The context of an attempt, and what keeps its body from running, if anything does.
+
+    With such a problem (the task is not known here, say) the context has what there is: hooks and
+    logs need one for the failure, too.
+    """
+    kwargs: KwargsByTrigger = {}
+    task_class, problem = TriggerTask, None
+    try:
+        kwargs = claimed.kwargs()
+        task_class = manager.app.resolve_task(claimed.task.run, claimed.task.using)
+    except BaseException as error:
+        problem = error
+    instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
+    return TaskContext(manager, instance, claimed.task, kwargs, task_class, lost), problem
+
+
 class _Attempt:
     """One attempt, while it runs."""
+
+    context: TaskContext
+    """Made when it begins to run, and so under its lease: to import a task may take its time."""
 
     def __init__(
         self,
@@ -173,8 +193,7 @@ class _Attempt:
         self.manager, self.claimed, self.around_body = manager, claimed, around_body
         self.rules = manager.app.rules
         self.name, self.token = claimed.instance.name, claimed.instance.token
-        instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
-        self.context = TaskContext(manager, instance, claimed.task, {})
+        self.lost = threading.Event()
         self.interrupted: BaseException | None = None
         self.stored: threading.Event | None = None
         """Of an attempt with a time limit: set when its failure has been stored."""
@@ -192,16 +211,15 @@ class _Attempt:
 
     def run(self) -> Outcome | None:
         """Run the body; what is to be stored of it. None when its time limit has decided that."""
-        manager, context, task = self.manager, self.context, self.claimed.task
+        manager = self.manager
+        self.context, problem = context_of(manager, self.claimed, self.lost)
+        context = self.context
         try:
-            context.trigger_kwargs = self.claimed.kwargs()
-            try:
-                context.task_class = manager.app.resolve_task(task.run, task.using)
-            except TaskNotFound as error:
-                if not self.passes_on:
-                    raise
-                self._passed = error
-                return outcomes.pass_on(manager, self.name, error)
+            if isinstance(problem, TaskNotFound) and self.passes_on:
+                self._passed = problem
+                return outcomes.pass_on(manager, self.name, problem)
+            if problem is not None:
+                raise problem
             limits = self.limits
             if limits is None:
                 limits = time_limits(context.task_class, self.rules.timing)
@@ -288,7 +306,7 @@ class _Attempt:
                 with_context(error, {"where": where})
             self.store(outcomes.fail(self.manager, self.context, self.name, error))
         finally:
-            self.context.lost.set()
+            self.lost.set()
             try:
                 if self._on_abandoned is not None:
                     self._on_abandoned()
@@ -308,9 +326,9 @@ class _Attempt:
         until = pause = 0.0
         while True:
             try:
-                ended: AttemptResult = manager.commit(outcome).outcome
+                ended = manager.commit(outcome).outcome
             except (LeaseLost, NotFound) as error:
-                self.context.lost.set()
+                self.lost.set()
                 logger.warning("%s", error)
                 return None
             except PluginMissing as error:

@@ -81,7 +81,9 @@ def summarise(uid: str, header: Header) -> SessionSummary:
     )
 
 
-def drive(command: Command, uid: str, rules: Rules, load: Callable[[Query], Snapshot]) -> Plan:
+def drive(
+    command: Command[_T], uid: str, rules: Rules, load: Callable[[Query], Snapshot]
+) -> Plan[_T]:
     """Drive a change to its plan: load what it asks for until it returns one.
 
     :raises UnknownSchema: the session cannot be read; names it.
@@ -92,7 +94,7 @@ def drive(command: Command, uid: str, rules: Rules, load: Callable[[Query], Snap
         while True:
             query = steps.send(load(query))
     except StopIteration as done:
-        plan: Plan = done.value
+        plan: Plan[_T] = done.value
         return plan
     except UnknownSchema as error:
         raise error.of(uid) from error.__cause__
@@ -126,7 +128,7 @@ class Store:
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[_T], rules: Rules) -> Plan[_T]:
         """Decide a change on the session's current state and write it, atomically.
 
         :returns: the plan as written, times stamped. Its `outcome` is the command's answer.
@@ -171,9 +173,17 @@ class Store:
         """
         raise NotImplementedError
 
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
+        """Some of a session's events; unknown numbers are left out.
+
+        Costs what these events cost, however many others there are.
+        """
+        raise NotImplementedError
+
     def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
         """The encoded kwargs of events, by number; unknown numbers are left out."""
-        raise NotImplementedError
+        events = self.events_by_number(uid, numbers)
+        return {number: bytes(event.payload) for number, event in events.items()}
 
     def delete(self, uid: str) -> bool:
         """Erase a session; whether there was one. A message about it is stale from then on."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.names import instance_name, split_instance_name
@@ -38,6 +38,8 @@ from triggers_core.storages.base import (
     summarise,
 )
 from triggers_core.storages.session import SessionStorage
+
+T = TypeVar("T")
 
 _DECISIONS: Final = 100  # at one change, while something within it commits others
 
@@ -94,7 +96,7 @@ class _Written:
         "instances",
     )
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan[Any]) -> None:
         self.header = None if plan.header is None else encode_record(plan.header)
         self.config = self.config_before = ""
         """The addresses of another configuration that the session gets, and of its last one."""
@@ -131,7 +133,7 @@ class MemoryStore(Store):
     def place(self) -> str:
         return "the memory of this process"
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         with self._lock:
             if self._unfinished is not None:
                 self._heal()
@@ -244,7 +246,9 @@ class MemoryStore(Store):
                 snapshot.instances[each] for each in query.instances if each in snapshot.instances
             ]
             numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            snapshot.payloads = _payloads(session, numbers)
+            snapshot.payloads = {
+                number: bytes(event.payload) for number, event in _events(session, numbers).items()
+            }
         return snapshot
 
     def _configuration(self, header: Header) -> Configuration:
@@ -290,12 +294,12 @@ class MemoryStore(Store):
         except UnknownSchema as error:
             raise error.of(uid) from error.__cause__
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
         with self._lock:
             self._heal()
             session = self._sessions.get(uid)
             try:
-                return _payloads(session, numbers) if session else {}
+                return _events(session, numbers) if session else {}
             except UnknownSchema as error:
                 raise error.of(uid) from error.__cause__
 
@@ -387,9 +391,9 @@ class MemoryStore(Store):
                 del self._leases[name]
 
 
-def _payloads(session: _Session, numbers: Iterable[int]) -> dict[int, bytes]:
+def _events(session: _Session, numbers: Iterable[int]) -> dict[int, Event]:
     return {
-        number: bytes(decode_event(session.events[number]).payload)
+        number: decode_event(session.events[number])
         for number in numbers
         if 0 <= number < len(session.events)
     }

@@ -95,8 +95,8 @@ class CrashingStore(Store):
         self.points.reach(f"after {what}")
         return answer
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
-        def work() -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
+        def work() -> Plan[T]:
             plan = self.inner.commit(uid, command, rules)
             for change in plan.changes:
                 ended = change.instance.resolved or change.instance.status is Status.FAILED
@@ -127,8 +127,8 @@ class CrashingStore(Store):
     def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
         return self._read("events", lambda: self.inner.events(uid, start, limit))
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
-        return self._read("payloads", lambda: self.inner.payloads(uid, numbers))
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
+        return self._read("events by number", lambda: self.inner.events_by_number(uid, numbers))
 
     def delete(self, uid: str) -> bool:
         return self._write("delete", lambda: self.inner.delete(uid))

@@ -98,8 +98,9 @@ class Process:
         self.clock = clock
         self.points: CrashPoints = CrashPoints(crash_at)
         self.store: CrashingStore = CrashingStore(store, self.points, journal)
-        self.app: Application = Application("crash", Settings.isolated(TRIGGER_PLUGINS=[]))
-        self.app.__dict__["store"] = self.store  # in place of the one that its settings name
+        self.app: Application = Application(
+            "crash", Settings.isolated(TRIGGER_PLUGINS=[]), store=self.store
+        )
         self.runner: InlineRunner = InlineRunner(self.app, self.points, broker, journal)
         self.app.use_runner(self.runner)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from triggers_core import payloads
 from triggers_core.engine.attempts import (
@@ -33,12 +33,27 @@ from triggers_core.engine.commands import (
 from triggers_core.engine.configuration import Configuration, parse_configuration
 from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import new_id, split_instance_name
-from triggers_core.engine.protocol import Command, Query, Rules
+from triggers_core.engine.protocol import Command, Plan, Query, Rules
 from triggers_core.engine.records import Event, Header, Instance, Status
 from triggers_core.exceptions import InstanceNotFound
 from triggers_core.storages.base import Store
 
+T = TypeVar("T")
+
 Kwargs = Mapping[str, Any]
+
+
+class Done(Generic[T]):
+    """The outcome of a command, attribute by attribute, and what its plan says beside it."""
+
+    def __init__(self, plan: Plan[T]) -> None:
+        self.plan, self.outcome = plan, plan.outcome
+        self.events = plan.events
+        self.scheduled = [instance.name for instance in plan.scheduled]
+        """The names of the instances that are to be dispatched."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.outcome, name)
 
 
 class SessionDriver:
@@ -58,9 +73,13 @@ class SessionDriver:
         self.uid: str = uid
         self.rules: Rules = rules or Rules()
 
-    def commit(self, command: Command) -> Any:
+    def commit(self, command: Command[T]) -> T:
         """Commit a command; returns its outcome."""
         return self.store.commit(self.uid, command, self.rules).outcome
+
+    def carry_out(self, command: Command[T]) -> Done[T]:
+        """Commit a command; returns its outcome, and what the plan says beside it."""
+        return Done(self.store.commit(self.uid, command, self.rules))
 
     # -- what an application does -----------------------------------------------------------------
 
@@ -79,9 +98,7 @@ class SessionDriver:
     ) -> Configured:
         """Update the configuration: tasks as a mapping, or as keywords."""
         configuration = self.parse({**(tasks or {}), **more})
-        configured: Configured = self.commit(
-            Configure(configuration=configuration, requires=requires)
-        )
+        configured = self.commit(Configure(configuration=configuration, requires=requires))
         return configured
 
     def fire(
@@ -91,9 +108,9 @@ class SessionDriver:
         event_id: str | None = None,
         once: bool = False,
         force: bool = False,
-    ) -> FireOutcome:
+    ) -> Done[FireOutcome]:
         """Fire a trigger."""
-        recorded: FireOutcome = self.commit(
+        recorded = self.carry_out(
             Fire(
                 trigger=trigger,
                 payload=payloads.encode(kwargs, self.rules.limits),
@@ -111,7 +128,7 @@ class SessionDriver:
         self, name: str, attempt: int | None = None, generation: str | None = None
     ) -> Claimed:
         """Claim an instance; by default with a message that is up to date."""
-        claimed: Claimed = self.commit(
+        claimed = self.commit(
             Claim(
                 instance=name,
                 attempt=self.instance(name).attempt if attempt is None else attempt,
@@ -130,9 +147,9 @@ class SessionDriver:
         result: Kwargs | None = None,
         fires: Sequence[BodyFire] = (),
         log_level: int = 0,
-    ) -> AttemptResult:
+    ) -> Done[AttemptResult]:
         """End an attempt with success."""
-        ended: AttemptResult = self.commit(
+        ended = self.carry_out(
             Finish(
                 instance=claimed.instance.name,
                 token=claimed.instance.token,
@@ -149,9 +166,9 @@ class SessionDriver:
         metadata: Kwargs | None = None,
         retry: Retry | None = None,
         log_level: int = 0,
-    ) -> AttemptResult:
+    ) -> Done[AttemptResult]:
         """End an attempt with a failure."""
-        ended: AttemptResult = self.commit(
+        ended = self.carry_out(
             Fail(
                 instance=claimed.instance.name,
                 token=claimed.instance.token,
@@ -162,9 +179,9 @@ class SessionDriver:
         )
         return ended
 
-    def skip_running(self, claimed: Claimed, metadata: Kwargs | None = None) -> AttemptResult:
+    def skip_running(self, claimed: Claimed, metadata: Kwargs | None = None) -> Done[AttemptResult]:
         """End an attempt as skipped."""
-        ended: AttemptResult = self.commit(
+        ended = self.carry_out(
             SkipRunning(
                 instance=claimed.instance.name,
                 token=claimed.instance.token,
@@ -173,7 +190,7 @@ class SessionDriver:
         )
         return ended
 
-    def run(self, name: str, result: Kwargs | None = None) -> AttemptResult:
+    def run(self, name: str, result: Kwargs | None = None) -> Done[AttemptResult]:
         """Claim an instance and finish it."""
         return self.finish(self.claim(name), result)
 
@@ -185,7 +202,7 @@ class SessionDriver:
             self.run(ready[0].name)
         return done
 
-    def fail_now(self, name: str, metadata: Kwargs | None = None) -> AttemptResult:
+    def fail_now(self, name: str, metadata: Kwargs | None = None) -> Done[AttemptResult]:
         """Claim an instance and fail it."""
         return self.fail(self.claim(name), metadata)
 
@@ -193,12 +210,10 @@ class SessionDriver:
 
     def replay(
         self, name: str, kwargs: Kwargs | None = None, request: str | None = None
-    ) -> OperatorResult:
+    ) -> Done[OperatorResult]:
         """Replay a failed instance by hand."""
         payload = None if kwargs is None else payloads.encode(kwargs, self.rules.limits)
-        moved: OperatorResult = self.commit(
-            Replay(instance=name, payload=payload, request=request or new_id())
-        )
+        moved = self.carry_out(Replay(instance=name, payload=payload, request=request or new_id()))
         return moved
 
     def skip(
@@ -207,9 +222,9 @@ class SessionDriver:
         cascade: bool = False,
         result: Kwargs | None = None,
         request: str | None = None,
-    ) -> OperatorResult:
+    ) -> Done[OperatorResult]:
         """Skip a failed instance by hand."""
-        moved: OperatorResult = self.commit(
+        moved = self.carry_out(
             Skip(
                 instance=name,
                 cascade=cascade,
@@ -219,15 +234,15 @@ class SessionDriver:
         )
         return moved
 
-    def fail_by_hand(self, name: str, reason: str = "stuck") -> OperatorResult:
+    def fail_by_hand(self, name: str, reason: str = "stuck") -> Done[OperatorResult]:
         """Fail an instance that is stuck."""
-        moved: OperatorResult = self.commit(FailByHand(instance=name, reason=reason))
+        moved = self.carry_out(FailByHand(instance=name, reason=reason))
         return moved
 
     def recover(self, *names: str) -> Recovered:
         """Look after overdue instances; all that the store lists as due when no names are given."""
         due = names or tuple(each.instance for each in self.store.due() if each.uid == self.uid)
-        recovered: Recovered = self.commit(Recover(instances=due))
+        recovered = self.commit(Recover(instances=due))
         return recovered
 
     # -- what there is ----------------------------------------------------------------------------

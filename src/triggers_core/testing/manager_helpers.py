@@ -28,7 +28,7 @@ def fire_silently(app: Application, manager: TriggerManager, scheduled: str) -> 
     """Fire ``go`` so that an instance is scheduled and nobody hears of it; returns its message."""
     fire = Fire(trigger="go", payload=b"{}", event_id=new_id())
     plan = manager.storage.store.commit(manager.uid, fire, app.rules)
-    assert plan.scheduled == [scheduled]
+    assert [each.name for each in plan.scheduled] == [scheduled]
     return message_about(manager, scheduled)
 
 

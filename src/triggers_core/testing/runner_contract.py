@@ -231,7 +231,9 @@ class RunnerContract(Suite):
         message = fire_silently(app, manager, "t_a#0")
         settle()
         assert ran(manager) == {}
-        manager.dispatch(message.generation, [("t_a#0", 1)], manager.storage.tasks)
+        manager.dispatch(
+            message.generation, [manager.storage["t_a#0"].record], manager.storage.tasks
+        )
         settle()
         assert ran(manager) == {"t_a#0": 1}
 
@@ -384,7 +386,6 @@ class RunnerContract(Suite):
         A runner of bodies in this process sweeps itself; `TRIGGER_RUNNER_OPTIONS` of the fixture
         must not turn that off.
         """
-        # A manager without `watch`, so that nothing but the start can begin the sweep.
         manager = app.manager("order:1")
         configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
         fire_silently(app, manager, "t_a#0")
@@ -402,15 +403,30 @@ class RunnerContract(Suite):
         app.stop()
 
     @pytest.mark.usefixtures("here")
-    def test_somebody_sweeps_once_there_is_a_manager(self, app: Application) -> None:
-        app.configure(TRIGGER_TIMING={"sweep": 0.05})
+    def test_making_a_manager_and_reading_start_no_thread(self, app: Application) -> None:
+        before = set(threading.enumerate())
         manager = app.manager("order:1")
         configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        manager.fire("other")
+        assert len(manager.storage.events) == 1
+        assert "waits for go" in str(manager.explain("t_a"))
+        assert set(threading.enumerate()) == before
+
+    @pytest.mark.usefixtures("here")
+    def test_somebody_sweeps_once_something_was_dispatched(self, app: Application) -> None:
+        app.configure(TRIGGER_TIMING={"sweep": 0.05})
+        manager = app.manager("order:1")
+        configure(
+            manager,
+            t_a=(bodies.Echo, {"after": ["go"]}),
+            t_b=(bodies.Echo, {"after": ["first"]}),
+        )
+        manager.fire("first")
         fire_silently(app, manager, "t_a#0")
         ahead = app.store.now() + 3_600
         app.store.clock = lambda: ahead
         app.runner().wake()
-        _eventually(lambda: statuses(manager) == {"t_a#0": "finished"})
+        _eventually(lambda: set(statuses(manager).values()) == {"finished"})
 
     # -- the pool, joining, the end ---------------------------------------------------------------
 

@@ -23,7 +23,7 @@ def declare_directives() -> Mapping[str, Any]:
 
 
 @hookimpl
-def post_commit(manager: TriggerManager, changes: Plan) -> None:
+def post_commit(manager: TriggerManager, changes: Plan[Any]) -> None:
     """Warn about attempts that this commit ended, if they took too long."""
     ended = [change for change in changes.changes if has_ended(change)]
     if not ended:

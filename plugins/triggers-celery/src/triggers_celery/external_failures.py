@@ -14,7 +14,7 @@ from celery.exceptions import TimeLimitExceeded
 
 from triggers_celery.identity import token_belongs_to
 from triggers_core.engine.additions import run_before_commit
-from triggers_core.engine.attempts import AttemptResult, Fail
+from triggers_core.engine.attempts import WORKER_LOST, Claimed, Fail
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import add_metadata
 from triggers_core.engine.names import split_instance_name
@@ -23,7 +23,7 @@ from triggers_core.engine.records import Status
 from triggers_core.exceptions import InstanceNotFound, LeaseLost
 from triggers_core.failures import describe_error
 from triggers_core.running.logs import log_failure
-from triggers_core.tasks import TaskContext
+from triggers_core.running.worker import context_of
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -45,13 +45,13 @@ class MarkLost(msgspec.Struct, kw_only=True):
     node: str
     pid: int | None = None
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Instance | None]:
         snapshot = yield Query(instances=(self.instance,))
         instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None or instance.status is not Status.RUNNING:
-            return Plan()  # never claimed: the broker delivers the message again
+            return Plan(outcome=None)  # never claimed: the broker delivers the message again
         if not token_belongs_to(instance.token, self.node, self.pid):
-            return Plan()
+            return Plan(outcome=None)
         draft = Draft(snapshot, rules)
         if instance.attempt < rules.timing.attempts:
             draft.schedule(instance)
@@ -60,7 +60,7 @@ class MarkLost(msgspec.Struct, kw_only=True):
                 f"no worker finished it in {instance.attempt} attempts: the process that ran the"
                 " last one died"
             )
-            _fail(draft, instance, "WorkerLost", message)
+            _fail(draft, instance, WORKER_LOST, message)
         yield from run_before_commit(draft, uid)
         return draft.plan(draft.instance(*split_instance_name(self.instance)))
 
@@ -78,16 +78,16 @@ class MarkRevoked(msgspec.Struct, kw_only=True):
     reason: str
     node: str = ""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Instance | None]:
         snapshot = yield Query(instances=(self.instance,))
         instance = _this_attempt(snapshot, self.instance, self.attempt, self.generation)
         if instance is None:
-            return Plan()
+            return Plan(outcome=None)
         terminated = self.node and token_belongs_to(instance.token, self.node)
         if instance.status is not Status.SCHEDULED and not (
             instance.status is Status.RUNNING and terminated
         ):
-            return Plan()
+            return Plan(outcome=None)
         draft = Draft(snapshot, rules)
         _fail(draft, instance, "celery.exceptions.TaskRevokedError", self.reason)
         yield from run_before_commit(draft, uid)
@@ -117,7 +117,7 @@ def mark_lost(application: Application, message: Message, node: str, pid: int | 
         node=node,
         pid=pid,
     )
-    instance: Instance | None = manager.commit(command).outcome
+    instance = manager.commit(command).outcome
     if instance is None:
         return
     logger.warning(
@@ -155,16 +155,22 @@ def mark_timed_out(
     """Fail an attempt whose process is killed for its hard time limit; plugins may retry it."""
     manager = application.manager_for(message)
     try:
-        instance = manager.storage[message.instance]
+        record = manager.storage[message.instance].record
     except InstanceNotFound:
         return
-    record = instance.record
     current = record.status is Status.RUNNING and record.attempt == message.attempt
     if not current or not token_belongs_to(record.token, node, pid):
         return
     error = TimeLimitExceeded(limit)
-    task = manager.storage.tasks[record.task]
-    context = TaskContext(manager, instance, task, {})
+    claimed = Claimed(
+        instance=record,
+        task=manager.storage.tasks[record.task],
+        generation=message.generation,
+        payloads=manager.storage.store.payloads(
+            message.uid, [numbers[0] for numbers in record.taken.values()]
+        ),
+    )
+    context, _ = context_of(manager, claimed)
     retry = application.plugins.task_failed(context, error)
     if retry is None:
         log_failure(context, error)
@@ -182,7 +188,7 @@ def mark_timed_out(
         retry=retry,
     )
     try:
-        ended: AttemptResult = manager.commit(fail).outcome
+        ended = manager.commit(fail).outcome
     except LeaseLost:
         return  # it ended by itself at the last moment
     for plugin, problem in ended.dropped.items():

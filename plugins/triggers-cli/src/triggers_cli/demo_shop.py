@@ -61,10 +61,8 @@ def carrier_of(app: Application) -> Path:
 
 def work(path: str) -> None:
     """A worker: its sweep takes what is due, until its standard input is closed."""
-    app = shop(path)
-    app.manager("order:1")
-    sys.stdin.read()
-    app.close()
+    with shop(path):
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

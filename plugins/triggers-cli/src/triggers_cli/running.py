@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,16 +18,16 @@ import msgspec
 from triggers_cli.errors import BAD, OK
 from triggers_cli.output import STATUS_STYLES, to_line
 from triggers_cli.state import GIVEN_UP, State
-from triggers_core.exceptions import PluginError, TaskNotFound, UnknownKey
+from triggers_core.exceptions import PluginError, TaskNotFound, TriggersError, UnknownKey
 from triggers_core.redaction import mask
 from triggers_core.registries import task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
+from triggers_core.runners.manual import ManualRunner
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
     from triggers_core.engine.configuration import Task
     from triggers_core.manager import TriggerManager
-    from triggers_core.running.messages import Message
     from triggers_core.storages.session import TaskInstance
 
 _SOON: Final = 0.001  # seconds after which the sweep of any worker takes what nobody was told about
@@ -34,16 +35,6 @@ _SHOWN: Final = 5  # instances that a line names
 _LOOK: Final = 0.1  # seconds between two looks at work that other processes do
 _TELL: Final = 1.0  # seconds between two lines about work that this process does
 _UNDER_WAY: Final = ("scheduled", "running")
-
-
-class LeftToWorkers(TaskRunner):
-    """Stands in for a runner that executes in its own process: dispatches nothing."""
-
-    key = "left to the workers"
-    executes_here = False
-
-    def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
-        """Leave it to the sweep of the workers."""
 
 
 class Operator:
@@ -199,7 +190,7 @@ def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
     app = state.app
     default = app.settings.TRIGGER_RUNNER
     wanted = list(tasks)
-    local: set[str] = set()
+    local, elsewhere = set[str](), set[str]()
     for key in dict.fromkeys([default, *(task.using or default for task in wanted)]):
         try:
             kind = task_runners.get_class(key)
@@ -207,28 +198,33 @@ def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
             if key == default:
                 raise
             continue  # the dispatch to it fails, and the sweep of a worker that has it takes over
-        if kind.executes_here:
-            local.add(key)
-            app.use_runner(_here(app, key, kind) if wait else LeftToWorkers(app), key)
+        (local if kind.executes_here else elsewhere).add(key)
     here = [task for task in wanted if (task.using or default) in local]
     if wait:
+        for key in local:
+            app.use_runner(_here(app, key), key)
         state.import_tasks()
         for task in here:
             _check_known(app, task)
-    elif default in local:
-        timing = msgspec.structs.replace(app.settings.timing, redispatch_after=_SOON)
-        app.settings.configure(TRIGGER_TIMING=timing)
-        app.__dict__.pop("_rules", None)
+        return default in local if not wanted else bool(here)
+    if default in local:
+        timing = msgspec.structs.replace(app.rules.timing, redispatch_after=_SOON)
+        state.app = app.replace(rules=msgspec.structs.replace(app.rules, timing=timing))
+        for key in elsewhere:
+            with suppress(TriggersError):  # told of by the dispatch
+                state.app.use_runner(app.runner(key), key)
+    for key in local:
+        state.app.use_runner(ManualRunner(state.app, keep=0), key)
     return default in local if not wanted else bool(here)
 
 
-def _here(app: Application, key: str, kind: type[TaskRunner]) -> TaskRunner:
+def _here(app: Application, key: str) -> TaskRunner:
     from triggers_core.runners.threads import ThreadingTaskRunner
 
     options: dict[str, Any] = {}
     if key == app.settings.TRIGGER_RUNNER:
         options.update(app.settings.TRIGGER_RUNNER_OPTIONS)
-    if issubclass(kind, ThreadingTaskRunner):
+    if issubclass(task_runners.get_class(key), ThreadingTaskRunner):
         options["sweep"] = False
     return task_runners.get(key, app, **options)
 

@@ -71,7 +71,7 @@ class State:
         app = _load_application(self.app_path)
         if self.storage_text is not None:
             key, options = read_storage(self.storage_text)
-            override(app, TRIGGER_STORAGE_TYPE=key, TRIGGER_STORAGE_OPTIONS=options)
+            app.configure(TRIGGER_STORAGE_TYPE=key, TRIGGER_STORAGE_OPTIONS=options)
         return app
 
     def import_tasks(self) -> None:
@@ -255,14 +255,6 @@ def _first_option(key: str, text: str) -> str:
     raise click.UsageError(
         f"--storage {text!r}: the storage {key!r} takes no options: --storage {key}"
     )
-
-
-def override(app: Application, **values: Any) -> None:
-    """Set settings of an application without dropping the plugins that its module registered."""
-    app.settings.configure(**values)
-    app.close()
-    for built in ("storage_class", "_rules"):
-        app.__dict__.pop(built, None)
 
 
 def _load_application(path: str | None) -> Application:

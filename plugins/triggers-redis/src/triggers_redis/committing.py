@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 from triggers_core.engine.attempts import Claim, Heartbeat, Recover
 from triggers_core.engine.names import new_id, split_instance_name
@@ -59,7 +59,9 @@ class Committer:
 
     # -- any change -------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules, view: View | None = None) -> Plan:
+    def commit(
+        self, uid: str, command: Command[Any], rules: Rules, view: View | None = None
+    ) -> Plan[Any]:
         """Decide and write: two round trips, one when what is known of the session still holds.
 
         It is known from the claim of the attempt that ends, or from this process's last changes.
@@ -80,8 +82,8 @@ class Committer:
                 raise
 
     def _commit(
-        self, uid: str, command: Command, rules: Rules, view: View | None, lock: SessionLock
-    ) -> Plan:
+        self, uid: str, command: Command[Any], rules: Rules, view: View | None, lock: SessionLock
+    ) -> Plan[Any]:
         fresh = view is not None
         # A view is altered by the change that has it, so nobody else may: both are taken out.
         cached = self._cache.take(uid)
@@ -132,8 +134,8 @@ class Committer:
             view = self._wait_for_others(keys, view, ask)
 
     def _decide(
-        self, keys: SessionKeys, command: Command, rules: Rules, view: View | None, fresh: bool
-    ) -> tuple[Plan, View, Ask, float]:
+        self, keys: SessionKeys, command: Command[Any], rules: Rules, view: View | None, fresh: bool
+    ) -> tuple[Plan[Any], View, Ask, float]:
         """Let a command decide on one version of its session.
 
         :param fresh: whether `view` is how the session is; else it is loaded if that lacks much.
@@ -199,7 +201,9 @@ class Committer:
             resent = resent or again
         return reply, resent
 
-    def _written(self, uid: str, view: View, write: Write, plan: Plan, lock: SessionLock) -> None:
+    def _written(
+        self, uid: str, view: View, write: Write, plan: Plan[Any], lock: SessionLock
+    ) -> None:
         """Remember what a commit left, if that is likely to be of use."""
         version_line = write.layout + write.version_line
         expected = lock.contended or self._cache.is_own(uid, view.version_line)
@@ -243,7 +247,7 @@ class Committer:
 
     # -- attempts ---------------------------------------------------------------------------------
 
-    def claim(self, uid: str, command: Claim, rules: Rules) -> Plan:
+    def claim(self, uid: str, command: Claim, rules: Rules) -> Plan[Any]:
         """Claim in one round trip: the script compares and sets, the command decides the same."""
         task, _ = split_instance_name(command.instance)
         ask = Ask(triggers=(task,), instances=(command.instance,), payloads=True)
@@ -266,7 +270,7 @@ class Committer:
             self._claims.popitem(last=False)
         return plan
 
-    def heartbeat(self, uid: str, command: Heartbeat, rules: Rules) -> Plan:
+    def heartbeat(self, uid: str, command: Heartbeat, rules: Rules) -> Plan[Any]:
         """Renew a lease in one round trip, without a new version of the session."""
         ask = Ask(instances=(command.instance,))
         arguments = (command.token.encode(), repr(rules.timing.lease).encode())
@@ -289,7 +293,9 @@ class Committer:
         reply, _ = self._client.run(script, DUE, keys.encoded[DUE], (*given, *about))
         return reply[:1] == b"C", View(reply[1:], ask, time.monotonic())
 
-    def _plan_on(self, keys: SessionKeys, command: Command, rules: Rules, view: View) -> Plan:
+    def _plan_on(
+        self, keys: SessionKeys, command: Command[Any], rules: Rules, view: View
+    ) -> Plan[Any]:
         """The plan of a change that a script has made already, or the reason why it did not."""
         find = self._find(keys)
         plan = drive(command, keys.uid, rules, lambda query: view.snapshot(query, find, view.now))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
@@ -28,6 +28,8 @@ from triggers_redis.namespace import Namespace
 from triggers_redis.reader import ConfigurationGone, SessionReader
 from triggers_redis.server import check_options
 from triggers_redis.view import Ask
+
+T = TypeVar("T")
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -96,7 +98,7 @@ class RedisStore(Store):
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         if isinstance(command, Claim):
             return self.committer.claim(uid, command, rules)
         if isinstance(command, Heartbeat):
@@ -146,12 +148,12 @@ class RedisStore(Store):
             read_event(number, events[number]) for number in sorted(events) if start <= number < end
         ]
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
         wanted = {number for number in numbers if number >= 0}
         ask = Ask(numbers=",".join(map(str, sorted(wanted))))
         events = self.reader.view(self.keyspace.session(uid), ask).events
         return {
-            number: bytes(read_event(number, record).payload)
+            number: read_event(number, record)
             for number, record in events.items()
             if number in wanted
         }

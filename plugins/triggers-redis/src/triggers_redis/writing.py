@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from triggers_core.engine.configuration import EMPTY
 from triggers_core.engine.machine import missing_triggers
@@ -64,7 +64,7 @@ class Write:
         "version_line",
     )
 
-    def __init__(self, keyspace: Keyspace, session: SessionKeys, plan: Plan) -> None:
+    def __init__(self, keyspace: Keyspace, session: SessionKeys, plan: Plan[Any]) -> None:
         header = plan.header
         assert header is not None
         self._keyspace, self._session = keyspace, session
@@ -146,7 +146,7 @@ class Write:
         ):
             self.do(_ZREM, DUE, f"{name}\t{self._session.uid}".encode())
 
-    def fleet(self, plan: Plan) -> None:
+    def fleet(self, plan: Plan[Any]) -> None:
         """Keep the listings of sessions in step."""
         keyspace, header = self._keyspace, plan.header
         assert header is not None
@@ -164,7 +164,7 @@ class Write:
         elif not plan.created:
             self.do(_ZREM, self.key(keyspace.failed(shard)), uid)
 
-    def expire(self, plan: Plan, seconds: float) -> None:
+    def expire(self, plan: Plan[Any], seconds: float) -> None:
         """Let a session expire when nothing happens to it; not while something is under way."""
         assert plan.header is not None
         idle = not plan.header.total(*_UNDER_WAY)
@@ -190,7 +190,7 @@ class Write:
         self.layout = PACKED if size <= PACKED_SIZE else SPREAD
         return self.layout == PACKED
 
-    def spread(self, plan: Plan) -> None:
+    def spread(self, plan: Plan[Any]) -> None:
         """Put instances and events into keys of their own."""
         waits: list[bytes] = []
         unwaits: list[bytes] = []
@@ -203,7 +203,7 @@ class Write:
         if unwaits:
             self.do(_ZREM, WAITS, *unwaits)
 
-    def unpack(self, view: View, plan: Plan, find: FindConfiguration) -> None:
+    def unpack(self, view: View, plan: Plan[Any], find: FindConfiguration) -> None:
         """Put a session that has grown too large into keys of its own, all of it at once."""
         header = plan.header
         assert header is not None
@@ -249,7 +249,7 @@ def prepare(
     keyspace: Keyspace,
     session: SessionKeys,
     view: View,
-    plan: Plan,
+    plan: Plan[Any],
     find: FindConfiguration,
     idle_ttl: float | None = None,
 ) -> Write:

@@ -49,6 +49,8 @@ from triggers_core.storages.sqlite.file import SqliteFile, Synchronous, check_sy
 from triggers_core.storages.sqlite.place import check_path
 from triggers_core.storages.sqlite.schema import EVENT_BITS, address_key
 
+T = TypeVar("T")
+
 _T = TypeVar("_T")
 
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
@@ -136,10 +138,10 @@ class SqliteStore(Store):
 
     # -- one session ------------------------------------------------------------------------------
 
-    def commit(self, uid: str, command: Command, rules: Rules) -> Plan:
+    def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         batch = self._batch if self._batch.connection is not None else None
 
-        def work(connection: sqlite3.Connection) -> tuple[Plan, bool]:
+        def work(connection: sqlite3.Connection) -> tuple[Plan[T], bool]:
             found = _Found()
             plan = drive(
                 command, uid, rules, lambda query: self._load(connection, uid, query, found)
@@ -201,7 +203,8 @@ class SqliteStore(Store):
         if query.payloads:
             asked = [each for each in snapshot.instances.values() if each.name in query.instances]
             numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            snapshot.payloads = self._payloads(connection, session, numbers)
+            taken = self._numbered(connection, session, numbers)
+            snapshot.payloads = {number: bytes(each.payload) for number, each in taken.items()}
         return snapshot
 
     def _event(self, connection: sqlite3.Connection, session: int, event_id: str) -> Event | None:
@@ -227,7 +230,9 @@ class SqliteStore(Store):
             self._configurations.put(header.config, configuration)
         return configuration
 
-    def _save(self, connection: sqlite3.Connection, uid: str, plan: Plan, found: _Found) -> None:
+    def _save(
+        self, connection: sqlite3.Connection, uid: str, plan: Plan[Any], found: _Found
+    ) -> None:
         execute, header, session = connection.execute, plan.header, found.session
         if plan.configuration is not None:
             insert = "INSERT OR IGNORE INTO configurations (hash, body, kept) VALUES (?, ?, 0)"
@@ -265,7 +270,7 @@ class SqliteStore(Store):
         self,
         connection: sqlite3.Connection,
         uid: str,
-        plan: Plan,
+        plan: Plan[Any],
         header: Header,
         session: int | None,
     ) -> int:
@@ -323,12 +328,12 @@ class SqliteStore(Store):
         except UnknownSchema as error:
             raise error.of(uid) from error.__cause__
 
-    def payloads(self, uid: str, numbers: Iterable[int]) -> dict[int, bytes]:
+    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
         numbers = list(numbers)
 
-        def work(connection: sqlite3.Connection) -> dict[int, bytes]:
+        def work(connection: sqlite3.Connection) -> dict[int, Event]:
             row = connection.execute(_HEADER, (uid,)).fetchone()
-            return self._payloads(connection, row[0], numbers) if row else {}
+            return self._numbered(connection, row[0], numbers) if row else {}
 
         try:
             return self.file.read(work)
@@ -342,10 +347,10 @@ class SqliteStore(Store):
         rows = connection.execute(_EVENTS, (*keys, limit)).fetchall()
         return [decode_event(record) for (record,) in rows]
 
-    def _payloads(
+    def _numbered(
         self, connection: sqlite3.Connection, session: int, numbers: Iterable[int]
-    ) -> dict[int, bytes]:
-        found: dict[int, bytes] = {}
+    ) -> dict[int, Event]:
+        found: dict[int, Event] = {}
         # A number out of range would be another session's key.
         keys = sorted({_key(session, each) for each in numbers if 0 <= each < 1 << EVENT_BITS})
         for begin in range(0, len(keys), _CHUNK):
@@ -353,7 +358,7 @@ class SqliteStore(Store):
             select = f"SELECT record FROM events WHERE key IN ({', '.join('?' * len(chunk))})"
             for (record,) in connection.execute(select, chunk).fetchall():
                 event = decode_event(record)
-                found[event.number] = bytes(event.payload)
+                found[event.number] = event
         return found
 
     def delete(self, uid: str) -> bool:

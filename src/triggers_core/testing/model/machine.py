@@ -84,7 +84,7 @@ class Comparison(RuleBasedStateMachine):
     def both(
         self,
         uid: str,
-        command: Command,
+        command: Command[Any],
         change: Callable[[Session], Any],
         missing: str = "SessionNotFound",
         creates: str = "",
@@ -113,9 +113,11 @@ class Comparison(RuleBasedStateMachine):
             return None, None
         assert session is not None
         plan = self.store.commit(uid, command, rules)
-        assert plan.scheduled == session.ready
+        assert [each.name for each in plan.scheduled] == session.ready
         self.model[uid] = session
-        self.sent(uid, [(name, session.instance(name)["attempt"]) for name in plan.scheduled])
+        self.sent(
+            uid, [(each.name, session.instance(each.name)["attempt"]) for each in plan.scheduled]
+        )
         return plan, answer
 
     def sent(self, uid: str, dispatched: list[tuple[str, int]]) -> None:

@@ -33,7 +33,7 @@ from triggers_core.testing.storage.base import Reopen, StoragePromises
 class _Broken:
     """A command that raises after it has looked and changed what it saw."""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
         snapshot = yield Query(instances=("t_x#0",), triggers=("go", "more"))
         assert snapshot.header is not None
         snapshot.header.latest.clear()
@@ -46,11 +46,11 @@ class _Broken:
 class _Unwritable:
     """A command whose plan cannot be stored; what breaks it comes last."""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
         draft = Draft((yield Query(instances=("t_x#0", "t_y#0"))), rules)
         draft.touch(draft.instance("t_x", 0)).instance.metadata = msgspec.Raw(b"{}")
         draft.touch(draft.instance("t_y", 0)).instance.extra = cast(Any, {"broken": object()})
-        return draft.plan()
+        return draft.plan(None)
 
 
 class _Newer:
@@ -59,18 +59,18 @@ class _Newer:
     def __init__(self, schema: int = SCHEMA) -> None:
         self.schema = schema
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
         draft = Draft((yield Query(instances=("t_x#0",))), rules)
         draft.header.schema = self.schema
         draft.header.extra = {"later": msgspec.Raw(b'{"header":[1,2]}')}
         draft.touch(draft.instance("t_x", 0)).instance.extra = {"later": msgspec.Raw(b'"instance"')}
-        return draft.plan()
+        return draft.plan(None)
 
 
 class _SameAgain:
     """A command that finds its work done."""
 
-    def decide(self, uid: str, rules: Rules) -> CommandSteps:
+    def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
         snapshot = yield Query(event_ids=("e",))
         return Plan(outcome=snapshot.known["e"].trigger)
 

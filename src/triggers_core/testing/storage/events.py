@@ -64,6 +64,16 @@ class Events(StoragePromises):
         for start in (1, 1 << 31, 1 << 32):
             assert store.events("order:1", start) == []
 
+    def test_events_by_number(self, store: Store, session: SessionDriver) -> None:
+        for number in range(5):
+            session.fire("go", {"n": number}, event_id=f"e{number}")
+        events = session.events()
+        wanted = {3: events[3], 1: events[1]}
+        assert store.events_by_number(session.uid, [3, 1, 3]) == wanted
+        assert store.events_by_number(session.uid, iter([4, 5, -1, 1 << 40])) == {4: events[4]}
+        assert store.events_by_number(session.uid, []) == {}
+        assert store.events_by_number("another", [0]) == {}
+
     def test_an_id_is_remembered_as_long_as_the_session_lives(self, session: SessionDriver) -> None:
         session.configure(t_x={"andEvery": "paid"})
         session.fire("paid", event_id="first")

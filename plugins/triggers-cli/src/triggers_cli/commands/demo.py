@@ -56,13 +56,13 @@ def demo(state: State, keep: str | None) -> int:
 
 def _play(out: Output, path: str) -> dict[str, Any]:
     from triggers_cli import demo_shop
-    from triggers_cli.running import LeftToWorkers
+    from triggers_core.runners.manual import ManualRunner
 
     app = demo_shop.shop(path)
     app.settings.configure(
         TRIGGER_TIMING={"lease": 1.0, "heartbeat": 0.25, "redispatch_after": 0.001}
     )
-    app.use_runner(LeftToWorkers(app))  # this process only fires
+    app.use_runner(ManualRunner(app, keep=0))  # this process only fires
     told = _Story(out)
     told.begin(app)
     one, two = app.manager("order:1"), app.manager("order:2")

@@ -9,7 +9,7 @@ import click
 
 from triggers_cli.options import command, uid_argument, yes_option
 from triggers_cli.state import State
-from triggers_cli.times import parse_duration
+from triggers_core.texts import parse_duration
 
 if TYPE_CHECKING:
     from triggers_core.storages.base import SessionSummary, Store

@@ -11,7 +11,7 @@ from triggers_cli.errors import BAD, OK
 from triggers_cli.options import command, completes, secrets_option, uid_argument
 from triggers_cli.output import STATUS_STYLES, Cell
 from triggers_cli.state import State
-from triggers_cli.times import iso, moment
+from triggers_core.texts import iso, moment
 
 if TYPE_CHECKING:
     from triggers_core.engine.records import Event, Header

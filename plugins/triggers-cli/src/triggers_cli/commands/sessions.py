@@ -13,7 +13,7 @@ import click
 from triggers_cli.errors import BAD, OK
 from triggers_cli.options import command
 from triggers_cli.state import State
-from triggers_cli.times import iso
+from triggers_core.texts import iso
 
 if TYPE_CHECKING:
     from triggers_core.storages.base import SessionSummary, Store

@@ -1,4 +1,4 @@
-"""Durations of the directive: a text such as ``10 seconds``, or a number of seconds; up to a year."""
+"""Durations in the directive: a text such as ``10 seconds``, or a number of seconds."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class LazyGroup(click.Group):
         return None if providers is None else load_command(cmd_name, providers)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        # click would import every command, 100 ms, to ask it what it does.
+        # click would import every command, 150 ms, to ask it what it does.
         names = [each for each in self.list_commands(ctx) if each.startswith(incomplete)]
         added = _added()
         items = [

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
+from unicodedata import category, east_asian_width
 
 import click
 
@@ -255,8 +256,6 @@ def _width(text: str) -> int:
     """Columns on a terminal: wide characters take two."""
     if text.isascii():
         return len(text)
-    from unicodedata import category, east_asian_width  # 4 ms, and most texts are ASCII
-
     return sum(
         0 if category(each) in _NO_WIDTH else 2 if east_asian_width(each) in "WF" else 1
         for each in text

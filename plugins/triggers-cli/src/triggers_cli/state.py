@@ -14,6 +14,7 @@ from triggers_core.exceptions import InvalidInput, PluginError, SessionNotFound,
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
+    from triggers_core.registries import StorageRegistry
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
 
@@ -177,7 +178,7 @@ def read_storage(text: str) -> tuple[str, dict[str, Any]]:
         read_storage("sqlite:shop.db")  # ('sqlite', {'path': 'shop.db'})
         read_storage("redis://host/0")  # ('redis', {'url': 'redis://host/0'})
     """
-    # 37 ms, and 99 ms for the application: `triggers --help` and `--version` do without.
+    # 37 ms: as for the application, below.
     from triggers_core.registries import storage_backends
 
     key, colon, value = text.partition(":")
@@ -187,7 +188,8 @@ def read_storage(text: str) -> tuple[str, dict[str, Any]]:
             " redis://localhost:6379/0"
         )
     if value.startswith("//") and key not in storage_backends:
-        key = next((known for known in sorted(storage_backends.keys()) if _reads(known, key)), key)
+        known = sorted(storage_backends.keys())
+        key = next((each for each in known if _reads(storage_backends, each, key)), key)
     try:
         return key, storage_backends.get_class(key).options_from_text(text)
     except (UnknownKey, PluginError):
@@ -196,12 +198,10 @@ def read_storage(text: str) -> tuple[str, dict[str, Any]]:
         raise click.UsageError(f"--storage {text!r}: {error}") from None
 
 
-def _reads(key: str, scheme: str) -> bool:
+def _reads(storages: StorageRegistry, key: str, scheme: str) -> bool:
     """Whether a storage can be imported, and reads URLs of a scheme."""
-    from triggers_core.registries import storage_backends
-
     try:
-        return scheme in storage_backends.get_class(key).schemes
+        return scheme in storages.get_class(key).schemes
     except PluginError:
         return False
 
@@ -215,6 +215,7 @@ def override(app: Application, **values: Any) -> None:
 
 
 def _load_application(path: str | None) -> Application:
+    # 99 ms: `triggers --help` and `--version` do without.
     from triggers_core.application import Application, default_application
     from triggers_core.entry_points import load_path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import pkgutil
 import re
 import tomllib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 from doc_pages import DOCS, ROOT, Page, pages, run_python
 
+from triggers_core import views
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.hookspecs import TriggersSpec
 from triggers_core.limits import Limits, Timing
@@ -34,6 +36,7 @@ SETTINGS = Page(DOCS / "settings.md")
 PLUGINS = Page(DOCS / "plugins.md")
 STORAGE = Page(DOCS / "writing-a-storage.md")
 RUNNER = Page(DOCS / "writing-a-runner.md")
+VIEWS = Page(DOCS / "views.md")
 
 every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 every_hook = pytest.mark.parametrize("hook", HOOKS)
@@ -231,6 +234,13 @@ def test_the_interfaces_are_described() -> None:
         public = [name for name in methods if not name.startswith("_") and name != "close"]
         missing = [name for name in public if f"`{name}" not in text]
         assert not missing, f"{page.name} does not mention {missing}"
+
+
+def test_the_example_of_the_views_and_that_each_is_listed(tmp_path: Path) -> None:
+    assert VIEWS.run(tmp_path) == ["python page.py"]
+    modules = {f"`views.{each.name}`" for each in pkgutil.iter_modules(views.__path__)}
+    missing = [each for each in modules if each not in VIEWS.text]
+    assert not missing
 
 
 # -- the README -----------------------------------------------------------------------------------

@@ -134,6 +134,14 @@ def test_nothing_below_imports_the_manager(core: dict[str, set[str]]) -> None:
             assert "triggers_core.manager" not in uses, name
 
 
+def test_views_show_what_storages_hold(core: dict[str, set[str]]) -> None:
+    below = {"engine", "exceptions", "explain", "payloads", "redaction", "storages", "texts"}
+    for name, uses in core.items():
+        if name.startswith("triggers_core.views."):
+            ours = {room_of(each) for each in uses if each.startswith("triggers_core.")}
+            assert ours <= below | {"views"}, name
+
+
 @pytest.mark.parametrize("package", [ROOT / "triggers_core", *PLUGINS], ids=lambda each: each.name)
 def test_no_circles(package: Path) -> None:
     assert circles(imports(package)) == []

@@ -24,7 +24,7 @@ from triggers_core.engine.protocol import Plan, Query, Rules
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
 from triggers_core.running.worker import run_claimed
-from triggers_core.storages.base import SessionSummary, Store
+from triggers_core.storages.base import SessionSummary, Store, all_sessions
 from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.session import SessionStorage
 
@@ -36,7 +36,6 @@ T = TypeVar("T")
 
 _TOGETHER = 1_000  # events in one transaction, of the storages that have such
 _TOGETHER_FOR = 1.0  # seconds
-_PAGE = 500  # sessions read at a time for the totals
 
 
 class TaskTotals(msgspec.Struct, kw_only=True):
@@ -304,7 +303,7 @@ def _logged(event: Mapping[str, Any] | LoggedEvent) -> LoggedEvent:
 def _totals(store: Store, configuration: Configuration) -> tuple[int, dict[str, TaskTotals]]:
     totals = {name: TaskTotals() for name in configuration.tasks}
     sessions = 0
-    for summary in _all_sessions(store):
+    for summary in all_sessions(store):
         sessions += 1
         for name, counts in summary.counts.items():
             by_status = dict(zip(STATUSES, counts, strict=True))
@@ -314,10 +313,3 @@ def _totals(store: Store, configuration: Configuration) -> tuple[int, dict[str, 
             task.unstarted += by_status[Status.UNSTARTED]
             task.failed += by_status[Status.FAILED]
     return sessions, totals
-
-
-def _all_sessions(store: Store) -> Iterator[SessionSummary]:
-    after = ""
-    while page := store.sessions(limit=_PAGE, after=after):
-        yield from page
-        after = page[-1].uid

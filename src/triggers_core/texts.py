@@ -1,7 +1,11 @@
-"""Texts for messages: the name that was meant, shortened values, what does not fit, moments."""
+"""Texts for messages: the name that was meant, shortened values, what does not fit, moments.
+
+And the one text that is read here: durations as people write them.
+"""
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -10,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from triggers_core.exceptions import from_outside
+from triggers_core.exceptions import InvalidArgument, from_outside
 
 MASK: Final = "***"
 """What stands for a secret."""
@@ -98,6 +102,61 @@ def _consonants(name: str) -> str:
 
 
 _DAY = 86_400  # seconds
+
+_UNITS: Final = {
+    unit: seconds
+    for seconds, units in (
+        (1, "s sec secs second seconds"),
+        (60, "m min mins minute minutes"),
+        (3_600, "h hr hrs hour hours"),
+        (_DAY, "d day days"),
+        (7 * _DAY, "w wk wks week weeks"),
+    )
+    for unit in units.split()
+}
+_PART: Final = re.compile(r"(\s*,?\s*(?:and\s+)?)(\d+(?:\.\d+)?)\s*([a-z]+)")
+
+
+def parse_duration(text: str) -> float:
+    """Return a duration in seconds.
+
+    :param text: numbers with units from weeks to seconds, short or in full: ``90s``, ``1d12h``,
+        ``2 weeks``. No months, whose length differs, and no ``1:30``, which some read as a minute
+        and others as an hour and a half.
+    :raises InvalidArgument: it is anything else (it is a ValueError, too).
+
+    Example::
+
+        parse_duration("1 hour and 30 minutes")  # 5400.0
+    """
+    left, seconds, at = text.strip().lower(), 0.0, 0
+    while True:
+        part = _PART.match(left, at)
+        if part is None or part[3] not in _UNITS or (part[1] and not at):
+            raise InvalidArgument(
+                f"{short_repr(text)} is no duration: write numbers with units (s, m, h, d, w), such"
+                " as 30d or 1h30m"
+            )
+        seconds += float(part[2]) * _UNITS[part[3]]
+        at = part.end()
+        if at == len(left):
+            return seconds
+
+
+def iso(at: float | None) -> str | None:
+    """A moment for programs: RFC 3339, in UTC.
+
+    :param at: seconds since 1970; None stays None.
+    """
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def moment(at: float) -> str:
+    """A moment for people, to the second: ``2026-01-02 09:05:00 UTC``.
+
+    :param at: seconds since 1970.
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def clock(at: float, now: float) -> str:

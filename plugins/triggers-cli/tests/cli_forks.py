@@ -1,6 +1,6 @@
 """Processes of the command line that are forked from one that has imported everything.
 
-Starting Python and importing click, rich and the core is nearly all that a command takes; hundreds
+Starting Python and importing click and the core is nearly all that a command takes; hundreds
 of tests run several commands each. A fork has its own modules, environment, folder and streams, as
 a new process has, and ends as one does. What it does not show is how the interpreter starts:
 `cli_process` starts the executable for that.
@@ -137,7 +137,7 @@ def main() -> None:
         for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             if not each.name.endswith("__main__"):
                 importlib.import_module(each.name)
-    for name in ("asyncio", "rich.table", "rich.tree", "sqlite3"):
+    for name in ("asyncio", "sqlite3"):
         importlib.import_module(name)
     for name in ("application", "backtest", "explain", "manager", "running.sweep"):
         importlib.import_module(f"triggers_core.{name}")

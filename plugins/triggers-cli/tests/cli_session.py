@@ -69,14 +69,14 @@ STEPS = [
 """What is typed, and what is answered."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# A bar: the cursor is hidden, and shown again when the bar's line is erased.
-_PROGRESS = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h(?:\r\x1b\[1A\x1b\[2K)?", re.DOTALL)
+# How far something is: the line is erased, and written anew, until it is erased for good.
+_PROGRESS = re.compile(r"(?:\r\x1b\[2K[^\r\n]+)+\r\x1b\[2K")
 
 
 def record(folder: Path, environment: Mapping[str, str]) -> str:
     """Type the steps at a terminal in a folder.
 
-    :returns: what it shows, without colours and bars.
+    :returns: what it shows, without colours, and without how far it was in between.
     """
     for name, text in (
         ("flow.json", FLOW),

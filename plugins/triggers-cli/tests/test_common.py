@@ -367,13 +367,13 @@ def imported(cli: Cli, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "heavy"),
     [
-        (["--version"], {"rich", "msgspec", "triggers_core.application", "sqlite3", "asyncio"}),
-        (["--help"], {"rich", "triggers_core.application", "sqlite3", "asyncio"}),
-        (["check", "flow.json"], {"rich", "sqlite3"}),
-        (["sessions"], {"rich"}),
-        (["show", "o"], {"rich"}),
-        (["explain", "o"], {"rich"}),
-        (["backtest", "flow.json", "events.jsonl"], {"rich.progress"}),
+        (["--version"], {"msgspec", "triggers_core.application", "sqlite3", "asyncio"}),
+        (["--help"], {"triggers_core.application", "sqlite3", "asyncio"}),
+        (["check", "flow.json"], {"sqlite3", "asyncio"}),
+        (["sessions"], {"asyncio"}),
+        (["show", "o"], {"asyncio"}),
+        (["explain", "o"], {"asyncio"}),
+        (["backtest", "flow.json", "events.jsonl"], {"asyncio"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

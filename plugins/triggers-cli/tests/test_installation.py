@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import Cli
+from fake_distributions import FakeDistributions
 
 DISK = """
 from pathlib import Path
@@ -128,3 +129,67 @@ def test_a_narrow_terminal_breaks_between_words(cli: Cli, columns: int) -> None:
     assert text.split() == [each.rstrip() for each in plain.split()]
     if columns >= 80:
         assert max(len(line) for line in text.splitlines()) <= columns
+
+
+SHELF = """
+import os
+from typing import ClassVar
+from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.sqlite import SqliteStore
+
+
+class ShelfStore(SqliteStore):
+    key = "shelf"
+
+    @property
+    def place(self):
+        return f"the shelf {os.path.basename(self.file.path)}"
+
+
+class Shelf(SessionStorage):
+    schemes: ClassVar = ("shelves",)
+
+    @classmethod
+    def open_store(cls, board):
+        return ShelfStore(board + ".shelf")
+
+    @classmethod
+    def options_from_text(cls, text):
+        return {"board": text.partition(":")[2].strip("/")}
+"""
+
+
+@pytest.fixture
+def shelf(cli: Cli, tmp_path: Path) -> Cli:
+    """A storage that an installed distribution provides, and that nobody here has heard of."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    FakeDistributions(folder).add(
+        "triggers-shelf",
+        {"shelf": "shelves:Shelf"},
+        {"shelves": SHELF},
+        group="triggers.storages",
+    )
+    cli.environment["PYTHONPATH"] = str(folder)
+    return cli
+
+
+@pytest.mark.parametrize("text", ["shelf:upper", "shelves://upper"])
+def test_a_storage_that_is_known_to_its_distribution_alone(shelf: Cli, text: str) -> None:
+    told = shelf("sessions", "--storage", text, code=1).err
+    assert "there is no shelf upper.shelf (it comes from --storage)" in told
+    assert not (shelf.folder / "upper.shelf").exists()
+    shelf("fire", "o", "paid", "--storage", text, code=0)
+    assert shelf("sessions", "--all", "--storage", text, "--json", code=0).json[0]["uid"] == "o"
+    missing = shelf("show", "p", "--storage", text, code=1).err
+    assert "there is no session 'p' in the shelf upper.shelf" in missing
+
+
+def test_a_backtest_in_a_storage_of_its_own(shelf: Cli) -> None:
+    shelf.write("flow.json", {"t_x": {"after": ["go", "paid"], "run": "x"}})
+    shelf.write("log.jsonl", '{"session": "o", "trigger": "go"}\n')
+    backtest = ("backtest", "flow.json", "log.jsonl", "--storage", "shelf:tests")
+    assert "triggers explain --storage shelf:tests o" in shelf(*backtest, code=0).err
+    shelf("fire", "o", "paid", "--storage", "shelf:shop", code=0)
+    refused = shelf(*backtest[:-1], "shelf:shop", code=2).err
+    assert "the shelf shop.shelf holds sessions of an application" in refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +156,15 @@ def test_prune_tells_nothing_of_the_kind_elsewhere(many: Cli, options: tuple[str
     assert "\x1b" not in told.out
     if options:
         assert told.json == {"erased": 1_200}
+
+
+def test_a_backtest_tells_how_far_it_is_on_a_terminal(cli: Cli) -> None:
+    cli.write("flow.json", {"t_x": {"after": ["go", "paid"], "run": "x"}})
+    events = [f'{{"session": "o{number % 50}", "trigger": "go"}}\n' for number in range(20_000)]
+    cli.write("log.jsonl", "".join(events))
+    shown = on_terminal(cli, "backtest", "flow.json", "log.jsonl")
+    assert re.search(r"\x1b\[2K\d+%, [\d,]+ events, [\d,]+ a second, \d+ \w+ left", shown)
+    assert "\x1b" not in shown.rpartition("\r\x1b[2K")[2], "it is gone in the end"
 
 
 def test_a_running_instance_tells_where_it_runs(slow: Cli) -> None:

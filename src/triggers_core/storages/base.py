@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
@@ -31,6 +31,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 MOST: Final = 1 << 31
 """Numbers of events lie below it, and so do the amounts that a listing is asked for."""
+
+_PAGE: Final = 500  # sessions read at a time by `all_sessions`
 
 _T = TypeVar("_T")
 
@@ -111,6 +113,9 @@ class Store:
     key: ClassVar[str] = ""
     """The storage's key in the registry, for messages."""
 
+    in_this_process: ClassVar[bool] = False
+    """Whether its sessions live in the memory of the process, where no other one can see them."""
+
     def __init__(self, clock: Clock = time.time) -> None:
         self.clock = clock
 
@@ -121,6 +126,15 @@ class Store:
         For example ``the SQLite file /srv/shop/triggers.db``.
         """
         return f"the storage {self.key!r}"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything at `place` yet; looks, and creates nothing.
+
+        False for a file that the first commit will create, for example: whoever only wants to look
+        has the wrong place, most likely. A server is there (True), whether or not it has sessions.
+        """
+        return True
 
     def now(self) -> float:
         """The clock that stamps what is stored, in seconds since 1970."""
@@ -253,6 +267,14 @@ class Store:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def all_sessions(store: Store) -> Iterator[SessionSummary]:
+    """Every session of a store, by uid, read page by page."""
+    after = ""
+    while page := store.sessions(limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].uid
 
 
 def readable_header(uid: str, record: bytes) -> Header | None:

@@ -22,7 +22,7 @@ from triggers_core.engine.records import (
     decode_instance,
     encode_record,
 )
-from triggers_core.exceptions import NestedCommit, UnknownSchema
+from triggers_core.exceptions import InvalidSetting, NestedCommit, UnknownSchema
 from triggers_core.storages.base import (
     Clock,
     Due,
@@ -116,6 +116,7 @@ class MemoryStore(Store):
     """
 
     key: ClassVar[str] = "memory"
+    in_this_process: ClassVar[bool] = True
 
     def __init__(self, clock: Clock = time.time) -> None:
         super().__init__(clock)
@@ -132,6 +133,10 @@ class MemoryStore(Store):
     @property
     def place(self) -> str:
         return "the memory of this process"
+
+    @property
+    def exists(self) -> bool:
+        return bool(self._sessions)
 
     def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         with self._lock:
@@ -419,3 +424,9 @@ class MemoryStorage(SessionStorage):
     @classmethod
     def open_store(cls, clock: Clock = time.time) -> MemoryStore:
         return MemoryStore(clock)
+
+    @classmethod
+    def options_from_text(cls, text: str) -> dict[str, Any]:
+        if ":" in text:  # its clock is nothing to be typed
+            raise InvalidSetting("the storage 'memory' takes no value: --storage memory")
+        return {}

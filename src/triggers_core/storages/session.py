@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -16,7 +17,7 @@ from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import check_name, split_instance_name
 from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import UNRESOLVED, Event, Header, Instance, SessionState, Status
-from triggers_core.exceptions import InstanceNotFound, InvalidName
+from triggers_core.exceptions import InstanceNotFound, InvalidName, InvalidSetting
 from triggers_core.storages.base import Store
 
 
@@ -128,6 +129,9 @@ class SessionStorage:
     options.
     """
 
+    schemes: ClassVar[tuple[str, ...]] = ()
+    """Schemes of URLs that mean this storage, beside its key: ``("redis", "rediss")``."""
+
     def __init__(self, uid: str, store: Store) -> None:
         """:raises InvalidName: the uid is not 1 to 200 printable characters."""
         self.uid: str = check_name(uid, "uid")
@@ -137,6 +141,38 @@ class SessionStorage:
     def open_store(cls, *args: Any, **options: Any) -> Store:
         """Open the store that the options describe; the same options share one in a process."""
         raise NotImplementedError
+
+    @classmethod
+    def open_scratch(cls, **options: Any) -> Store:
+        """Open a store whose sessions can be made anew, such as a backtest's.
+
+        A storage may write faster there, and lose the last commits in a power cut.
+        """
+        return cls.open_store(**options)
+
+    @classmethod
+    def options_from_text(cls, text: str) -> dict[str, Any]:
+        """The options that a text on a command line stands for.
+
+        By default, the value is that of the option `url` or `path` of `open_store`, else of its
+        first one; with `url`, a text such as ``s3://bucket`` is the value as a whole.
+
+        :param text: ``TYPE:VALUE`` or ``TYPE`` alone, where TYPE is the key or one of `schemes`.
+        :raises InvalidSetting: it stands for none.
+
+        Example::
+
+            SqliteStorage.options_from_text("sqlite:shop.db")  # {'path': 'shop.db'}
+            RedisStorage.options_from_text("rediss://host/0")  # {'url': 'rediss://host/0'}
+        """
+        key, colon, value = text.partition(":")
+        if not colon:
+            return {}
+        option = _option_for_text(cls.open_store)
+        if option is None:
+            raise InvalidSetting(f"the storage {key!r} takes no options: --storage {key}")
+        whole = option == "url" and value.startswith("//")
+        return {option: text if whole else value}
 
     @classmethod
     def on(cls, store: Store, uid: str) -> Self:
@@ -270,6 +306,20 @@ class SessionStorage:
 
     def _named(self, records: list[Instance]) -> dict[str, TaskInstance]:
         return {record.name: TaskInstance(self.store, self.uid, record) for record in records}
+
+
+def _option_for_text(open_store: Callable[..., Store]) -> str | None:
+    """The option that gets the value of a text; None when there is none."""
+    parameters = list(inspect.signature(open_store).parameters.values())
+    named = [
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    ]
+    usual = [name for name in ("url", "path") if name in named]
+    if usual or named:
+        return (usual or named)[0]
+    return "url" if any(each.kind is each.VAR_KEYWORD for each in parameters) else None
 
 
 def _time(seconds: float) -> datetime:

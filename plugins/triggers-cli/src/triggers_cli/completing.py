@@ -23,6 +23,7 @@ from click.shell_completion import (
 )
 
 from triggers_cli.state import State
+from triggers_core.engine.records import Status
 
 VARIABLE: Final = "_TRIGGERS_COMPLETE"
 """The environment variable by which the shells' scripts ask for completions."""
@@ -201,8 +202,6 @@ def fired_triggers(state: State, uid: str, incomplete: str) -> Iterable[str]:
 
 def _instances(*statuses: str) -> Complete:
     def find(state: State, uid: str, incomplete: str) -> Iterable[str]:
-        from triggers_core.engine.records import Status
-
         store = state.session(uid).store
         wanted = tuple(Status(each) for each in statuses) or None
         return [each.name for each in store.instances(uid, statuses=wanted)]

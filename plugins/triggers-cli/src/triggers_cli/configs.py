@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from triggers_cli.errors import loading
+from triggers_core.entry_points import load_path
 
 STDIN = "-"
 
@@ -54,7 +55,7 @@ def _text(place: str) -> str:
 def _parse(place: str, text: str) -> Any:
     shown = "standard input" if place == STDIN else place
     if place.lower().endswith(".toml"):
-        import tomllib
+        import tomllib  # 2 ms: most configurations are JSON
 
         try:
             return tomllib.loads(text)
@@ -87,7 +88,5 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_module(place: str) -> Any:
-    from triggers_core.entry_points import load_path
-
     with loading(f"there is no file {place}, and as module:attribute it cannot be loaded"):
         return load_path(place)

@@ -8,8 +8,10 @@ from typing import Final
 
 import click
 
+from triggers_core.exceptions import InvalidInput, TriggersError, UnknownKey
+
 OK: Final = 0
-BAD: Final = 1
+FAILED: Final = 1
 """What was asked about does not exist or is in a bad state, or the operation failed."""
 USAGE: Final = 2
 """The command line or a file is not what the command takes."""
@@ -22,18 +24,16 @@ CLOSED_PIPE: Final = 141
 class NothingThere(click.ClickException):
     """What was asked about does not exist, or nothing was done."""
 
-    exit_code = BAD
+    exit_code = FAILED
 
 
 def exit_code_of(error: Exception) -> int | None:
     """The exit code for an error that people can do something about; None for a bug."""
     if isinstance(error, click.ClickException):
         return error.exit_code
-    from triggers_core.exceptions import InvalidInput, TriggersError, UnknownKey
-
     if isinstance(error, InvalidInput | UnknownKey):
         return USAGE
-    return BAD if isinstance(error, TriggersError | OSError) else None
+    return FAILED if isinstance(error, TriggersError | OSError) else None
 
 
 def message_of(error: Exception) -> str:
@@ -62,7 +62,7 @@ def loading(what: str) -> Iterator[None]:
 
 def error_in_words(error: BaseException) -> str:
     """An error of somebody's code: what, where, and what that means if it is no `Exception`."""
-    from triggers_core.redaction import error_text
+    from triggers_core.redaction import error_text  # 5 ms: only what goes wrong needs it
 
     if isinstance(error, SystemExit):
         return (

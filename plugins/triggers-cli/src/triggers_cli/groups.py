@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from triggers_cli.errors import error_in_words
 from triggers_cli.options import GLOBAL, GlobalOption, write_example
@@ -36,20 +37,20 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "configure": ("fire", "Add tasks to a session, or replace those of the same name."),
     },
     "Repair": {
-        "replay": ("mend", "Run failed instances again."),
-        "skip": ("mend", "Give up on failed instances."),
-        "fail": ("mend", "Fail an instance that is stuck in scheduled or running."),
-        "recover": ("mend", "Set overdue instances going again."),
+        "replay": ("repair", "Run failed instances again."),
+        "skip": ("repair", "Give up on failed instances."),
+        "fail": ("repair", "Fail an instance that is stuck in scheduled or running."),
+        "recover": ("repair", "Set overdue instances going again."),
     },
     "The end of sessions": {
-        "close": ("ending", "Let a session accept no more events."),
-        "delete": ("ending", "Erase a session."),
-        "prune": ("ending", "Erase sessions that nothing has changed for a while."),
+        "close": ("lifecycle", "Let a session accept no more events."),
+        "delete": ("lifecycle", "Erase a session."),
+        "prune": ("lifecycle", "Erase sessions that nothing has changed for a while."),
     },
     "This installation": {
-        "plugins": ("about", "List the plugins, their hooks and their order."),
-        "settings": ("about", "List the settings and where their values come from."),
-        "completion": ("about", "Print the completion script of a shell."),
+        "plugins": ("installation", "List the plugins, their hooks and their order."),
+        "settings": ("installation", "List the settings and where their values come from."),
+        "completion": ("installation", "Print the completion script of a shell."),
     },
 }
 """Section of the help → command → (module of `triggers_cli.commands`, what it does)."""
@@ -71,6 +72,18 @@ class LazyGroup(click.Group):
         providers = _added().get(cmd_name)
         return None if providers is None else load_command(cmd_name, providers)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click would import every command, 150 ms, to ask it what it does.
+        names = [each for each in self.list_commands(ctx) if each.startswith(incomplete)]
+        added = _added()
+        items = [
+            CompletionItem(
+                name, help=OWN[name][1] if name in OWN else short_help(name, added[name])
+            )
+            for name in names
+        ]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -78,7 +91,7 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             if args and self.get_command(ctx, args[0]) is None:
-                from triggers_core.texts import did_you_mean
+                from triggers_core.texts import did_you_mean  # 4 ms: only for this message
 
                 hint = did_you_mean(args[0], self.list_commands(ctx))
                 hint = hint if hint.endswith("?") else ": `triggers --help` lists them"
@@ -121,6 +134,7 @@ class LazyGroup(click.Group):
 
 def _added() -> dict[str, list[Provider]]:
     """The commands of other distributions, by name. Nothing of theirs is imported."""
+    # 26 ms: most command lines name a command of our own.
     from triggers_core.entry_points import find_providers
 
     found: dict[str, list[Provider]] = {}

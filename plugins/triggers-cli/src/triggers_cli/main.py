@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
     """
     state = state or State()
     if COMPLETING in os.environ:
-        from triggers_cli.completing import register
+        from triggers_cli.completing import register  # 3 ms: only a shell that completes needs it
 
         register()
     if os.path.isdir(os.curdir) and "" not in sys.path:
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
             raise  # so click ends when it has told the shell
         out = state.out if state.json else Output("--json" in arguments, state.no_color)
         out.error(errors.ended_by(error), type(error).__name__)
-        return errors.BAD
+        return errors.FAILED
     finally:
         if not state.gives_up:
             state.close()

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
+from unicodedata import category, east_asian_width
 
 import click
 
@@ -40,6 +41,9 @@ STATUS_STYLES: Final = {
 """Status of an instance → style."""
 
 _NARROW: Final = 24  # columns: text is not wrapped to fewer
+
+_NO_WIDTH: Final = ("Mn", "Me", "Cf")
+"""Categories of Unicode whose characters stand on or between others: accents, joiners."""
 
 # Names and error messages come from anywhere. C0 but tab and line feed, C1, and the marks that
 # reverse the order of the text around them would let data rewrite what the terminal shows.
@@ -252,9 +256,10 @@ def _width(text: str) -> int:
     """Columns on a terminal: wide characters take two."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
+    return sum(
+        0 if category(each) in _NO_WIDTH else 2 if east_asian_width(each) in "WF" else 1
+        for each in text
+    )
 
 
 def _too_wide(cells: Sequence[str], widths: Sequence[int]) -> bool:

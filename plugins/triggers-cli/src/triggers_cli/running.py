@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from triggers_cli.errors import BAD, OK
+from triggers_cli.errors import FAILED, OK
 from triggers_cli.output import STATUS_STYLES, to_line
 from triggers_cli.state import GIVEN_UP, State
+from triggers_core.engine.records import Status
 from triggers_core.exceptions import PluginError, TaskNotFound, TriggersError, UnknownKey
 from triggers_core.redaction import mask
 from triggers_core.registries import task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
 from triggers_core.runners.manual import ManualRunner
+from triggers_core.runners.threads import ThreadingTaskRunner
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -86,12 +88,10 @@ class Operator:
             self.state.out.note("The time is up.")
             self._give_up()
         bad = self.wait and any(each.status == "failed" for each in found)
-        return [self._as_data(each) for each in found], BAD if bad or not in_time else OK
+        return [self._as_data(each) for each in found], FAILED if bad or not in_time else OK
 
     def scheduled(self) -> set[str]:
         """The names of the instances that are scheduled now."""
-        from triggers_core.engine.records import Status
-
         store = self.manager.storage.store
         return {each.name for each in store.instances(self.uid, statuses=(Status.SCHEDULED,))}
 
@@ -219,8 +219,6 @@ def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
 
 
 def _here(app: Application, key: str) -> TaskRunner:
-    from triggers_core.runners.threads import ThreadingTaskRunner
-
     options: dict[str, Any] = {}
     if key == app.settings.TRIGGER_RUNNER:
         options.update(app.settings.TRIGGER_RUNNER_OPTIONS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from weakref import WeakValueDictionary
 
 from triggers_core.storages.session import SessionStorage
@@ -17,6 +17,8 @@ class RedisStorage(SessionStorage):
 
         storage = storage_backends.get("redis", "order:1", url="redis://localhost:6379/0")
     """
+
+    schemes: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
 
     def __init__(
         self,

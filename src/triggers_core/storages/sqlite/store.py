@@ -26,7 +26,7 @@ from triggers_core.engine.records import (
     encode_record,
     number_in_id,
 )
-from triggers_core.exceptions import UnknownSchema
+from triggers_core.exceptions import InvalidSetting, UnknownSchema
 from triggers_core.storages.base import (
     Clock,
     Due,
@@ -118,6 +118,13 @@ class SqliteStore(Store):
     @property
     def place(self) -> str:
         return f"the SQLite file {self.file.path}"
+
+    @property
+    def exists(self) -> bool:
+        try:
+            return os.path.getsize(self.file.path) > 0
+        except OSError:
+            return False
 
     @classmethod
     def _renew_lock(cls) -> None:
@@ -547,3 +554,14 @@ class SqliteStorage(SessionStorage):
         cls, path: str | os.PathLike[str] = "triggers.db", synchronous: Synchronous = "FULL"
     ) -> SqliteStore:
         return SqliteStore.shared(path, synchronous)
+
+    @classmethod
+    def open_scratch(cls, **options: Any) -> Store:
+        return cls.open_store(**{"synchronous": "NORMAL", **options})
+
+    @classmethod
+    def options_from_text(cls, text: str) -> dict[str, Any]:
+        path = text.partition(":")[2]
+        if not path:  # never the file of the default, which may be an application's
+            raise InvalidSetting("expected TYPE:VALUE, such as sqlite:triggers.db")
+        return {"path": path}

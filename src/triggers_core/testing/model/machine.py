@@ -89,7 +89,7 @@ class Comparison(RuleBasedStateMachine):
         missing: str = "SessionNotFound",
         creates: str = "",
         rules: Rules = RULES,
-    ) -> tuple[Plan | None, Any]:
+    ) -> tuple[Plan[Any] | None, Any]:
         """Carry out a change on the storage and on the model, which answer in the same way.
 
         :param missing: the error when there is no session.

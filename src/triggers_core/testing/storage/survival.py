@@ -63,3 +63,10 @@ class Survival(StoragePromises):
     def test_a_store_says_where_it_is(self, make_store: MakeStore) -> None:
         with make_store(lambda: 1_700_000_000.0) as store:
             assert store.place
+
+    def test_a_store_exists_once_something_is_in_it(self, session: SessionDriver) -> None:
+        store = session.store
+        before = store.exists
+        assert store.exists is before, "whoever only looks creates nothing"
+        session.fire("a")
+        assert store.exists

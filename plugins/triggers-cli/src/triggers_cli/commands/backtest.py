@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import click
 
 from triggers_cli.configs import read_configuration
-from triggers_cli.errors import BAD, INTERRUPTED, OK
+from triggers_cli.errors import FAILED, INTERRUPTED, OK
+from triggers_cli.eventlog import EventLog, Format
 from triggers_cli.options import command, completes
-from triggers_cli.state import State, read_storage, sqlite_path
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from triggers_cli.eventlog import EventLog, Format
-    from triggers_core.backtest import BacktestResult
-    from triggers_core.engine.configuration import Configuration
-    from triggers_core.storages.base import Store
+from triggers_cli.state import State, read_storage
+from triggers_core.backtest import BacktestResult
+from triggers_core.backtest import backtest as replay
+from triggers_core.engine.configuration import Configuration
+from triggers_core.exceptions import EventIdConflict, InvalidEvent, TaskNotFound
+from triggers_core.redaction import mask_url
+from triggers_core.registries import storage_backends
+from triggers_core.storages.base import Store
+from triggers_core.texts import count, duration, names
+from triggers_core.views.stuck import count_waits, never_fired
 
 _MARK: Final = "backtest"
 """Name of the lease that marks a store as a backtest's; its owner says of which configuration."""
+_TELL: Final = 0.1  # seconds between two lines on how far it is
 _FOR_EVER: Final = 100 * 365 * 86_400.0  # seconds
 _WAITS_AT_MOST: Final = 15
 _EXAMPLE: Final = "sqlite:backtest.db"
@@ -64,8 +68,6 @@ def backtest(state: State, config: str, events: str, run: bool, format: str | No
     """
     if config == events == "-":
         raise click.UsageError("CONFIG and EVENTS cannot both be standard input")
-    from triggers_cli.eventlog import EventLog
-
     parsed = state.app.parse(read_configuration(config))
     if run:
         _check_tasks(state, parsed)
@@ -85,8 +87,6 @@ def backtest(state: State, config: str, events: str, run: bool, format: str | No
 
 
 def _check_tasks(state: State, parsed: Configuration) -> None:
-    from triggers_core.exceptions import TaskNotFound
-
     state.import_tasks()
     for task in parsed.tasks.values():
         try:
@@ -101,27 +101,25 @@ def _check_tasks(state: State, parsed: Configuration) -> None:
 @contextmanager
 def _store(state: State, parsed: Configuration, run: bool) -> Iterator[Store]:
     """Where the sessions of the backtest go: never the storage of the settings."""
-    import tempfile
-
-    from triggers_core.registries import storage_backends
-
-    # The log is there to begin anew from: nothing is lost that a power cut might take.
-    options = {"synchronous": "NORMAL"}
     if state.storage_text is None:
-        with tempfile.TemporaryDirectory(prefix="triggers-backtest-") as folder:
-            path = os.path.join(folder, "backtest.db")
-            with storage_backends.get_class("sqlite").open_store(path=path, **options) as store:
-                yield store
+        with (
+            tempfile.TemporaryDirectory(prefix="triggers-backtest-") as folder,
+            _open(f"sqlite:{os.path.join(folder, 'backtest.db')}") as store,
+        ):
+            yield store
         return
-    key, given = read_storage(state.storage_text)
-    with storage_backends.get_class(key).open_store(
-        **given, **(options if key == "sqlite" else {})
-    ) as store:
-        _claim(state, store, f"{parsed.hash}/{'run' if run else 'dry'}")
+    with _open(state.storage_text) as store:
+        _claim(store, f"{parsed.hash}/{'run' if run else 'dry'}")
         yield store
 
 
-def _claim(state: State, store: Store, owner: str) -> None:
+def _open(text: str) -> Store:
+    # The log is there to begin anew from: nothing is lost that a power cut might take.
+    key, options = read_storage(text)
+    return storage_backends.get_class(key).open_scratch(**options)
+
+
+def _claim(store: Store, owner: str) -> None:
     """Take a store for this backtest, or go on with it.
 
     :raises click.UsageError: it holds other sessions, which would count, and be changed.
@@ -131,17 +129,17 @@ def _claim(state: State, store: Store, owner: str) -> None:
         if store.acquire_lease(_MARK, "probe", 1.0):
             store.release_lease(_MARK, "probe")
             raise click.UsageError(
-                f"{state.place(store)} holds sessions of an application, which a backtest would"
+                f"{store.place} holds sessions of an application, which a backtest would"
                 " change: name a new one for it"
             )
         if not store.acquire_lease(_MARK, owner, _FOR_EVER):
             raise click.UsageError(
-                f"{state.place(store)} holds the backtest of another configuration (or one with"
+                f"{store.place} holds the backtest of another configuration (or one with"
                 " --run, or without): name a new one, or delete it"
             )
     elif not store.acquire_lease(_MARK, owner, _FOR_EVER):
         raise click.UsageError(
-            f"{state.place(store)} was taken for the backtest of another configuration: name a"
+            f"{store.place} was taken for the backtest of another configuration: name a"
             " new one, or delete it"
         )
 
@@ -158,8 +156,6 @@ def _replay(
     fired: set[str],
 ) -> BacktestResult:
     """Replay the log; `fired` gets the triggers of the configuration that the log holds."""
-    from triggers_core.backtest import backtest as replay
-    from triggers_core.exceptions import EventIdConflict, InvalidEvent
 
     def noted() -> Iterator[dict[str, Any]]:
         for event in log:
@@ -168,7 +164,7 @@ def _replay(
                 fired.add(trigger)
             yield event
 
-    with _progress(state, log) as progress:
+    with state.out.status_line() as tell:
         try:
             return replay(
                 parsed,
@@ -176,50 +172,38 @@ def _replay(
                 store,
                 run=run,
                 app=state.app,
-                progress=progress,
+                progress=_progress(log, tell) if state.out.watched else None,
                 stuck_at_most=1,
             )
         except InvalidEvent as error:
             # The core counts events, people count lines.
             cause = error.__cause__
             if isinstance(cause, EventIdConflict):
-                cause.args = (f"{cause}. Is this the log that {state.place(store)} began with?",)
+                cause.args = (f"{cause}. Is this the log that {store.place} began with?",)
             raise log.wrong(str(cause)) if cause is not None else error from None
 
 
-@contextmanager
-def _progress(state: State, log: EventLog) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr, if that is a terminal: the share of the file, the rate, the time left."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _progress(log: EventLog, tell: Callable[[str], None]) -> Callable[[int], None]:
+    """How far a backtest is, ten times a second: the share of the file, the rate, the time left."""
+    begun = shown = time.perf_counter()
 
-    console = Console(stderr=True, no_color=state.no_color or None)
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[events]:,} events, {task.fields[rate]:,.0f} a second"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=log.size, events=0, rate=0.0)
-        begun = shown = time.perf_counter()
+    def progress(events: int) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if now - shown < _TELL:
+            return
+        shown = now
+        told = f"{count(events, 'event')}, {events / (now - begun):,.0f} a second"
+        if log.size and log.read:
+            share = log.read / log.size
+            left = duration((now - begun) * (1 - share) / share)
+            told = f"{share:.0%}, {told}, {left} left"
+        tell(told)
 
-        def tell(events: int) -> None:
-            nonlocal shown
-            now = time.perf_counter()
-            if now - shown > 0.1:
-                shown = now
-                bar.update(task, completed=log.read, events=events, rate=events / (now - begun))
-
-        yield tell
+    return progress
 
 
 def _interrupted(state: State, log: EventLog) -> None:
-    from triggers_core.redaction import mask_url
-
     out = state.out
     out.note("")
     if state.storage_text is None:
@@ -242,8 +226,6 @@ def _report(
     seconds: float,
     fired: set[str],
 ) -> int:
-    from triggers_core.texts import count
-
     out = state.out
     failed = sum(task.failed for task in result.tasks.values())
     rate = result.events / seconds if seconds else 0.0
@@ -259,19 +241,17 @@ def _report(
         example = _stuck(state, parsed, result)
         _never_fired(state, parsed, result.store, fired)
         if example:
-            _how_to_look(state, result.store, example)
+            _how_to_look(state, example)
     if state.json:
         # With --json, stdout holds the result alone, and stderr what went wrong.
         if failed:
             out.error(f"{count(failed, 'instance')} failed", "BacktestFailed")
         elif sys.stderr.isatty():
             out.note((speed, "dim"))
-    return BAD if failed else OK
+    return FAILED if failed else OK
 
 
 def _tables(state: State, result: BacktestResult, speed: str, failed: int) -> None:
-    from triggers_core.texts import count
-
     out = state.out
     again = ""
     if result.duplicates:
@@ -293,9 +273,6 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
 
     :returns: the uid of one that is worth a look; empty when there is none.
     """
-    from triggers_cli.stuck import count_waits
-    from triggers_core.texts import count
-
     out = state.out
     stuck = count_waits(result.store, parsed)
     if stuck.waits:
@@ -320,9 +297,6 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
 
 def _never_fired(state: State, parsed: Configuration, store: Store, fired: set[str]) -> None:
     """Tell which triggers never came: most likely they are spelled otherwise in the log."""
-    from triggers_cli.stuck import never_fired
-    from triggers_core.texts import names
-
     # Plugins and bodies fire, too: what the log does not hold may be in the sessions.
     never = never_fired(store, set(parsed.listeners) - fired - set(parsed.tasks))
     if never:
@@ -330,9 +304,7 @@ def _never_fired(state: State, parsed: Configuration, store: Store, fired: set[s
         state.out.paragraph(names(never), "Not once in this log: ", "yellow")
 
 
-def _how_to_look(state: State, store: Store, example: str) -> None:
-    from triggers_core.redaction import mask_url
-
+def _how_to_look(state: State, example: str) -> None:
     out = state.out
     out.note("")
     if state.storage_text is None:
@@ -341,8 +313,5 @@ def _how_to_look(state: State, store: Store, example: str) -> None:
     else:
         out.note(("To look at one:", "dim"))
         storage = state.storage_text
-        path = sqlite_path(store)
-        if path is not None:
-            storage = f"sqlite:{os.path.relpath(path)}"
     where = f"--storage {shlex.quote(mask_url(storage))}"
     out.note((f"  triggers explain {where} {shlex.quote(example)}", "dim"))

@@ -6,17 +6,22 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from triggers_cli.configs import read_configuration
-from triggers_cli.errors import BAD, OK
+from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command, completes
 from triggers_cli.state import State
+from triggers_core.engine.configuration import Configuration
+from triggers_core.exceptions import InvalidConfiguration, InvalidInput, NotFound, PluginError
+from triggers_core.registries import task_runners
+from triggers_core.texts import count, did_you_mean
+from triggers_core.views.graph import graph_data, mermaid
+from triggers_core.views.linter import CODES, Finding, lint
+from triggers_core.views.schema import configuration_schema
 
 if TYPE_CHECKING:
-    from triggers_cli.linter import Finding
     from triggers_core.application import Application
-    from triggers_core.engine.configuration import Configuration
-    from triggers_core.exceptions import InvalidInput
 
 
 @command(
@@ -61,20 +66,12 @@ def check(state: State, config: str, strict: bool, ignore: tuple[str, ...]) -> i
                 "errors": [
                     {"path": getattr(each, "path", ""), "message": str(each)} for each in problems
                 ],
-                "warnings": [
-                    {
-                        "code": each.code,
-                        "tasks": list(each.tasks),
-                        "message": each.message,
-                        "never_runs": each.never_runs,
-                    }
-                    for each in findings
-                ],
+                "warnings": msgspec.to_builtins(findings),
             }
         )
     else:
         _print(state, config, read, problems, findings)
-    return BAD if problems or (strict and findings) else OK
+    return FAILED if problems or (strict and findings) else OK
 
 
 def codes_to_ignore(app: Application, typed: Iterable[str] = ()) -> frozenset[str]:
@@ -82,9 +79,6 @@ def codes_to_ignore(app: Application, typed: Iterable[str] = ()) -> frozenset[st
 
     :raises click.UsageError: no such code, or the option of the settings is no list of them.
     """
-    from triggers_cli.linter import CODES
-    from triggers_core.texts import did_you_mean
-
     place = 'TRIGGER_PLUGIN_OPTIONS["cli"]'
     options = app.settings.TRIGGER_PLUGIN_OPTIONS.get("cli", {})
     for name in options:
@@ -109,8 +103,6 @@ def find_mistakes(
     app: Application, parsed: Configuration, ignored: Collection[str] = ()
 ) -> list[Finding]:
     """What a configuration says and hardly means: ours, and what plugins find."""
-    from triggers_cli.linter import Finding, lint
-
     found = lint(parsed, ignored)
     if parsed.tasks and app.plugins.names:
         asked = app.plugins.lint_configuration(parsed.tasks, app.settings.TRIGGER_PLUGIN_OPTIONS)
@@ -127,9 +119,6 @@ def parse_all(app: Application, read: Any) -> tuple[Configuration | None, list[I
 
     :returns: the tasks without errors (None when there is no configuration at all), and the errors.
     """
-    from triggers_core.engine.configuration import Configuration
-    from triggers_core.exceptions import InvalidInput
-
     try:
         return app.parse(read), []
     except InvalidInput as error:
@@ -150,9 +139,6 @@ def unknown_runs(state: State, parsed: Configuration) -> list[InvalidInput]:
 
     Empty when that cannot be known: no modules are set, or the tasks run in other processes.
     """
-    from triggers_core.exceptions import InvalidConfiguration, NotFound, PluginError
-    from triggers_core.registries import task_runners
-
     app = state.app
     if not app.settings.TRIGGER_IMPORTS:
         return []
@@ -173,8 +159,6 @@ def unknown_runs(state: State, parsed: Configuration) -> list[InvalidInput]:
 def _print(
     state: State, config: str, read: Any, problems: list[InvalidInput], findings: list[Finding]
 ) -> None:
-    from triggers_core.texts import count
-
     out = state.out
     for problem in problems:
         out.paragraph(str(problem), "error: ", "red")
@@ -200,11 +184,9 @@ def graph(state: State, config: str) -> None:
 
     CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE.
     """
-    from triggers_cli.graph import as_data, mermaid
-
     parsed = state.app.parse(read_configuration(config))
     if state.json:
-        state.out.data(as_data(parsed))
+        state.out.data(graph_data(parsed))
     else:
         state.out.line(mermaid(parsed))
 
@@ -218,7 +200,5 @@ def schema(state: State) -> None:
     An editor uses it for a file whose first key is `"$schema": "triggers.schema.json"`; the
     commands of `triggers` leave that key out.
     """
-    from triggers_cli.schema import configuration_schema
-
     app = state.app
     state.out.data(configuration_schema(app.plugins.directives(), app.settings.limits.tasks))

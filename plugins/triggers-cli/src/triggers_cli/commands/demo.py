@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from triggers_cli.errors import BAD, OK
+from triggers_cli import demo_shop
+from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command
 from triggers_cli.output import Output
 from triggers_cli.state import State
+from triggers_core.explain import rule_of
+from triggers_core.runners.manual import ManualRunner
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -51,13 +54,10 @@ def demo(state: State, keep: str | None) -> int:
             state.out.data(result)
         elif keep:
             state.out.line(f"Look around:  triggers show --storage sqlite:{keep} order:1")
-    return OK if result["ok"] else BAD
+    return OK if result["ok"] else FAILED
 
 
 def _play(out: Output, path: str) -> dict[str, Any]:
-    from triggers_cli import demo_shop
-    from triggers_core.runners.manual import ManualRunner
-
     app = demo_shop.shop(path)
     app.settings.configure(
         TRIGGER_TIMING={"lease": 1.0, "heartbeat": 0.25, "redispatch_after": 0.001}
@@ -108,9 +108,6 @@ class _Story:
         self.out, self.begun = out, time.perf_counter()
 
     def begin(self, app: Application) -> None:
-        from triggers_cli import demo_shop
-        from triggers_core.explain import rule_of
-
         self.line("A shop, two orders, one SQLite file, one kill -9.")
         self.line()
         for name, task in app.parse(demo_shop.CONFIGURATION).tasks.items():
@@ -170,13 +167,11 @@ def _wait(app: Application) -> None:
 
 def _examine(app: Application) -> dict[str, Any]:
     """Count what was lost and what was done twice."""
-    from triggers_cli.demo_shop import carrier_of
-
     sent = {"warehouse:1", "bank:2", "customer:2", "bank:1", "warehouse:2"}
     events = [event for each in app.store.sessions() for event in app.store.events(each.uid)]
     recorded = [event.id for event in events if not event.cause]
     cascades = [event.cause for event in events if event.cause]
-    carrier = carrier_of(app)
+    carrier = demo_shop.carrier_of(app)
     keys = [json.loads(line)["key"] for line in carrier.read_text().splitlines()]
     carrier.unlink()
     lost = len(sent - set(recorded)) + (2 - len(set(cascades)))

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from triggers_cli.commands.check import codes_to_ignore, find_mistakes
 from triggers_cli.configs import read_configuration
 from triggers_cli.options import command, completes, json_option, uid_argument, wait_options
+from triggers_cli.running import Operator
 from triggers_cli.state import State
+from triggers_core.engine.configuration import Configuration, Task
+from triggers_core.texts import count, did_you_mean
 
 if TYPE_CHECKING:
-    from triggers_cli.running import Operator
-    from triggers_core.engine.configuration import Task
     from triggers_core.manager import FireResult
 
 
@@ -48,8 +50,6 @@ def fire(
 
     Exits with 1 when --wait was given and something failed or the time was up.
     """
-    from triggers_cli.running import Operator
-
     operator = Operator(state, uid, wait, create=True)
     result = operator.manager.fire(trigger, kwargs, event_id, once=once, force=force)
     tasks = operator.manager.storage.tasks
@@ -85,15 +85,13 @@ def _tell(state: State, operator: Operator, trigger: str, result: FireResult) ->
     else:
         out.line(("recorded", "green"), f": {trigger} is event {result.number} of session {uid}")
         if result.number == 0 and not operator.manager.storage.tasks:
-            place = state.place(operator.manager.storage.store)
+            place = operator.manager.storage.store.place
             out.note((f"A new session in {place}. It has no tasks: triggers configure", "dim"))
     sys.stdout.flush()
 
 
 def _nobody_waits(trigger: str, tasks: Mapping[str, Task]) -> str:
     """What to say about a trigger that no task of the session waits for."""
-    from triggers_core.texts import did_you_mean
-
     waited = {name for task in tasks.values() for name in task.listens_to} - set(tasks)
     hint = did_you_mean(trigger, waited)
     return f"No task of this session waits for {trigger!r}{hint}"
@@ -113,14 +111,12 @@ def configure(state: State, uid: str, config: str, wait: bool, timeout: float | 
     CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. It is checked as a
     whole before anything is stored; likely mistakes are told by `triggers check`.
     """
-    from triggers_cli.running import Operator
-
     parsed = state.app.parse(read_configuration(config))
     operator = Operator(state, uid, wait, more=parsed.tasks.values(), create=True)
     configured = operator.manager.update_configuration(parsed)
     if not state.json:
         tasks = operator.manager.storage.tasks
-        many = "1 task" if len(tasks) == 1 else f"{len(tasks):,} tasks"
+        many = count(len(tasks), "task")
         if configured.changed:
             state.out.line(("configured", "green"), f": session {uid} has {many}")
         else:
@@ -142,10 +138,7 @@ def configure(state: State, uid: str, config: str, wait: bool, timeout: float | 
     return code
 
 
-def _hint(state: State, config: str, parsed: Any) -> None:
-    from triggers_cli.commands.check import codes_to_ignore, find_mistakes
-
+def _hint(state: State, config: str, parsed: Configuration) -> None:
     findings = len(find_mistakes(state.app, parsed, codes_to_ignore(state.app)))
     if findings:
-        warnings = "1 warning" if findings == 1 else f"{findings} warnings"
-        state.out.note((f"{warnings}: triggers check {config}", "yellow"))
+        state.out.note((f"{count(findings, 'warning')}: triggers check {config}", "yellow"))

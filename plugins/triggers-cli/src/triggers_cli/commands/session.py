@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from triggers_cli.errors import BAD, OK
+from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command, completes, secrets_option, uid_argument
-from triggers_cli.output import STATUS_STYLES, Cell
+from triggers_cli.output import STATUS_STYLES, Cell, to_line
 from triggers_cli.state import State
-from triggers_cli.times import iso, moment
-
-if TYPE_CHECKING:
-    from triggers_core.engine.records import Event, Header
-    from triggers_core.storages.session import SessionStorage, TaskInstance
+from triggers_core.engine.records import Header, Status
+from triggers_core.exceptions import TaskNotFound
+from triggers_core.explain import explain as explain_task
+from triggers_core.redaction import mask, mask_url
+from triggers_core.storages.session import SessionStorage, TaskInstance
+from triggers_core.texts import clock, count, duration, moment
+from triggers_core.views.session import event_data, instance_data, session_data, status_counts
 
 _OPEN_AT_MOST = 20
 
@@ -39,58 +41,22 @@ def show(state: State, uid: str, instance: str | None, secrets: bool) -> int:
     storage = state.session(uid)
     if instance is not None:
         found = storage[instance]
-        data = _instance_data(found, secrets)
+        data = instance_data(found, secrets)
         if state.json:
             state.out.data(data)
         else:
             _print_instance(state, found, data, storage.store.clock())
-        return BAD if found.status == "failed" else OK
+        return FAILED if found.status == "failed" else OK
     header = storage.header
     assert header is not None
-    unresolved = storage.get_unresolved_instances()
     if state.json:
-        state.out.data(_session_data(storage, header, unresolved))
+        state.out.data(session_data(storage))
     else:
-        _print_session(state, storage, header, unresolved)
-    return BAD if header.total(*_failed()) else OK
+        _print_session(state, storage, header)
+    return FAILED if header.total(Status.FAILED) else OK
 
 
-def _failed() -> tuple[Any, ...]:
-    from triggers_core.engine.records import Status
-
-    return (Status.FAILED,)
-
-
-def _session_data(
-    storage: SessionStorage, header: Header, unresolved: list[TaskInstance]
-) -> dict[str, Any]:
-    return {
-        "uid": storage.uid,
-        "state": header.state.value,
-        "events": header.events,
-        "created_at": iso(header.created_at),
-        "updated_at": iso(header.updated_at),
-        "waiting_since": iso(header.waiting_since),
-        "version": header.version,
-        "config_version": header.config_version,
-        "requires": list(header.requires),
-        "tasks": {name: _counts(header, name) for name in storage.tasks},
-        "fired": list(header.latest),
-        "unresolved": [{"name": each.name, "status": each.status.value} for each in unresolved],
-    }
-
-
-def _counts(header: Header, task: str) -> dict[str, int]:
-    from triggers_core.engine.records import STATUSES
-
-    return {status.value: header.count(task, status) for status in STATUSES}
-
-
-def _print_session(
-    state: State, storage: SessionStorage, header: Header, unresolved: list[TaskInstance]
-) -> None:
-    from triggers_core.texts import clock, count, duration
-
+def _print_session(state: State, storage: SessionStorage, header: Header) -> None:
     out, now = state.out, storage.store.clock()
     out.line(("Session ", None), (storage.uid, "bold"), f": {header.state.value}")
     changed = duration(now - header.updated_at)
@@ -100,7 +66,7 @@ def _print_session(
         out.line(f"  nothing under way since {clock(since, now)} ({duration(now - since)})")
     if header.requires:
         out.line(f"  requires the plugins {', '.join(header.requires)}")
-    counts = {name: _counts(header, name) for name in storage.tasks}
+    counts = {name: status_counts(header, name) for name in storage.tasks}
     if not counts:
         out.line("  has no configuration yet: the first one applies these events")
     else:
@@ -118,6 +84,7 @@ def _print_session(
         ]
         out.line()
         out.table(heads, rows, heads[1:])
+    unresolved = storage.get_unresolved_instances()
     if unresolved:
         out.line()
         order = ("failed", "running", "scheduled", "unstarted")
@@ -133,36 +100,10 @@ def _print_session(
 
 
 def _remark(instance: TaskInstance) -> str:
-    from triggers_core.redaction import mask_url
-
     error = instance.metadata.get("error")
     if instance.status == "failed" and isinstance(error, dict):
         return mask_url(f"{error.get('type', '')}: {error.get('message', '')}".splitlines()[0])[:80]
     return f"attempt {instance.attempt}" if instance.attempt else ""
-
-
-def _instance_data(instance: TaskInstance, secrets: bool) -> dict[str, Any]:
-    from triggers_core.explain import holder_of
-    from triggers_core.redaction import mask
-
-    data = {
-        "name": instance.name,
-        "status": instance.status.value,
-        "attempt": instance.attempt,
-        "retries": instance.retries,
-        "parent": instance.parent,
-        "replayed_as": instance.replayed_as or None,
-        "idempotency_key": instance.idempotency_key,
-        "created_at": iso(instance.created_at),
-        "started_at": iso(instance.started_at),
-        "ended_at": iso(instance.ended_at),
-        "lease_until": iso(instance.lease_until),
-        "holder": holder_of(instance.record) or None,
-        "kwargs": instance.kwargs,
-        "result": instance.result,
-        "metadata": instance.metadata,
-    }
-    return data if secrets else {**data, **mask({key: data[key] for key in _CONTENT})}
 
 
 _CONTENT = ("kwargs", "result", "metadata")
@@ -178,15 +119,11 @@ _WORDS = {
 
 def _when(at: float, now: float) -> str:
     """A moment as `explain` tells it."""
-    from triggers_core.texts import clock, duration
-
     ago = f"{duration(now - at)} ago" if at <= now else f"in {duration(at - now)}"
     return f"{clock(at, now)} ({ago})"
 
 
 def _print_instance(state: State, instance: TaskInstance, data: dict[str, Any], now: float) -> None:
-    from triggers_cli.output import to_line
-
     out = state.out
     status = instance.status.value
     out.line((instance.name, "bold"), ": ", (status, STATUS_STYLES[status]))
@@ -227,10 +164,6 @@ def explain(state: State, uid: str, task: str | None) -> int:
     Without TASK, every task of the session is explained. Exits with 1 when there is no such session
     or task, or when something that it tells about has failed.
     """
-    from triggers_core.exceptions import TaskNotFound
-    from triggers_core.explain import explain as explain_task
-    from triggers_core.redaction import mask, mask_url
-
     storage = state.session(uid)
     try:
         header = storage.header
@@ -253,7 +186,7 @@ def explain(state: State, uid: str, task: str | None) -> int:
         for line in mask_url(str(explanation)).splitlines():
             _print_explained(state, line)
     instances = [each for task in explanation.tasks for each in task.instances]
-    return BAD if any(each.status == "failed" for each in instances) else OK
+    return FAILED if any(each.status == "failed" for each in instances) else OK
 
 
 def _print_explained(state: State, line: str) -> None:
@@ -316,16 +249,14 @@ def events(
         found = [e for e in storage.store.events(uid, start or 0) if e.trigger == trigger]
         found = found[-limit:] if start is None else found[:limit]
     if state.json:
-        state.out.data([_event_data(each, secrets) for each in found])
+        state.out.data([event_data(each, secrets) for each in found])
         return OK
     if not found:
         state.out.line(f"There are no such events in session {uid}.")
         return OK
-    from triggers_cli.output import to_line
-
     rows = []
     for event in found:
-        kwargs = _event_data(event, secrets)["kwargs"]
+        kwargs = event_data(event, secrets)["kwargs"]
         cause = event.cause or event.source.value
         rows.append((event.number, moment(event.at), event.trigger, cause, to_line(kwargs, 100)))
     state.out.table(("#", "RECORDED", "TRIGGER", "FIRED BY", "KWARGS"), rows, ("#",))
@@ -333,19 +264,3 @@ def events(
         shown = f"{len(found):,} of {header.events:,} events"
         state.out.note((f"{shown}: --limit, --start and --trigger choose", "dim"))
     return OK
-
-
-def _event_data(event: Event, secrets: bool) -> dict[str, Any]:
-    from triggers_core import payloads
-    from triggers_core.redaction import mask
-
-    kwargs = payloads.decode(bytes(event.payload))
-    return {
-        "number": event.number,
-        "id": event.id,
-        "trigger": event.trigger,
-        "at": iso(event.at),
-        "source": event.source.value,
-        "cause": event.cause or None,
-        "kwargs": kwargs if secrets else mask(kwargs),
-    }

@@ -6,17 +6,17 @@ import logging
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from triggers_cli.errors import BAD, OK
+from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command
 from triggers_cli.state import State
-from triggers_cli.times import iso
-
-if TYPE_CHECKING:
-    from triggers_core.storages.base import SessionSummary, Store
+from triggers_core.storages.base import SessionSummary
+from triggers_core.storages.base import logger as storage_logger
+from triggers_core.texts import duration
+from triggers_core.views.stuck import list_all, list_stuck
 
 _HEAD = (
     "SESSION",
@@ -68,32 +68,34 @@ def sessions(
     read: damaged ones, and those of a newer version, are named on stderr.
     """
     store = state.store()
-    with _unreadable() as unreadable:
-        # Two sweeps of a worker have passed over what counts here; before that, all may be well.
-        late = _overdue(store, limit, unreadable, grace=2 * state.app.settings.timing.sweep)
+    # Two sweeps of a worker have passed over what counts here; before that, all may be well.
+    grace = 2 * state.app.settings.timing.sweep
+    with _left_out() as left_out:
         if everything:
-            found = store.sessions(limit=limit + 1, after=after)
+            listing = list_all(store, limit=limit, after=after, grace=grace)
         else:
-            found = _stuck(store, late, failed, overdue, waiting, limit + 1)
+            listing = list_stuck(
+                store, failed=failed, overdue=overdue, waiting=waiting, limit=limit, grace=grace
+            )
+    unreadable = dict.fromkeys([*listing.overdue.unreadable, *left_out])
     for message in unreadable:
         state.out.error(message, "UnknownSchema")
-    more, found = len(found) > limit, found[:limit]
-    rows = [(each, late[each.uid][1] if each.uid in late else 0) for each in found]
+    rows = [(each, listing.overdue_in(each.uid)) for each in listing.sessions]
     if state.json:
-        state.out.data([_as_data(each, count) for each, count in rows])
+        state.out.data(listing.data)
     elif not rows:
         state.out.line(
-            f"There are no sessions in {state.place(store)}."
+            f"There are no sessions in {store.place}."
             if everything
-            else f"Nothing is stuck in {state.place(store)}."
+            else f"Nothing is stuck in {store.place}."
         )
     else:
         now = store.clock()
-        state.out.table(_HEAD, [_row(each, count, now) for each, count in rows], _RIGHT)
-        if more:
+        state.out.table(_HEAD, [_row(each, late, now) for each, late in rows], _RIGHT)
+        if listing.more:
             state.out.note((f"There are more: --limit {limit * 5}", "dim"))
         state.out.note((f"Why: triggers explain {shlex.quote(rows[0][0].uid)}", "dim"))
-    return BAD if unreadable or any(each.failed or count for each, count in rows) else OK
+    return FAILED if unreadable or any(each.failed or late for each, late in rows) else OK
 
 
 class _Collector(logging.Handler):
@@ -108,70 +110,19 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def _unreadable() -> Iterator[dict[str, None]]:
+def _left_out() -> Iterator[dict[str, None]]:
     """Messages about sessions that storages leave out of their lists, since they cannot be read."""
-    from triggers_core.storages.base import logger
-
-    collector, passes_on = _Collector(), logger.propagate
-    logger.addHandler(collector)
-    logger.propagate = False
+    collector, passes_on = _Collector(), storage_logger.propagate
+    storage_logger.addHandler(collector)
+    storage_logger.propagate = False
     try:
         yield collector.messages
     finally:
-        logger.propagate = passes_on
-        logger.removeHandler(collector)
-
-
-def _overdue(
-    store: Store, limit: int, unreadable: dict[str, None], grace: float
-) -> dict[str, tuple[SessionSummary, int]]:
-    """Uid → session and number of overdue instances; those overdue for longest first."""
-    from triggers_core.engine.protocol import Query
-    from triggers_core.exceptions import TriggersError
-    from triggers_core.storages.base import summarise
-
-    names: dict[str, list[str]] = {}
-    for due in store.due(limit * 10):
-        names.setdefault(due.uid, []).append(due.instance)
-    late = {}
-    for uid, instances in names.items():
-        try:
-            snapshot = store.load(uid, Query(instances=tuple(instances)))
-        except TriggersError as error:  # it cannot be read: that must not hide the others
-            unreadable[str(error)] = None
-            continue
-        before = snapshot.now - grace
-        amount = sum(
-            i.due_at is not None and i.due_at < before for i in snapshot.instances.values()
-        )
-        if snapshot.header is not None and amount:
-            late[uid] = summarise(uid, snapshot.header), amount
-    return late
-
-
-def _stuck(
-    store: Store,
-    late: dict[str, tuple[SessionSummary, int]],
-    failed: bool,
-    overdue: bool,
-    waiting: bool,
-    limit: int,
-) -> list[SessionSummary]:
-    every = not (failed or overdue or waiting)
-    found: dict[str, SessionSummary] = {}
-    if failed or every:
-        found |= {each.uid: each for each in store.sessions(failed=True, limit=limit)}
-    if overdue or every:
-        found |= {uid: each for uid, (each, _) in late.items() if uid not in found}
-    if waiting or every:
-        longest = store.sessions(waiting=True, limit=limit)
-        found |= {each.uid: each for each in longest if each.uid not in found}
-    return list(found.values())[:limit]
+        storage_logger.propagate = passes_on
+        storage_logger.removeHandler(collector)
 
 
 def _row(each: SessionSummary, late: int, now: float) -> tuple[Any, ...]:
-    from triggers_core.texts import duration
-
     waits = None if each.waiting_since is None else duration(now - each.waiting_since)
     return (
         each.uid,
@@ -183,18 +134,3 @@ def _row(each: SessionSummary, late: int, now: float) -> tuple[Any, ...]:
         each.events,
         f"{duration(now - each.updated_at)} ago",
     )
-
-
-def _as_data(each: SessionSummary, late: int) -> dict[str, Any]:
-    return {
-        "uid": each.uid,
-        "state": each.state.value,
-        "failed": each.failed,
-        "overdue": late,
-        "under_way": each.under_way,
-        "unstarted": each.unstarted,
-        "events": each.events,
-        "waiting_since": iso(each.waiting_since),
-        "created_at": iso(each.created_at),
-        "updated_at": iso(each.updated_at),
-    }

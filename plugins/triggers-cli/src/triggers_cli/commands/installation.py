@@ -6,11 +6,14 @@ import re
 from typing import Any
 
 import click
+import msgspec
 
-from triggers_cli.errors import BAD, OK
+from triggers_cli.completing import script
+from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command
 from triggers_cli.output import Cell, to_line
 from triggers_cli.state import State
+from triggers_core.registries import storage_backends, task_runners, trigger_managers
 
 _STYLES = {"loaded": "green", "failed": "red", "blocked": "dim", "unlisted": "dim"}
 
@@ -26,10 +29,6 @@ def plugins(state: State) -> int:
 
     Exits with 1 when a plugin failed to load.
     """
-    import msgspec
-
-    from triggers_core.registries import storage_backends, task_runners, trigger_managers
-
     infos = state.app.plugins.infos()
     if state.json:
         state.out.data(msgspec.to_builtins(infos))
@@ -61,7 +60,7 @@ def plugins(state: State) -> int:
         state.out.table(
             ("KIND", "KEY", "FROM", "CLASS, OR WHY IT CANNOT BE USED"), found, wrap=True
         )
-    return BAD if any(each.status == "failed" for each in infos) else OK
+    return FAILED if any(each.status == "failed" for each in infos) else OK
 
 
 @command("settings", example="triggers settings\ntriggers settings --settings shop.settings --json")
@@ -73,8 +72,6 @@ def settings(state: State) -> None:
     [tool.triggers] in pyproject.toml, and that over the defaults. Passwords and the like are shown
     as ***.
     """
-    import msgspec
-
     described = [
         {**msgspec.to_builtins(each), "problem": None} for each in state.app.settings.describe()
     ]
@@ -115,18 +112,16 @@ def _name_in(problem: str) -> str | None:
 triggers completion fish > ~/.config/fish/completions/triggers.fish""",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_obj
-def completion(state: State, shell: str) -> None:
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script of a shell.
 
     Commands, options, files, and the uids, tasks, instances and triggers of sessions are completed.
     Names that would have to be quoted in a shell are left out: they are data, and could hold
     anything.
     """
-    from triggers_cli.completing import script
-    from triggers_cli.main import cli
-
-    text = script(cli, shell)
+    state: State = ctx.obj
+    text = script(ctx.find_root().command, shell)
     if state.json:
         state.out.data({"shell": shell, "script": text})
     else:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from triggers_cli.linter import Finding, lint
-from triggers_cli.spelling import alike
 from triggers_core.engine.configuration import parse_configuration
+from triggers_core.views.linter import Finding, lint
+from triggers_core.views.spelling import alike
 
 
 def linted(**tasks: dict[str, Any]) -> list[Finding]:

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from triggers_cli.spelling import alike
 from triggers_core.engine.configuration import Configuration, Task
 from triggers_core.texts import did_you_mean, names
+from triggers_core.views.spelling import alike
 
 CODES: Final = (
     "never-runs",

@@ -1,4 +1,4 @@
-"""Draws a configuration as a Mermaid flowchart: triggers lead to tasks, tasks to tasks."""
+"""A configuration as a graph, also drawn by Mermaid: triggers lead to tasks, tasks to tasks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mermaid(configuration: Configuration) -> str:
     return "\n".join(lines)
 
 
-def as_data(configuration: Configuration) -> dict[str, Any]:
+def graph_data(configuration: Configuration) -> dict[str, Any]:
     """The same as nodes and edges, for programs."""
     return {
         "tasks": [{"name": task.name, "run": task.run} for task in configuration.tasks.values()],

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from triggers_cli.options import command, uid_argument, yes_option
+from triggers_cli.running import Operator
 from triggers_cli.state import State
-from triggers_cli.times import parse_duration
-
-if TYPE_CHECKING:
-    from triggers_core.storages.base import SessionSummary, Store
+from triggers_core.exceptions import UnknownSchema
+from triggers_core.storages.base import SessionSummary, Store, all_sessions, check_age
+from triggers_core.texts import count, parse_duration
 
 
 @command("close", example="triggers close order:42 --yes")
@@ -25,8 +24,6 @@ def close(state: State, uid: str, yes: bool) -> None:
     What is under way runs to its end, cascades included. A closed session cannot be opened again;
     it can still be looked at, replayed, skipped and deleted.
     """
-    from triggers_cli.running import Operator
-
     operator = Operator(state, uid, wait=False)
     state.confirm(f"Close session {uid}, for good?", yes)
     operator.manager.close_session()
@@ -43,9 +40,6 @@ def delete(state: State, uid: str, yes: bool) -> None:
     What is running for it goes on, and its outcome is dropped. A session that begins under the same
     uid later is another one.
     """
-    from triggers_core.exceptions import UnknownSchema
-    from triggers_core.texts import count
-
     try:
         storage = state.session(uid)
         metadata = storage.metadata
@@ -98,9 +92,6 @@ def prune(state: State, older_than: float, unresolved: bool, dry_run: bool, yes:
 
     Sessions with unresolved instances are kept, unless --unresolved is given.
     """
-    from triggers_core.storages.base import check_age
-    from triggers_core.texts import count
-
     store = state.store()
     check_age(older_than)
     changes = list[float]()
@@ -155,8 +146,6 @@ _STEPS = 20  # in which many sessions are erased: each looks for what is old eno
 
 def _old(store: Store, before: float, unresolved: bool) -> Iterator[SessionSummary]:
     """The sessions that `Store.prune` would erase."""
-    from triggers_cli.stuck import all_sessions
-
     for each in all_sessions(store):
         kept = each.failed or each.unstarted or each.under_way
         if each.updated_at <= before and (unresolved or not kept):
@@ -164,8 +153,6 @@ def _old(store: Store, before: float, unresolved: bool) -> Iterator[SessionSumma
 
 
 def _tell(state: State, uids: list[str]) -> None:
-    from triggers_core.texts import count
-
     if state.json:
         state.out.data({"would_erase": uids})
         return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from triggers_cli.errors import BAD, OK, exit_code_of, message_of
+from triggers_cli.errors import FAILED, OK, exit_code_of, message_of
 from triggers_cli.options import (
     command,
     completes,
@@ -17,10 +17,10 @@ from triggers_cli.options import (
     wait_options,
     yes_option,
 )
+from triggers_cli.running import Operator
 from triggers_cli.state import State
-
-if TYPE_CHECKING:
-    from triggers_cli.running import Operator
+from triggers_core.exceptions import TriggersError
+from triggers_core.running.sweep import recover_session
 
 
 def _every_failed(verb: str) -> Callable[[Callable[..., Any]], Any]:
@@ -50,15 +50,13 @@ def _each(
     :param act: returns the name of an instance that it scheduled.
     :returns: what was scheduled, and the exit code.
     """
-    from triggers_core.exceptions import TriggersError
-
     scheduled, code = [], OK
     for name in names:
         try:
             made = act(name)
         except TriggersError as error:
             operator.state.out.error(message_of(error), type(error).__name__)
-            code = max(code, exit_code_of(error) or BAD)
+            code = max(code, exit_code_of(error) or FAILED)
             continue
         if made is not None:
             scheduled.append(made)
@@ -100,8 +98,6 @@ def replay(
 
     Exits with 1 when an instance has not failed, or does not exist.
     """
-    from triggers_cli.running import Operator
-
     operator = Operator(state, uid, wait)
     replays: dict[str, str] = {}
 
@@ -150,8 +146,6 @@ def skip(
 
     Exits with 1 when an instance has not failed, or does not exist.
     """
-    from triggers_cli.running import Operator
-
     if result is not None and not cascade:
         raise click.UsageError("--result is the kwargs of the cascade: pass --cascade, too")
     operator = Operator(state, uid, wait)
@@ -191,8 +185,6 @@ def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: b
 
     Exits with 1 when an instance is in another state, or does not exist.
     """
-    from triggers_cli.running import Operator
-
     operator = Operator(state, uid, wait=False)
     names = list(dict.fromkeys(instances))
     state.confirm(f"Fail {', '.join(names)} of session {uid}?", yes)
@@ -230,10 +222,6 @@ def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: floa
     They are left to the running workers. With --wait, this process runs them: what a crashed
     application left behind is finished, and nothing else is begun.
     """
-    from triggers_cli.running import Operator
-    from triggers_core.exceptions import TriggersError
-    from triggers_core.running.sweep import recover_session
-
     store = state.store()
     overdue: dict[str, list[str]] = {}
     if uid is not None:
@@ -252,7 +240,7 @@ def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: floa
             recovered = recover_session(operator.manager, tuple(names))
         except (TriggersError, click.UsageError) as error:
             state.out.error(f"{each}: {message_of(error)}", type(error).__name__)
-            code = max(code, exit_code_of(error) or BAD)
+            code = max(code, exit_code_of(error) or FAILED)
             continue
         again = [name for name, _ in recovered.dispatch]
         operators.append((operator, again))
@@ -262,7 +250,7 @@ def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: floa
             state.out.line(f"  {name}  ", ("failed", "red"), "  its workers were lost too often")
     for entry, (operator, again) in zip(told, operators, strict=True):
         entry["instances"], ended = operator.settle(again, timeout)
-        code = max(code, ended, BAD if entry["failed"] else OK)
+        code = max(code, ended, FAILED if entry["failed"] else OK)
         if not state.json:
             if len(told) > 1 and entry["instances"]:
                 state.out.line(f"Session {entry['uid']}:")

@@ -93,7 +93,7 @@ def replayed(config: dict[str, Any], log: Any, app: Application, store: Store) -
 def test_what_is_stored_is_the_same(
     app: Application, at_most: int, monkeypatch: pytest.MonkeyPatch, fast_dir: Path
 ) -> None:
-    monkeypatch.setattr(backtest_step, "_AT_MOST", at_most)
+    monkeypatch.setattr(backtest_step, "_MAX_INSTANCES", at_most)
     fast = everything(replayed(CHAIN, events(), app, app.store).store)
     one_commit_at_a_time(monkeypatch)
     with SqliteStore(fast_dir / "slow.db") as store:
@@ -201,8 +201,8 @@ def test_no_event_is_lost_on_a_line_that_is_none(app: Application) -> None:
 
 
 def test_sessions_that_are_packed_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "_OPEN_AT_MOST", 2)
-    monkeypatch.setattr(packed, "_PLAIN_AT_MOST", 3)
+    monkeypatch.setattr(packed, "_MAX_OPEN", 2)
+    monkeypatch.setattr(packed, "_MAX_UNCOMPRESSED", 3)
     monkeypatch.setattr(packed, "_SOME", 3)
     log = recorded_log("receipt_sample")
     result = backtest(log.config, log.events(), stuck_at_most=7)

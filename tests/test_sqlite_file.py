@@ -234,7 +234,7 @@ def test_no_fire_is_recorded_into_a_folder_that_is_gone(fast_dir: Path) -> None:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders count as unchanged from the first look on, not only after a second."""
-    monkeypatch.setattr(sqlite_file, "_SETTLED", -1)
+    monkeypatch.setattr(sqlite_file, "_TIMESTAMP_GRAIN", -1)
 
 
 def let_the_clock_of_files_move(folder: Path) -> None:
@@ -405,7 +405,7 @@ def test_a_suspended_writer_is_named(path: Path, monkeypatch: pytest.MonkeyPatch
     with SqliteStore(path) as store, Child("hold_turnstile", path, "order:1") as holder:
         holder.await_line("in the middle of a commit")
         holder.process.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(sqlite_file, "_PATIENCE", 0.1)
+        monkeypatch.setattr(sqlite_file, "_TIMEOUT", 0.1)
         with pytest.raises(StorageError, match=f"process {holder.process.pid} has been writing"):
             SessionDriver(store).fire("a")
 

@@ -29,7 +29,7 @@ class TestPacked(StorageContract):
 
     @pytest.fixture
     def make_store(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], Store]:
-        monkeypatch.setattr(packed, "_OPEN_AT_MOST", 1)
+        monkeypatch.setattr(packed, "_MAX_OPEN", 1)
         return PackedStore
 
 

@@ -42,8 +42,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CLOSE_ROUNDS: Final = 10
-_MOST_STORES: Final = 10_000  # of managers, that are remembered for the sweep
+_MAX_CLOSE_ROUNDS: Final = 10
+_MAX_STORES: Final = 10_000  # of managers, that are remembered for the sweep
 _ASK_AGAIN: Final = 30.0  # seconds until `stores_to_sweep` is asked again
 _EVERY_KEY: Final = ""  # that of a runner which serves all of them
 _SETTINGS_OF: Final = {
@@ -235,7 +235,7 @@ class Application:
         :raises WrongState: called by a body, in a thread of the runner: it would wait for itself.
         """
         self._refuse_here("close")
-        for _ in range(_CLOSE_ROUNDS):  # who fires meanwhile makes another runner
+        for _ in range(_MAX_CLOSE_ROUNDS):  # who fires meanwhile makes another runner
             with self._lock:
                 runners = list(self._runners.items())
             if not runners:
@@ -507,7 +507,7 @@ class Application:
             return
         with self._lock:
             self._seen[id(store)] = manager
-            while len(self._seen) > _MOST_STORES:
+            while len(self._seen) > _MAX_STORES:
                 self._seen.popitem(last=False)
 
     def stores(self) -> list[Store]:

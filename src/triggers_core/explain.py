@@ -22,8 +22,8 @@ from triggers_core.texts import clock, count, did_you_mean, duration, listed, na
 Ask = Callable[[CommitSession, str], str | None]
 """Asks plugins what a trigger that they fire waits for."""
 
-_TRIES = 5  # reads of a session that changes meanwhile
-_SHOWN = 5  # instances described one by one; the rest is counted
+_MAX_READS = 5  # reads of a session that changes meanwhile
+_MAX_SHOWN = 5  # instances described one by one; the rest is counted
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ def explain(
     :raises TaskNotFound: the session has no such task.
     """
     store, uid = storage.store, storage.uid
-    for _ in range(_TRIES):  # the parts have to be of one moment
+    for _ in range(_MAX_READS):  # the parts have to be of one moment
         snapshot = store.load(uid, Query())
         found = _by_task(store.instances(uid))
         events = store.events_by_number(uid, _shown_events(snapshot, found, task_name))
@@ -172,7 +172,7 @@ def _shown(instances: Iterable[Instance]) -> list[Instance]:
     shown = [
         each
         for index, each in enumerate(open_first)
-        if index < _SHOWN or (not each.resolved and index < 4 * _SHOWN)
+        if index < _MAX_SHOWN or (not each.resolved and index < 4 * _MAX_SHOWN)
     ]
     return sorted(shown, key=_number)
 
@@ -280,7 +280,7 @@ class _Words:
     def about_unheard(self, unheard: Sequence[Unheard]) -> list[str]:
         """A sentence each, for the first of them."""
         said = []
-        for each in unheard[:_SHOWN]:
+        for each in unheard[:_MAX_SHOWN]:
             text = f"{names([each.trigger])} fired {self._at(each.at)}, and no task waits for it"
             if each.looks_alike:
                 text += (
@@ -292,8 +292,8 @@ class _Words:
             else:
                 text += "."
             said.append(text)
-        if len(unheard) > _SHOWN:
-            more = unheard[_SHOWN:]
+        if len(unheard) > _MAX_SHOWN:
+            more = unheard[_MAX_SHOWN:]
             said.append(f"And {count(len(more), 'more trigger')} that no task waits for.")
         return said
 

@@ -53,7 +53,7 @@ def _shown(context: Mapping[str, Any], room: int) -> Any:
             # Objects become text on the way, and that may show secrets too.
             kept = payloads.encode_leniently(mask({key: value}), room)
             plain.update(payloads.decode(kept))
-        except BaseException as problem:  # a request's headers outside of the request, say
+        except BaseException as problem:  # such as a request's headers outside of the request
             plain[key] = _why_not(problem)
     return mask(payloads.decode(payloads.encode_leniently(plain, room)))
 

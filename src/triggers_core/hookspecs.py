@@ -171,7 +171,7 @@ class TriggersSpec:
         Called once for each recorded event (cascades, fires of bodies and additions of plugins
         too), after the commit and before anything is dispatched: implementations see events in
         causal order. Not called for duplicates. After a crash between commit and call it is not
-        made up for: what must not be lost belongs into `before_commit` or a task.
+        made up for: what must not be lost belongs in `before_commit` or in a task.
 
         An error is logged with the plugin's name, secrets masked. It neither undoes nor hides the
         fire, and stops no other implementation, whatever it is. (A `SystemExit` in the main thread,

@@ -1,4 +1,4 @@
-"""What is asked of the interpreter itself, where it takes care."""
+"""Introspection of the interpreter: the stacks of all threads, without its deadlock."""
 
 from __future__ import annotations
 

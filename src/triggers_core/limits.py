@@ -39,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Instances of one task in one session."""
     trigger_names: int = 10_000
     """Different trigger names that have fired in one session. Each fire reads them all: a tenth
-    of a millisecond for a thousand, one for ten thousand. What varies (an id, a date) belongs into
+    of a millisecond for a thousand, one for ten thousand. What varies (an id, a date) belongs in
     the kwargs. Names that a task of the session waits for, and those of its tasks, can fire always.
     """
     body_fires: int = 10_000

@@ -414,7 +414,7 @@ class TriggerManager:
             try:
                 using = (task.using if task else None) or self.default_task_runner_name
                 self.app.runner(using).dispatch(self, message, task)
-            except TriggersError as error:  # a broker that is down, say: no bug to be traced
+            except TriggersError as error:  # such as a broker that is down: no bug to be traced
                 logger.error(
                     "%s: %s could not be dispatched; the sweep will try again: %s",
                     *(self.uid, name, message_of(error)),

@@ -68,7 +68,7 @@ _BETWEEN: Final = "|".join(
 _PAIR_BEFORE: Final = re.compile(r"[(\[][ \t]?[bru]{0,2}\\{0,3}[\"'][\w.-]{0,40}$")
 _FLAG_BEFORE: Final = re.compile(r"(?<![\w-])--?[\w.-]{0,40}$")
 _TAG_BEFORE: Final = re.compile(r"<[\w:.-]{0,40}$")
-_LOOK_BACK: Final = 50
+_KEY_WINDOW: Final = 50
 
 # A text in quotes as Python and JSON write it, perhaps cut, perhaps within another text.
 _QUOTED: Final = re.compile(
@@ -172,7 +172,7 @@ def _value_end(text: str, found: re.Match[str]) -> int:
     begin, kind = found.end(), found.lastgroup
     if kind == "sure":
         return _end(text, begin) or begin
-    before = text[max(0, found.start() - _LOOK_BACK) : found.start()]
+    before = text[max(0, found.start() - _KEY_WINDOW) : found.start()]
     if kind == "tag":
         ahead = _TAG_BEFORE.search(before)
         return _TAG_END.match(text, begin).end() if ahead else begin  # type: ignore[union-attr]

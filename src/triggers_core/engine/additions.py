@@ -1,4 +1,4 @@
-"""What `before_commit` hooks see of a change, and how their additions join the same commit."""
+"""Additions: what `before_commit` hooks see of a change, and add to the same commit."""
 
 from __future__ import annotations
 

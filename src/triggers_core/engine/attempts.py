@@ -1,4 +1,4 @@
-"""What workers and the sweep do to an instance: claim, heartbeat, finish, fail, skip, recover.
+"""Commands of workers and of the sweep: claim, heartbeat, finish, fail, skip, recover.
 
 Each attempt is fenced by its token: whoever no longer holds it can neither renew nor finish.
 """

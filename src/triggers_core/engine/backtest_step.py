@@ -1,4 +1,4 @@
-"""One event of a log and everything that it makes ready, in one commit.
+"""A batch for backtests: one event and everything that it makes ready, in one commit.
 
 A backtest runs nothing in between, so a fire, its claims and their ends need not be stored one by
 one. The commands are those of production, on snapshots of production: only what they lead to is
@@ -31,7 +31,7 @@ T = TypeVar("T")
 TOKEN: Final = "backtest"
 """Every replay claims with this token, so that one started again goes on with what it had begun."""
 
-_AT_MOST: Final = 200  # instances that one commit takes to their end
+_MAX_INSTANCES: Final = 200  # instances that one commit takes to their end
 _UNSTARTED, _SCHEDULED, _RUNNING = Status.UNSTARTED, Status.SCHEDULED, Status.RUNNING
 
 
@@ -57,7 +57,7 @@ class Step:
             return plan
         outcome, ready = plan.outcome, deque(plan.scheduled)
         ended = 0
-        while ready and ended < _AT_MOST:
+        while ready and ended < _MAX_INSTANCES:
             ready.extend((yield from working.end(ready.popleft())))
             ended += 1
         return working.plan(outcome, ready)

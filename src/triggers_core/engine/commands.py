@@ -1,4 +1,4 @@
-"""What an application or an operator does to a session, each as a command.
+"""Commands of applications and operators: fire, configure, replay, skip, fail, close.
 
 A command is plain data with a `decide` method: a generator that asks for snapshots and returns a
 plan (`triggers_core.engine.protocol`). It holds whatever is random (ids, tokens), made by its

@@ -1,4 +1,4 @@
-"""What a task waits for, as objects that look at the numbers of the events an instance recorded.
+"""Conditions: what a task waits for, decided from the numbers of the events an instance took.
 
 A storage knows nothing of conditions: it indexes the triggers that `wants` names. So a new kind
 (any-of, n-of-m, an order, a count, a deadline) is a new class here and in the configuration's

@@ -37,7 +37,7 @@ FEATURES: Final[frozenset[str]] = frozenset()
 PLUGIN_DIRECTIVES: Final = {"retry": "triggers-retry", "optional": "triggers-finalize"}
 """Directive → distribution to install, for the plugins of the project."""
 
-_MOST_NAMES: Final = 10_000  # in one directive; an iterable may have no end
+_MAX_NAMES: Final = 10_000  # in one directive; an iterable may have no end
 
 _STORED = Limits(kwargs_bytes=16_000_000, kwargs_depth=64)
 
@@ -268,16 +268,16 @@ def _directive_hint(key: object, known: Iterable[str]) -> str:
     hint = did_you_mean(key, known)
     if hint.endswith("?"):
         return hint
-    return f"{hint}; what your application notes for itself belongs into 'extra'"
+    return f"{hint}; what your application notes for itself belongs in 'extra'"
 
 
 def _names(place: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise _error(place, f"expected a list of trigger names, got {short_repr(value)}")
     chosen = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-    items = list(islice(chosen, _MOST_NAMES + 1))
-    if len(items) > _MOST_NAMES:
-        raise _error(place, f"more than {_MOST_NAMES:,} names: let one trigger stand for many")
+    items = list(islice(chosen, _MAX_NAMES + 1))
+    if len(items) > _MAX_NAMES:
+        raise _error(place, f"more than {_MAX_NAMES:,} names: let one trigger stand for many")
     names = [_name(f"{place}[{position}]", item) for position, item in enumerate(items)]
     return tuple(dict.fromkeys(names))
 

@@ -1,4 +1,4 @@
-"""What is kept beside an instance: metadata, and the warnings that nobody has dealt with."""
+"""Metadata of an instance, and the count of warnings in its log that nobody has dealt with."""
 
 from __future__ import annotations
 

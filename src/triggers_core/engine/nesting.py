@@ -1,4 +1,4 @@
-"""What a change that is under way forbids: changes by its own hooks, and answers without an end.
+"""Reentrancy: no change within a change by its own hooks, no hooks that answer each other for ever.
 
 A `before_commit` hook runs inside the transaction of its session. A fire of it through a manager
 would wait for that very transaction, or be recorded and then decided anew with it, without end; so

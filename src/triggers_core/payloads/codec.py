@@ -1,4 +1,4 @@
-"""Payloads: the kwargs of events and the results of tasks, to bytes and back, unchanged.
+"""The codec of payloads: kwargs of events and results of tasks, to bytes and back, unchanged.
 
 `decode(encode(kwargs, limits))` equals `kwargs`, with the same type at every level, on every
 storage and runner. What could not come back like that is refused, with the path to it, before

@@ -1,4 +1,4 @@
-"""Why a value cannot be part of a payload, and where in it the value is."""
+"""Errors of the codec: why a value cannot be part of a payload, and where in it the value is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What plugins put around a body by the hook `body_context`: entered in order, all of it left."""
+"""The hook `body_context`: context managers around a body, entered in order, all of them left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said about every plugin, loaded or not: for `triggers plugins`."""
+"""Plugin information, for `triggers plugins`: of every plugin, loaded or not."""
 
 from __future__ import annotations
 

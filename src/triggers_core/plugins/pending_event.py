@@ -1,4 +1,4 @@
-"""A fire that has not happened yet: what `pre_fire` hooks see, and may change."""
+"""`PendingEvent`: a fire that has not happened yet, which `pre_fire` hooks see and may change."""
 
 from __future__ import annotations
 

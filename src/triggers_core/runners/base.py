@@ -48,7 +48,7 @@ class TaskRunner:
         self.shutdown()
 
     def is_own_thread(self) -> bool:
-        """Whether the caller is in a thread of this runner, in a body, say.
+        """Whether the caller is in a thread of this runner, such as a body's.
 
         `Application.close` refuses to wait there, for itself. False by default.
         """

@@ -1,4 +1,4 @@
-"""The end of a process: what was dispatched to threads is finished first."""
+"""Shutdown at the end of a process: what was dispatched to threads is finished first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping the leases of running attempts alive, from one thread for a whole process."""
+"""Heartbeats: renew the leases of running attempts, from one thread for a whole process."""
 
 from __future__ import annotations
 

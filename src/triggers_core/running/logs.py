@@ -1,4 +1,4 @@
-"""Logging of attempts with the standard library: who speaks, how loud it got, errors once.
+"""Logging of attempts with the standard library: a logger for each, its highest level, errors once.
 
 Plugins may answer `get_logger_context` with another logger; this is the core's own answer. What it
 emits is masked as `triggers_core.redaction` does it: fields, messages and tracebacks. Records hold

@@ -1,4 +1,4 @@
-"""The message that tells a runner to make an attempt: identifiers only, never kwargs or classes."""
+"""Messages: what tells a runner to make an attempt. Identifiers only, never kwargs or classes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from triggers_core.failures import message_of, traceback_of
 
 _FIRST_REPEAT: Final = 20.0  # seconds until "still" is said for the first time; then it doubles…
 _LONGEST_REPEAT: Final = 3_600.0  # …up to this
-_MOST_OUTAGES: Final = 1_000  # outages that are remembered at the same time
+_MAX_OUTAGES: Final = 1_000  # outages that are remembered at the same time
 
 
 class _Outage:
@@ -91,7 +91,7 @@ class Outages:
         if outage is None or (not outage.down and now - outage.told_at >= outage.pause):
             self._outages[key] = outage = _Outage(now)
             self._outages.move_to_end(key)
-            while len(self._outages) > _MOST_OUTAGES:
+            while len(self._outages) > _MAX_OUTAGES:
                 self._outages.popitem(last=False)
             outage.times = 1
             return "failed; it will be tried again", True

@@ -1,4 +1,4 @@
-"""From how a body ended to what is stored of it. Nothing that a body does keeps that from working.
+"""Outcomes: from how a body ended to the command that stores it, whatever the body did.
 
 Whatever it raised, returned or changed in its context becomes a command of plain data here: what
 the storage then refuses is the storage's own trouble, and worth another try.

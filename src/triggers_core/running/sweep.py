@@ -33,7 +33,7 @@ ManagerOf = Callable[[str], "TriggerManager"]
 
 _FIRST_SKIP: Final = 5.0  # seconds for which a session that cannot be changed is passed over…
 _LONGEST_SKIP: Final = 600.0  # …doubling up to this
-_MOST_STUBBORN: Final = 10_000  # sessions that are passed over at the same time
+_MAX_SKIPPED: Final = 10_000  # sessions that are passed over at the same time
 _FARTHEST: Final = 100_000  # due instances to look through for one that can be recovered
 _NAMED: Final = 3  # sessions that a line of the log names
 _IN_A_ROW: Final = 3  # sessions, one after the other, that make an error the storage's own
@@ -70,7 +70,7 @@ class _Stubborn:
         known = self._sessions.pop(uid, None)
         pause = _FIRST_SKIP if known is None else min(2 * known[1], _LONGEST_SKIP)
         self._sessions[uid] = (time.monotonic() + pause, pause)
-        while len(self._sessions) > _MOST_STUBBORN:
+        while len(self._sessions) > _MAX_SKIPPED:
             self._sessions.popitem(last=False)
         return known is None
 

@@ -44,7 +44,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 _FIRST_PAUSE: Final = 0.05  # seconds between tries to store an outcome: this, then doubling…
 _LONGEST_PAUSE: Final = 5.0  # …up to this
 
-_NOTHING: Final = nullcontext()
+_NO_CONTEXT: Final = nullcontext()
 _ENDINGS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, BodyInterrupted)
 
 AroundBody = Callable[[], AbstractContextManager[Any]]
@@ -247,7 +247,7 @@ class _Attempt:
         plugins = self.manager.app.plugins
         with (
             self.around_body(),
-            plugins.body_contexts(context) if plugins.has_body_context else _NOTHING,
+            plugins.body_contexts(context) if plugins.has_body_context else _NO_CONTEXT,
         ):
             try:
                 task = context.task_class(context)

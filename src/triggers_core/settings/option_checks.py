@@ -1,4 +1,4 @@
-"""Opening a storage, or making a runner, with the options of the settings: errors name those."""
+"""Options of storages and runners from the settings: errors name the setting and the option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded configurations, by address: what a process keeps so as not to decode them again."""
+"""A cache of decoded configurations, by their hash, so that a process decodes each once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from triggers_core.engine.configuration import Configuration
 
-_MOST: Final = 256
+_MAX_ENTRIES: Final = 256
 """Configurations that a process keeps. Applications have a few; those that give each session its
 own have as many as sessions, and no use for an old one."""
 
@@ -23,7 +23,7 @@ class ConfigurationCache:
         cache.get(configuration.hash)
     """
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MAX_ENTRIES) -> None:
         """:param most: how many it keeps; of those put in earlier, half are forgotten at once."""
         self._most = most
         self._recent: dict[str, Configuration] = {}

@@ -1,4 +1,4 @@
-"""A storage in memory for very many sessions of which few change at a time: for backtests.
+"""A compressed storage in memory, for backtests: very many sessions, of which few change at a time.
 
 Each session that has not changed for a while is one value of bytes. A session in `MemoryStore` is a
 hundred objects, which take four times the room, and which Python's garbage collector visits again
@@ -29,9 +29,9 @@ from triggers_core.storages.base import (
 )
 from triggers_core.storages.memory import MemoryStore, _Session
 
-_OPEN_AT_MOST: Final = 1_000  # sessions that are kept as objects
-_PLAIN_AT_MOST: Final = 8_000  # sessions that are packed and not compressed, 1 to 3 kB each
-_SOME: Final = 1_000  # summaries looked at in one go
+_MAX_OPEN: Final = 1_000  # sessions that are kept as objects
+_MAX_UNCOMPRESSED: Final = 8_000  # sessions that are packed and not compressed, 1 to 3 kB each
+_PAGE: Final = 1_000  # summaries looked at in one go
 
 _ATTRIBUTES: Final = tuple(vars(_Session()))
 
@@ -57,7 +57,7 @@ class PackedStore(MemoryStore):
             self._heal()
             uids = self._packed.after(after)
             found: list[SessionSummary] = []
-            while some := list(islice(uids, _SOME)):  # never all of them at once
+            while some := list(islice(uids, _PAGE)):  # never all of them at once
                 headers = ((uid, readable_header(uid, self._packed.header(uid))) for uid in some)
                 found += [summarise(uid, header) for uid, header in headers if header is not None]
                 if failed or waiting:
@@ -127,13 +127,13 @@ class _Sessions(MutableMapping[str, _Session]):
         return session.header if session is not None else _unpack(self._packed[uid]).header
 
     def _pack_oldest(self) -> None:
-        if len(self._open) >= _OPEN_AT_MOST:
+        if len(self._open) >= _MAX_OPEN:
             uid = next(iter(self._open))
             if uid in self._packed:
                 self._packed[uid] = _pack(self._open[uid])
                 self._plain[uid] = None
             del self._open[uid]
-        if len(self._plain) > _PLAIN_AT_MOST:
+        if len(self._plain) > _MAX_UNCOMPRESSED:
             uid = next(iter(self._plain))
             packed = self._packed.get(uid, b"")
             if packed and packed[0] != _COMPRESSED:

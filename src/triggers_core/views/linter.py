@@ -1,4 +1,4 @@
-"""Finds what a configuration may say and hardly means. Pure: no files, no application.
+"""A linter for configurations: what one may say and hardly means. Pure: no files, no application.
 
 Errors are the parser's business (`triggers_core.engine.configuration`). What is found here is
 legal, and nearly always a mistake: tasks that can never run, cycles, an `unless` that reads as
@@ -29,7 +29,7 @@ CODES: Final = (
 TASK_PREFIX: Final = "t_"
 """Names that begin so are tasks by convention: only a task's end fires them."""
 
-_SHOWN: Final = 8  # names in one message
+_MAX_SHOWN: Final = 8  # names in one message
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +112,9 @@ def _way_back(start: str, tasks: Mapping[str, Task]) -> list[str]:
 
 def _cycle_finding(cycle: list[str]) -> Finding:
     shown = [names([each]) for each in [*cycle, cycle[0]]]
-    if len(shown) > _SHOWN + 1:
-        left_out = len(shown) - _SHOWN
-        shown = [*shown[: _SHOWN - 2], f"({left_out:,} more)", *shown[-2:]]
+    if len(shown) > _MAX_SHOWN + 1:
+        left_out = len(shown) - _MAX_SHOWN
+        shown = [*shown[: _MAX_SHOWN - 2], f"({left_out:,} more)", *shown[-2:]]
     around = " → ".join(shown)
     return Finding(
         code="cycle",
@@ -210,9 +210,9 @@ def _unless(task: Task, tasks: Mapping[str, Task], stuck: set[str]) -> Iterator[
 
 def _some(triggers: Sequence[str]) -> str:
     """Names in a sentence, cut if they are many."""
-    if len(triggers) <= _SHOWN:
+    if len(triggers) <= _MAX_SHOWN:
         return names(triggers)
-    return f"{', '.join(map(repr, triggers[:_SHOWN]))} and {len(triggers) - _SHOWN:,} more"
+    return f"{', '.join(map(repr, triggers[:_MAX_SHOWN]))} and {len(triggers) - _MAX_SHOWN:,} more"
 
 
 def _certain(task: Task, tasks: Mapping[str, Task], never: Iterable[str]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Pairs of names that look like one name and a slip of the pen."""
+"""Near-duplicate names: pairs that look like one name and a typing error."""
 
 from __future__ import annotations
 

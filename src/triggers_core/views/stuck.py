@@ -122,7 +122,7 @@ def find_overdue(store: Store, limit: int = 20, grace: float = 0.0) -> Overdue:
     return late
 
 
-# -- what the sessions of a whole store wait for, counted: of a backtest, say ----------------------
+# -- what the sessions of a whole store wait for, counted, as for a backtest ----------------------
 
 
 class Wait(msgspec.Struct, kw_only=True):

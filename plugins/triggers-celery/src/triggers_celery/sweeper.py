@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 PACE: Final = Pace(batch=500, pause=0.05, turn=0.2, failing=60.0)
 """The event loop has other things to do."""
 
-_MOST_UIDS: Final = 10_000  # that are remembered as known, and that wait to be looked up
-_LOOK_UPS: Final = 100  # uids to look up in one turn: each may open a file
+_MAX_UIDS: Final = 10_000  # that are remembered as known, and that wait to be looked up
+_LOOKUPS_A_TURN: Final = 100  # uids to look up in one turn: each may open a file
 
 
 class Sweeper:
@@ -49,7 +49,7 @@ class Sweeper:
         self._rounds = Rounds(application, self._outages, pace, must_propagate, clock)
         self._rounds.unused = True
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._unknown: deque[str] = deque(maxlen=_MOST_UIDS)
+        self._unknown: deque[str] = deque(maxlen=_MAX_UIDS)
 
     @property
     def timing(self) -> Timing:
@@ -61,7 +61,7 @@ class Sweeper:
         if uid in self._known:
             return self._known.move_to_end(uid)
         self._known[uid] = None
-        if len(self._known) > _MOST_UIDS:
+        if len(self._known) > _MAX_UIDS:
             self._known.popitem(last=False)
         self._unknown.append(uid)
 
@@ -71,7 +71,7 @@ class Sweeper:
         :param everything: look at the others, too.
         :returns: seconds until the next turn.
         """
-        for _ in range(min(len(self._unknown), _LOOK_UPS)):
+        for _ in range(min(len(self._unknown), _LOOKUPS_A_TURN)):
             self._look_up(self._unknown.popleft())
         if everything:
             self._rounds.look_everywhere()

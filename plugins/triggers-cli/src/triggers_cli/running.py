@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
     from triggers_core.storages.session import TaskInstance
 
-_SOON: Final = 0.001  # seconds after which the sweep of any worker takes what nobody was told about
-_SHOWN: Final = 5  # instances that a line names
-_LOOK: Final = 0.1  # seconds between two looks at work that other processes do
-_TELL: Final = 1.0  # seconds between two lines about work that this process does
+_REDISPATCH_AFTER: Final = (
+    0.001  # seconds after which the sweep of any worker takes what nobody was told about
+)
+_MAX_SHOWN: Final = 5  # instances that a line names
+_POLL_INTERVAL: Final = 0.1  # seconds between two looks at work that other processes do
+_REPORT_INTERVAL: Final = 1.0  # seconds between two lines about work that this process does
 _UNDER_WAY: Final = ("scheduled", "running")
 
 
@@ -118,8 +120,8 @@ class Operator:
 
     def _waited_for(self, scheduled: set[str]) -> str:
         """What goes on, for whoever has to wait for it."""
-        shown = sorted(scheduled)[:_SHOWN]
-        more = f" and {len(scheduled) - _SHOWN:,} more" if len(scheduled) > _SHOWN else ""
+        shown = sorted(scheduled)[:_MAX_SHOWN]
+        more = f" and {len(scheduled) - _MAX_SHOWN:,} more" if len(scheduled) > _MAX_SHOWN else ""
         where = "in this process" if self.runs_here else "on the workers"
         verb = "runs" if len(scheduled) == 1 else "run"
         return f"{', '.join(shown)}{more} {verb} {where} …"
@@ -133,7 +135,7 @@ class Operator:
         begun = time.monotonic()
         give_up = None if timeout is None else begun + timeout
         with self.state.out.status_line() as tell:
-            while not self.manager.join(_until(give_up, _TELL)):
+            while not self.manager.join(_until(give_up, _REPORT_INTERVAL)):
                 if give_up is not None and time.monotonic() > give_up:
                     return False
                 tell(self._under_way(self._touched(names), begun))
@@ -144,7 +146,7 @@ class Operator:
                 if give_up is not None and time.monotonic() > give_up:
                     return False
                 tell(self._under_way(left, begun))
-                time.sleep(_LOOK)
+                time.sleep(_POLL_INTERVAL)
 
     def _under_way(self, found: list[TaskInstance], begun: float) -> str:
         """What goes on, for a line that is written again and again."""
@@ -208,7 +210,7 @@ def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
             _check_known(app, task)
         return default in local if not wanted else bool(here)
     if default in local:
-        timing = msgspec.structs.replace(app.rules.timing, redispatch_after=_SOON)
+        timing = msgspec.structs.replace(app.rules.timing, redispatch_after=_REDISPATCH_AFTER)
         state.app = app.replace(rules=msgspec.structs.replace(app.rules, timing=timing))
         for key in elsewhere:
             with suppress(TriggersError):  # told of by the dispatch

@@ -1,4 +1,4 @@
-"""Many commits of one thread in one transaction of SQLite."""
+"""Batched commits: many of one thread in one transaction of SQLite."""
 
 from __future__ import annotations
 

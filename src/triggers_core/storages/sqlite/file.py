@@ -30,12 +30,14 @@ from triggers_core.storages.sqlite.turnstile import Turnstile, TurnstileBusy
 Synchronous = Literal["FULL", "NORMAL"]
 _T = TypeVar("_T")
 
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 """Seconds that a thread waits for others: at the mutex, at the turnstile, for SQLite's own lock."""
 _REOPENINGS: Final = 5  # of a file that is replaced again and again while it is written to
 _MOMENT: Final = 0.001  # seconds; as long as a commit may take
 _FORK_WAIT: Final = 1.0  # seconds; it may wait for us, if we are in another file as well
-_SETTLED: Final = 1_000_000_000  # nanoseconds: coarser than the times of any file system here
+_TIMESTAMP_GRAIN: Final = (
+    1_000_000_000  # nanoseconds: coarser than the times of any file system here
+)
 
 
 class Opened:
@@ -58,7 +60,7 @@ class Opened:
         self.names: tuple[str, str, str] = (given, f"{path}-wal", f"{path}-shm")
         self.identities: tuple[Identity, ...] = ()
         self.folder: str = os.path.dirname(path)
-        self.seen: float = -_PATIENCE
+        self.seen: float = -_TIMEOUT
         self.settled = -1 if path == given else -2
         """The folder's time of change when the files were last seen to be in place: as long as it
         stays, none was put in or taken out. Nothing can be told from it (-2) if links lead
@@ -80,7 +82,7 @@ class Opened:
             return True
         if self.identities != tuple(map(identity, self.names)):
             return False
-        if self.settled != -2 and abs(time.time_ns() - changed) > _SETTLED:
+        if self.settled != -2 and abs(time.time_ns() - changed) > _TIMESTAMP_GRAIN:
             self.settled = changed
         return True
 
@@ -159,7 +161,7 @@ class SqliteFile:
         self._visits += 1
 
     def _wait(self) -> None:
-        visits, until = -1, time.monotonic() + _PATIENCE
+        visits, until = -1, time.monotonic() + _TIMEOUT
         while True:
             mutex = self.mutex
             if mutex.acquire(True, 1.0):
@@ -171,7 +173,7 @@ class SqliteFile:
             elif time.monotonic() > until:
                 raise StorageError(
                     f"the SQLite file {self.path}: another thread of this process has been in it"
-                    f" for {_PATIENCE:g} seconds"
+                    f" for {_TIMEOUT:g} seconds"
                 )
             visits = self._visits
 
@@ -292,10 +294,10 @@ class SqliteFile:
 
     def _queue(self, turnstile: Turnstile) -> None:
         try:
-            turnstile.enter(_PATIENCE)
+            turnstile.enter(_TIMEOUT)
         except TurnstileBusy as busy:
             raise StorageError(
-                f"the SQLite file {self.path} is locked: {busy} for {_PATIENCE:g} seconds; is it"
+                f"the SQLite file {self.path} is locked: {busy} for {_TIMEOUT:g} seconds; is it"
                 " suspended, or does a before_commit hook hang in it?"
             ) from busy
         except OSError as error:
@@ -377,7 +379,7 @@ class SqliteFile:
     def _connect(self, real: str, options: str = "") -> Opened:
         connection = sqlite3.connect(
             f"file:{quote(real)}{options}" if options else real,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             isolation_level=None,
             check_same_thread=False,
             uri=bool(options),

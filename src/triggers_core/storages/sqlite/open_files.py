@@ -1,4 +1,4 @@
-"""All SQLite files of this process: how many are open at once, and what a fork does to them."""
+"""A pool of connections: all SQLite files of this process, how many are open, and forks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class File(Protocol):
 logger: logging.Logger = logging.getLogger(__name__)
 
 _HANDLES: Final = 4  # a file has: the database, -wal, -shm, -turnstile
-_SHARE: Final = 3  # of the handles that a process may have, one in so many is for SQLite files
+_HANDLES_FRACTION: Final = (
+    3  # of the handles that a process may have, one in so many is for SQLite files
+)
 _MOST, _FEWEST = 1000, 8
 
 inherited: list[object] = []
@@ -63,7 +65,7 @@ def most_open() -> int:
         soft = 512
     if soft < 0:
         return _MOST
-    return max(_FEWEST, min(_MOST, soft // _SHARE // _HANDLES))
+    return max(_FEWEST, min(_MOST, soft // _HANDLES_FRACTION // _HANDLES))
 
 
 def make_room(file: File) -> None:

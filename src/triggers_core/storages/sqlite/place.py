@@ -1,4 +1,4 @@
-"""Where a SQLite file is: whether it can be one, and whether it is still the one that was opened.
+"""The identity of a SQLite file: whether it can be one, and is still the one that was opened.
 
 SQLite relies on things that a file system must give, and that somebody can take away: one name a
 file (each name would have a log of its own), memory that all its users share (a network drive has

@@ -30,7 +30,7 @@ from triggers_core.views.stuck import count_waits, never_fired
 
 _MARK: Final = "backtest"
 """Name of the lease that marks a store as a backtest's; its owner says of which configuration."""
-_TELL: Final = 0.1  # seconds between two lines on how far it is
+_REPORT_INTERVAL: Final = 0.1  # seconds between two lines on how far it is
 _FOR_EVER: Final = 100 * 365 * 86_400.0  # seconds
 _WAITS_AT_MOST: Final = 15
 _EXAMPLE: Final = "sqlite:backtest.db"
@@ -190,7 +190,7 @@ def _progress(log: EventLog, tell: Callable[[str], None]) -> Callable[[int], Non
     def progress(events: int) -> None:
         nonlocal shown
         now = time.perf_counter()
-        if now - shown < _TELL:
+        if now - shown < _REPORT_INTERVAL:
             return
         shown = now
         told = f"{count(events, 'event')}, {events / (now - begun):,.0f} a second"

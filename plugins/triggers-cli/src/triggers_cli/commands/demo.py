@@ -26,7 +26,7 @@ from triggers_core.runners.manual import ManualRunner
 if TYPE_CHECKING:
     from triggers_core.application import Application
 
-_PATIENCE = 30.0  # seconds; all of it takes about three
+_TIMEOUT = 30.0  # seconds; all of it takes about three
 
 
 @command("demo", example="triggers demo\ntriggers demo --keep demo.db")
@@ -158,7 +158,7 @@ def _worker(path: str) -> Iterator[subprocess.Popen[str]]:
 
 def _wait(app: Application) -> None:
     """Wait until nothing is under way."""
-    give_up = time.monotonic() + _PATIENCE
+    give_up = time.monotonic() + _TIMEOUT
     while any(each.under_way for each in app.store.sessions()):
         if time.monotonic() > give_up:
             raise click.ClickException("the worker did not finish: is this machine very busy?")

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+# Helpers that assert: pytest shows the values, as it does in test files.
+pytest.register_assert_rewrite("doc_pages", "processes.spawn")
+
 _IN_MEMORY = Path("/dev/shm")
 
 

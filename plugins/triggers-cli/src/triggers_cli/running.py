@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
     from triggers_core.storages.session import TaskInstance
 
-_REDISPATCH_AFTER: Final = (
-    0.001  # seconds after which the sweep of any worker takes what nobody was told about
-)
+_REDISPATCH_AFTER: Final = 0.001  # seconds until any worker's sweep takes what nobody was told of
 _MAX_SHOWN: Final = 5  # instances that a line names
 _POLL_INTERVAL: Final = 0.1  # seconds between two looks at work that other processes do
 _REPORT_INTERVAL: Final = 1.0  # seconds between two lines about work that this process does

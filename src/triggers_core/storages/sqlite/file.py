@@ -35,9 +35,7 @@ _TIMEOUT: Final = 30.0
 _REOPENINGS: Final = 5  # of a file that is replaced again and again while it is written to
 _MOMENT: Final = 0.001  # seconds; as long as a commit may take
 _FORK_WAIT: Final = 1.0  # seconds; it may wait for us, if we are in another file as well
-_TIMESTAMP_GRAIN: Final = (
-    1_000_000_000  # nanoseconds: coarser than the times of any file system here
-)
+_TIMESTAMP_GRAIN: Final = 1_000_000_000  # nanoseconds: coarser than any file system's times
 
 
 class Opened:

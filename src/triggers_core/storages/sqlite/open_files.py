@@ -28,9 +28,7 @@ class File(Protocol):
 logger: logging.Logger = logging.getLogger(__name__)
 
 _HANDLES: Final = 4  # a file has: the database, -wal, -shm, -turnstile
-_HANDLES_FRACTION: Final = (
-    3  # of the handles that a process may have, one in so many is for SQLite files
-)
+_HANDLES_FRACTION: Final = 3  # one in so many of the process's handles is for SQLite files
 _MOST, _FEWEST = 1000, 8
 
 inherited: list[object] = []

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cli_process import Cli
-from fake_distributions import FakeDistributions
+
+from triggers_core.testing.fake_distributions import FakeDistributions
 
 DISK = """
 from pathlib import Path

@@ -628,7 +628,7 @@ class Place:
 
 def _place_of(store: Store) -> object:
     """What is the same for two stores of the same sessions."""
-    if store.key == "memory" or type(store).place is Store.place:
+    if store.in_this_process or type(store).place is Store.place:
         return id(store)
     return (type(store), store.place)
 

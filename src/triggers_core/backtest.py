@@ -10,27 +10,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from triggers_core import payloads
+from triggers_core.application import Application, default_application
 from triggers_core.engine.attempts import Claim, Claimed, Finish
 from triggers_core.engine.backtest_step import TOKEN, Step, Unusual
 from triggers_core.engine.commands import Fire, FireOutcome
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.names import check_event_id, check_name
-from triggers_core.engine.protocol import Plan, Query, Rules
+from triggers_core.engine.protocol import Command, Plan, Query, Rules
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
+from triggers_core.manager import TriggerManager
+from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.worker import run_claimed
 from triggers_core.storages.base import SessionSummary, Store, all_sessions
 from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.session import SessionStorage
-
-if TYPE_CHECKING:
-    from triggers_core.application import Application
-    from triggers_core.engine.protocol import Command
 
 T = TypeVar("T")
 
@@ -101,8 +100,6 @@ def backtest(
         result = backtest(config, map(json.loads, open("events.jsonl")))
         result.tasks["t_ship"].run
     """
-    from triggers_core.application import default_application
-
     app = app or default_application
     store = storage.store if isinstance(storage, SessionStorage) else storage or PackedStore()
     parsed = app.parse(config)
@@ -250,9 +247,6 @@ class _Run(_Dry):
 
     def __init__(self, app: Application, store: Store, configuration: Configuration) -> None:
         super().__init__(app, store, configuration)
-        from triggers_core.manager import TriggerManager
-        from triggers_core.runners.manual import ManualRunner
-
         own = app.replace(store=store, rules=self.rules, runner=ManualRunner)
         runner = own.runner()
         assert isinstance(runner, ManualRunner)

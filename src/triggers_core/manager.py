@@ -6,11 +6,12 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
 
 from triggers_core import payloads
+from triggers_core.application import Application, default_application
 from triggers_core.engine.attempts import Recovered
 from triggers_core.engine.commands import (
     Close,
@@ -29,16 +30,13 @@ from triggers_core.engine.nesting import AfterCommit, refuse_endless_answers, re
 from triggers_core.engine.protocol import Command, Plan
 from triggers_core.engine.records import UNRESOLVED, Event, Instance
 from triggers_core.exceptions import InvalidConfiguration, InvalidInput, TaskNotFound, TriggersError
+from triggers_core.explain import Explanation, explain
 from triggers_core.failures import log_exception, message_of
 from triggers_core.limits import Limits
 from triggers_core.registries import trigger_managers
 from triggers_core.running.messages import Message
 from triggers_core.running.sweep import recover_session
 from triggers_core.storages.session import SessionStorage, TaskInstance
-
-if TYPE_CHECKING:
-    from triggers_core.application import Application
-    from triggers_core.explain import Explanation
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -81,8 +79,6 @@ class TriggerManager:
     it when the class is that of `TRIGGER_MANAGER_TYPE`."""
 
     def __init__(self, storage: SessionStorage, app: Application | None = None) -> None:
-        from triggers_core.application import default_application
-
         self.storage = storage
         self.app: Application = app or default_application
         self.app.saw(self)
@@ -287,8 +283,6 @@ class TriggerManager:
         :returns: reads as text (`str`), holds the same as data (`.data`).
         :raises TaskNotFound: the session has no such task.
         """
-        from triggers_core.explain import explain
-
         return explain(self.storage, task_name, self.app.rules, self.app.plugins.explain_trigger)
 
     # -- the session ------------------------------------------------------------------------------

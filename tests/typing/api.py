@@ -213,7 +213,7 @@ class Plugin:
         assert_type([each.name for each in scheduled], list[str])
 
     @hookimpl(trylast=True)
-    def post_commit(self, manager: TriggerManager, changes: Plan) -> None:
+    def post_commit(self, manager: TriggerManager, changes: Plan[Any]) -> None:
         assert_type([each.instance.status for each in changes.changes], list[Status])
 
     @hookimpl(specname="body_context")

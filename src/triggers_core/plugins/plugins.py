@@ -70,7 +70,7 @@ class Plugins:
         self._installed = Installed()
         self._failed: dict[str, str] = {}
         self._busy = True
-        self.manager = HookManager(self._installed, self._changed)
+        self.manager: HookManager = HookManager(self._installed, self._changed)
         """pluggy's manager, with the plugins' own objects: to list, block and trace them."""
         wanted = read_list(listed, autoload, self._installed)
         self._blocked = wanted.blocked

@@ -43,7 +43,7 @@ class ManualRunner(TaskRunner):
         if type(keep) is not int or keep < 0:
             raise InvalidSetting(f"manual: keep must be a whole number from 0 on, got {keep!r}")
         self._jobs: deque[tuple[TriggerManager, Message]] = deque(maxlen=keep)
-        self.heartbeats = Heartbeats(app.rules.timing.heartbeat)
+        self.heartbeats: Heartbeats = Heartbeats(app.rules.timing.heartbeat)
 
     @property
     def messages(self) -> list[Message]:

@@ -71,7 +71,8 @@ class Rounds:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app, self._outages, self._clock = app, outages, clock
-        self.pace, self._propagates = pace or Pace(), propagates
+        self.pace: Pace = pace or Pace()
+        self._propagates = propagates
         self._owner = new_id()
         self.unused = False
         """Whether the application's own store is looked after before anybody uses it."""

@@ -54,7 +54,8 @@ class Setting(Generic[T]):
         check: Callable[[object], T],
         read_text: Callable[[str], Any] = checks.json_text,
     ) -> None:
-        self.default, self._check, self._read_text = Found(default, "default"), check, read_text
+        self.default: Found = Found(default, "default")
+        self._check, self._read_text = check, read_text
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

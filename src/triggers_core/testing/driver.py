@@ -47,9 +47,10 @@ class Done(Generic[T]):
     """The outcome of a command, attribute by attribute, and what its plan says beside it."""
 
     def __init__(self, plan: Plan[T]) -> None:
-        self.plan, self.outcome = plan, plan.outcome
-        self.events = plan.events
-        self.scheduled = [instance.name for instance in plan.scheduled]
+        self.plan: Plan[T] = plan
+        self.outcome: T = plan.outcome
+        self.events: list[Event] = plan.events
+        self.scheduled: list[str] = [instance.name for instance in plan.scheduled]
         """The names of the instances that are to be dispatched."""
 
     def __getattr__(self, name: str) -> Any:

@@ -52,7 +52,7 @@ class SampleLog:
     """
 
     def __init__(self, configuration: str = "orders", sessions: int = sample_log.SESSIONS) -> None:
-        self.config = sample_log.CONFIGURATIONS[configuration]
+        self.config: dict[str, Any] = sample_log.CONFIGURATIONS[configuration]
         self._events = sample_log.events(sessions)
 
     def events(self) -> list[dict[str, Any]]:

@@ -69,12 +69,13 @@ class Comparison(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now, self.serial = 1_000.0, 0
+        self.now: float = 1_000.0
+        self.serial: int = 0
         self.model: dict[str, Session] = {}
         self.messages: list[tuple[str, str, str, int]] = []  # uid, generation, instance, attempt
         self.tries: list[tuple[str, str, str]] = []  # uid, instance, token
-        self.opened = self.open()
-        self.store = self.opened.__enter__()
+        self.opened: AbstractContextManager[Store] = self.open()
+        self.store: Store = self.opened.__enter__()
 
     def teardown(self) -> None:
         self.opened.__exit__(None, None, None)

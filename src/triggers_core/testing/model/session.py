@@ -46,9 +46,16 @@ class Session:
     """A session, and every change that an application or an operator makes to it."""
 
     def __init__(self, generation: str, now: float, most: int, deepest: int) -> None:
-        self.generation, self.now, self.updated_at = generation, now, now
-        self.most, self.deepest = most, deepest  # instances of a task, cascades in a row
-        self.open, self.version = True, 0  # the version counts configurations; 0: none yet
+        self.generation: str = generation
+        self.now: float = now
+        self.updated_at: float = now
+        self.most: int = most
+        """Instances of a task."""
+        self.deepest: int = deepest
+        """Cascades in a row."""
+        self.open: bool = True
+        self.version: int = 0
+        """Counts configurations; 0: none yet."""
         self.waiting_since: float | None = None
         self.tasks: dict[str, Dict] = {}
         self.events: list[Dict] = []

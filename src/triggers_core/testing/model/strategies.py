@@ -19,26 +19,32 @@ UIDS = ("order:1", "order 2 / ü")
 TRIGGERS = ("paid", "page / received", "säumig")
 TASKS = ("t_a", "t b", "t_c#0")
 
-uids = st.sampled_from((*UIDS[:1] * 3, UIDS[1]))  # mostly one session, so that it gets far
-triggers = st.sampled_from(TRIGGERS)
-names = st.sampled_from((*TRIGGERS, *TASKS))
-kwargs = st.sampled_from(({}, {"x": 1}, {"x": {"y": [2]}, "z": None}))
-fires = st.lists(st.tuples(triggers, kwargs), max_size=4)
-replacements = st.none() | st.sampled_from(({}, {"paid": {"x": 3}}))
-retries = st.fixed_dictionaries(
+uids: st.SearchStrategy[str] = st.sampled_from(
+    (*UIDS[:1] * 3, UIDS[1])
+)  # mostly one session, so that it gets far
+triggers: st.SearchStrategy[str] = st.sampled_from(TRIGGERS)
+names: st.SearchStrategy[str] = st.sampled_from((*TRIGGERS, *TASKS))
+kwargs: st.SearchStrategy[Dict] = st.sampled_from(({}, {"x": 1}, {"x": {"y": [2]}, "z": None}))
+fires: st.SearchStrategy[list[tuple[str, Dict]]] = st.lists(st.tuples(triggers, kwargs), max_size=4)
+replacements: st.SearchStrategy[Dict | None] = st.none() | st.sampled_from(({}, {"paid": {"x": 3}}))
+retries: st.SearchStrategy[Dict] = st.fixed_dictionaries(
     {"cooldown": st.sampled_from((0.0, 30.0, 120.0)), "kwargs": replacements}
 )
-sent = st.sampled_from((1, 1, 2))  # a client library may send a request again
-picks = st.integers(min_value=0, max_value=30)  # counts back from the newest
-levels = st.sampled_from((0, logging.WARNING, logging.ERROR))
-fire_options = st.fixed_dictionaries(
+sent: st.SearchStrategy[int] = st.sampled_from(
+    (1, 1, 2)
+)  # a client library may send a request again
+picks: st.SearchStrategy[int] = st.integers(
+    min_value=0, max_value=30
+)  # counts back from the newest
+levels: st.SearchStrategy[int] = st.sampled_from((0, logging.WARNING, logging.ERROR))
+fire_options: st.SearchStrategy[Dict] = st.fixed_dictionaries(
     {
         "id": st.sampled_from(("", "", "e1", "e2")),
         "once": st.booleans(),
         "force": st.booleans(),
     }
 )
-body_fires = st.lists(
+body_fires: st.SearchStrategy[list[Dict]] = st.lists(
     st.builds(
         lambda trigger, kwargs, options: {"trigger": trigger, "kwargs": kwargs, **options},
         st.sampled_from((*TRIGGERS, *TRIGGERS, TASKS[0])),

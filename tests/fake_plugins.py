@@ -8,7 +8,7 @@ from typing import Any
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.protocol import Plan, Rules
 from triggers_core.hookspecs import hookimpl
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.storages.memory import MemoryStore
 
 

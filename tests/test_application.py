@@ -19,7 +19,7 @@ from triggers_core.engine.attempts import Claim
 from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import ImportExited, LimitExceeded, StorageError, WrongState
 from triggers_core.limits import Limits
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.runners import TaskRunner
 from triggers_core.running.rounds import Pace
 from triggers_core.settings import Settings

@@ -21,7 +21,7 @@ from triggers_core.engine.configuration import parse_configuration
 from triggers_core.hookspecs import TriggersSpec
 from triggers_core.limits import Limits, Timing
 from triggers_core.plugins.checks import HOOKS
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.runners import TaskRunner
 from triggers_core.settings import Settings
 from triggers_core.settings.sources import EnvironmentSource, ModuleSource, PyprojectSource, Source

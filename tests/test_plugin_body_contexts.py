@@ -219,7 +219,7 @@ def test_whoever_ends_the_process_is_not_held_up(run: Run) -> None:
 
 
 def test_without_the_hook_nothing_is_prepared(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_core.plugins.plugins.BodyContexts", None)
+    monkeypatch.setattr("triggers_core.plugins.hook_calls.BodyContexts", None)
     assert run(lambda *_: None).status == "finished"
 
 

@@ -13,8 +13,8 @@ from pluggy import PluginManager
 
 from triggers_core.exceptions import PluginError
 from triggers_core.hookspecs import hookimpl
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.plugins.pending_event import PendingEvent
-from triggers_core.plugins.plugins import Plugins
 from triggers_core.tasks import TriggerTask
 
 

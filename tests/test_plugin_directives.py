@@ -11,7 +11,7 @@ from fake_plugins import fire, plugin, rules
 from triggers_core.engine.commands import Configure
 from triggers_core.engine.configuration import Directive, parse_configuration
 from triggers_core.exceptions import PluginError, PluginMissing
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.storages.memory import MemoryStorage
 
 

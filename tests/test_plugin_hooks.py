@@ -23,8 +23,8 @@ from triggers_core.engine.records import Event, Instance
 from triggers_core.exceptions import FireVetoed, HookFailed, PluginError
 from triggers_core.hookspecs import TriggersSpec, hookimpl
 from triggers_core.plugins.checks import HOOKS
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.plugins.pending_event import PendingEvent
-from triggers_core.plugins.plugins import Plugins
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStorage
 from triggers_core.tasks import TriggerTask
@@ -253,7 +253,7 @@ def test_observers_are_isolated(hook: str, caplog: pytest.LogCaptureFixture) -> 
     getattr(plugins, hook)(*OBSERVERS[hook])
     assert seen == [OBSERVERS[hook]], "told, with everything, after another one crashed"
     [record] = caplog.records
-    assert record.name == "triggers_core.plugins.plugins"
+    assert record.name == "triggers_core.plugins.hook_calls"
     assert record.levelno == logging.ERROR
     assert f"plugin 'printer': its {hook} failed" in record.getMessage()
     assert "RuntimeError: out of paper" in (record.exc_text or "")

@@ -11,7 +11,7 @@ from fake_plugins import Local, called
 
 from triggers_core.exceptions import PluginError
 from triggers_core.hookspecs import hookimpl
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.testing.fake_distributions import FakeDistributions, distributions
 
 __all__ = ["distributions"]

@@ -21,7 +21,7 @@ from triggers_core.engine.configuration import Configuration, parse_configuratio
 from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import ImportExited, InvalidInput, TaskNotFound, WrongState
 from triggers_core.hookspecs import hookimpl
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.registries import storage_backends, task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
 from triggers_core.running.logs import stdlib_logger_context

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
 from triggers_core.exceptions import InvalidConfiguration
-from triggers_core.plugins.plugins import Plugins
+from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.settings import Settings
 from triggers_core.testing import VirtualClock
 

@@ -1,8 +1,8 @@
 """Conditions: what a task waits for, decided from the numbers of the events an instance took.
 
-A storage knows nothing of conditions: it indexes the triggers that `wants` names. So a new kind
-(any-of, n-of-m, an order, a count, a deadline) is a new class here and in the configuration's
-parser, and no change to a storage.
+A storage knows nothing of conditions: it indexes the triggers that are `missing`. So a new kind
+(any-of, n-of-m, a count) is a class here, a form in the parser of `configuration`, and what its
+readers show of it (`explain`, `views/`), but no change to a storage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Condition(Protocol):
         """The triggers of which one more event would be recorded."""
 
     def takes(self, trigger: str, seen: Taken) -> bool:
-        """Whether `wants` holds the trigger."""
+        """Whether `missing` holds the trigger."""
 
 
 class AllOf:
@@ -36,7 +36,7 @@ class AllOf:
 
     Example::
 
-        AllOf(["paid", "packed"]).wants({"paid": [3]})    # frozenset({"packed"})
+        AllOf(["paid", "packed"]).missing({"paid": [3]})    # frozenset({"packed"})
     """
 
     __slots__ = ("triggers",)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from triggers_core.exceptions import BodyInterrupted, PluginError, ends_the_program
 from triggers_core.failures import log_exception
-from triggers_core.plugins.manager import Call, noted
+from triggers_core.plugins.pluggy_manager import Call, noted
 
 if TYPE_CHECKING:
     from triggers_core.tasks import TaskContext

@@ -21,8 +21,8 @@ from triggers_core.plugins.checks import HOOKS
 from triggers_core.plugins.directives import collect_directives
 from triggers_core.plugins.infos import PluginInfo, PluginStatus
 from triggers_core.plugins.loading import Installed, Wanted, read_list
-from triggers_core.plugins.manager import HookManager, noted
 from triggers_core.plugins.pending_event import PendingEvent
+from triggers_core.plugins.pluggy_manager import HookManager, noted
 from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:

@@ -77,6 +77,8 @@ def test_a_child_has_a_connection_of_its_own(
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         assert len(pipe.read().splitlines()) == 1
+    while len(connections(client, "forked")) > len(before):
+        pass  # the server has not noticed the child's end yet
     assert connections(client, "forked") == before, "the parent's connection is as it was"
     session.fire("go")
     assert session.fired() == ["go"] * 102

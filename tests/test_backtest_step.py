@@ -203,7 +203,7 @@ def test_no_event_is_lost_on_a_line_that_is_none(app: Application) -> None:
 def test_sessions_that_are_packed_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "_MAX_OPEN", 2)
     monkeypatch.setattr(packed, "_MAX_UNCOMPRESSED", 3)
-    monkeypatch.setattr(packed, "_SOME", 3)
+    monkeypatch.setattr(packed, "_PAGE", 3)
     log = recorded_log("receipt_sample")
     result = backtest(log.config, log.events(), stuck_at_most=7)
     assert isinstance(result.store, packed.PackedStore)

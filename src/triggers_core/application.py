@@ -7,8 +7,6 @@ import logging
 import os
 import sys
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, ModuleType
@@ -19,15 +17,14 @@ from triggers_core import tasks as task_module
 from triggers_core.engine.attempts import Recovered
 from triggers_core.engine.configuration import Configuration, parse_configuration
 from triggers_core.engine.protocol import Rules
-from triggers_core.exceptions import ImportExited, InvalidInput, TaskNotFound, WrongState
+from triggers_core.exceptions import ImportExited, TaskNotFound, WrongState
 from triggers_core.hookspecs import hookimpl
 from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.registries import storage_backends, task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
 from triggers_core.running.logs import stdlib_logger_context
 from triggers_core.running.messages import Message
-from triggers_core.running.outages import describe
-from triggers_core.running.sweep import sweep
+from triggers_core.running.places import Place, Places
 from triggers_core.settings import Settings
 from triggers_core.settings.option_checks import with_options
 from triggers_core.storages.base import Store
@@ -43,8 +40,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MAX_CLOSE_ROUNDS: Final = 10
-_MAX_STORES: Final = 10_000  # of managers, that are remembered for the sweep
-_ASK_AGAIN: Final = 30.0  # seconds until `stores_to_sweep` is asked again
 _EVERY_KEY: Final = ""  # that of a runner which serves all of them
 _SETTINGS_OF: Final = {
     "store": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
@@ -142,9 +137,7 @@ class Application:
         self._make_runner = runner
         self._imported = False
         self._runners: dict[str, TaskRunner] = {}
-        self._seen: OrderedDict[int, TriggerManager] = OrderedDict()
-        self._named: tuple[float, list[SessionStorage | Store]] | None = None
-        self._turn = 0
+        self._places = Places(self)
         self._renew_locks()
         _applications.add(self)
 
@@ -152,6 +145,7 @@ class Application:
         self._lock = threading.RLock()
         self._builder: int | None = None
         self._importing = threading.local()
+        self._places.renew_lock()
 
     def __repr__(self) -> str:
         return f"<Triggers application {self.name!r}>"
@@ -185,7 +179,8 @@ class Application:
         with self._lock:
             self._parts.clear()
             self._parts.update(self._given)
-            self._rules = self._named = None
+            self._rules = None
+            self._places.forget()
             self._imported = False
 
     def replace(
@@ -249,11 +244,10 @@ class Application:
                         if self._runners.get(key) is runner:
                             del self._runners[key]
         with self._lock:
-            store, seen = self._parts.get("store"), list(self._seen.values())
+            store = self._parts.get("store")
             if "store" not in self._given:
                 self._parts.pop("store", None)
-            self._seen.clear()
-        stores = {id(each): each for each in (manager.storage.store for manager in seen)}
+        stores = self._places.take_seen()
         if store is not None:
             stores[id(store)] = store
         for each in stores.values():
@@ -324,6 +318,11 @@ class Application:
             what=f"storage {settings.TRIGGER_STORAGE_TYPE!r}",
         )
 
+    @property
+    def has_store(self) -> bool:
+        """Whether its own store was made, or given to it."""
+        return "store" in self._parts
+
     @contextmanager
     def building(self) -> Iterator[None]:
         """One thread at a time sets the application up; others wait.
@@ -389,9 +388,10 @@ class Application:
     def manager(self, uid: str) -> TriggerManager:
         """The manager of one session, of the class that `TRIGGER_MANAGER_TYPE` names."""
         self.import_tasks()
-        return self._manager_on(self.storage(uid))
+        return self.manager_on(self.storage(uid))
 
-    def _manager_on(self, storage: SessionStorage) -> TriggerManager:
+    def manager_on(self, storage: SessionStorage) -> TriggerManager:
+        """The manager of a session in any store, of the type that the settings say."""
         manager_class = trigger_managers.get_class(self.settings.TRIGGER_MANAGER_TYPE)
         manager: TriggerManager = manager_class(storage, self)
         return manager
@@ -502,13 +502,7 @@ class Application:
 
     def saw(self, manager: TriggerManager) -> None:
         """Told about every manager: its store is looked after from now on."""
-        store = manager.storage.store
-        if id(store) in self._seen:
-            return
-        with self._lock:
-            self._seen[id(store)] = manager
-            while len(self._seen) > _MAX_STORES:
-                self._seen.popitem(last=False)
+        self._places.saw(manager)
 
     def stores(self) -> list[Store]:
         """All stores that sweeps look after, each once.
@@ -522,39 +516,7 @@ class Application:
 
         :param unused: its own store too, if nobody has used it yet: that makes its file.
         """
-        found: dict[object, Place] = {}
-        with self._lock:
-            seen = list(self._seen.values())
-        for manager in seen:
-            found.setdefault(
-                _place_of(manager.storage.store), Place(self, manager.storage, manager)
-            )
-        if unused or "store" in self._parts:
-            own = self.storage_class.on(self.store, "~")
-            found.setdefault(_place_of(own.store), Place(self, own, None))
-        for named in self._named_stores():
-            storage = named if isinstance(named, SessionStorage) else SessionStorage.on(named, "~")
-            found.setdefault(_place_of(storage.store), Place(self, storage, None))
-        return found
-
-    def _named_stores(self) -> list[SessionStorage | Store]:
-        known, now = self._named, time.monotonic()
-        if known is not None and now < known[0]:
-            return known[1]
-        settings, stores = self.settings, []
-        for plugin, each in self.plugins.stores_to_sweep(
-            settings.TRIGGER_STORAGE_TYPE, settings.TRIGGER_STORAGE_OPTIONS
-        ):
-            if isinstance(each, SessionStorage | Store):
-                stores.append(each)
-            else:
-                logger.error(
-                    "plugin %r: stores_to_sweep named a %s, which is left out: it has to name"
-                    " stores, or sessions of them",
-                    *(plugin, type(each).__name__),
-                )
-        self._named = (now + _ASK_AGAIN, stores)
-        return stores
+        return self._places.all(unused)
 
     def recover(self, limit: int = 1_000) -> list[Recovered]:
         """Sweep all stores: dispatch, retry or fail what is overdue, in every session.
@@ -565,18 +527,7 @@ class Application:
         :param limit: instances to look after at most.
         """
         self.import_tasks()
-        recovered: list[Recovered] = []
-        timing, left = self.rules.timing, limit
-
-        def look_after(place: Place) -> None:
-            nonlocal left
-            if left > 0:
-                swept = sweep(place.store, place.manager, left, timing)
-                left -= swept.instances
-                recovered.extend(swept.recovered)
-
-        self._in_each("sweep", look_after)
-        return recovered
+        return self._places.recover(limit)
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
         """Erase sessions without a change for `older_than` seconds, in all stores.
@@ -584,53 +535,7 @@ class Application:
         See `Store.prune`. A store that fails is logged and does not keep the others from being
         pruned; its error is raised when there is no other.
         """
-        erased = 0
-
-        def prune_one(place: Place) -> None:
-            nonlocal erased
-            erased += place.store.prune(older_than, resolved_only)
-
-        self._in_each("prune", prune_one)
-        return erased
-
-    def _in_each(self, what: str, work: Callable[[Place], None]) -> None:
-        places = list(self.places().values())
-        self._turn = (self._turn + 1) % len(places)  # every store is the first one in turn
-        for place in (*places[self._turn :], *places[: self._turn]):
-            try:
-                work(place)
-            except InvalidInput:
-                raise
-            except Exception as error:
-                if len(places) == 1:
-                    raise
-                logger.error("%s: the %s failed: %s", place.store.place, what, describe(error))
-
-
-class Place:
-    """A store that sweeps look after, and what makes the manager of a session in it."""
-
-    __slots__ = ("_app", "_seen", "_storage", "store")
-
-    def __init__(
-        self, app: Application, storage: SessionStorage, seen: TriggerManager | None
-    ) -> None:
-        self._app, self._storage, self._seen = app, storage, seen
-        self.store: Store = storage.store
-
-    def manager(self, uid: str) -> TriggerManager:
-        """The manager of one of its sessions; of the kind that has been seen on this store."""
-        if self._seen is not None:
-            return self._seen.sibling(uid)
-        self._app.import_tasks()
-        return self._app._manager_on(type(self._storage).on(self.store, uid))
-
-
-def _place_of(store: Store) -> object:
-    """What is the same for two stores of the same sessions."""
-    if store.in_this_process or type(store).place is Store.place:
-        return id(store)
-    return (type(store), store.place)
+        return self._places.prune(older_than, resolved_only)
 
 
 def _imported(module: str) -> ModuleType:

@@ -18,7 +18,8 @@ from triggers_core.running.outages import Outages
 from triggers_core.running.sweep import LEASE, next_look, sweep
 
 if TYPE_CHECKING:
-    from triggers_core.application import Application, Place
+    from triggers_core.application import Application
+    from triggers_core.running.places import Place
 
 logger: logging.Logger = logging.getLogger(__name__)
 

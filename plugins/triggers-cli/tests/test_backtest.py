@@ -252,16 +252,16 @@ def test_interrupted_twice_and_run_again(cli: Cli) -> None:
     text = (folder / "events.jsonl").read_bytes()
     config = str(folder / "config.json")
     arguments = ["backtest", config, "-", "--storage", "sqlite:b.db", "--json"]
-    third = len(text) // 3
-    assert third > PIPE
+    part = text[: 2 * len(text) // 3]
+    assert len(part) > 2 * PIPE  # so that more than one buffer of it has been read
     for _ in range(5):  # one that strikes in the middle of a commit undoes the last second
-        code, told = interrupt(cli, arguments, text[:third], signal.SIGINT)
+        code, told = interrupt(cli, arguments, part, signal.SIGINT)
         assert code == 130
         assert "The same command completes it:\n  triggers backtest " in told
         assert "Traceback" not in told
         if cli("sessions", "--all", *arguments[3:]).json:
             break
-    code, _ = interrupt(cli, arguments, text[: 2 * third], signal.SIGKILL)
+    code, _ = interrupt(cli, arguments, part, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert 0 < len(cli("sessions", "--all", "--limit", "999", *arguments[3:]).json) < 100
     done = cli(*arguments, stdin=text.decode(), code=0).json

@@ -21,7 +21,9 @@ from triggers_redis.testing import RedisServer, find_server
 RECORDED = Path(__file__, "../../../../../shared/data").resolve()
 """Logs of real events, beside the repository."""
 
-LONG = [pytest.mark.slow, pytest.mark.fleet]
+pytestmark = pytest.mark.slow  # each takes all cores of a small machine for many seconds
+
+LONG = [pytest.mark.fleet]
 if find_spec("pytest_timeout") is not None:
     LONG.append(pytest.mark.timeout(1_800))
 

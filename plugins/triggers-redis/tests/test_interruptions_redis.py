@@ -99,6 +99,7 @@ def test_a_handler_that_fires_while_its_thread_waits_for_a_reply(make_redis_stor
     assert other.fired() == ["go", "handled"]
 
 
+@pytest.mark.traces
 def test_a_change_that_is_interrupted_releases_its_lock(make_redis_store: Make) -> None:
     store = make_redis_store()
     session = SessionDriver(store)

@@ -584,3 +584,10 @@ def test_refusals_name_the_fix(made: Callable[..., Application]) -> None:
     manager.fire("go")
     assert manager.join(60)
     assert "`after`" in str(seen[0])
+
+
+def test_a_signal_handler_may_make_a_manager_while_another_is_made() -> None:
+    app = Application("signals", Settings.isolated(TRIGGER_STORAGE_TYPE="memory"))
+    with app._places._lock:  # where a handler may interrupt this thread
+        assert app.manager("order:1").fire("paid").status == "recorded"
+    app.close()

@@ -57,7 +57,8 @@ class Places:
 
     def renew_lock(self) -> None:
         """In the child of a fork: whoever held the lock is not there."""
-        self._lock = threading.Lock()
+        # Entered again by a signal handler that makes a manager while this thread is in it.
+        self._lock = threading.RLock()
 
     def saw(self, manager: TriggerManager) -> None:
         """Told about every manager: its store is looked after from now on."""

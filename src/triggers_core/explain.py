@@ -491,6 +491,3 @@ def _looks(name: str) -> str:
 
 def _number(instance: Instance) -> int:
     return instance.number
-
-
-# -- words, also for other texts of this kind ------------------------------------------------------

@@ -57,8 +57,6 @@ class Plugins:
 
     has_pre_fire: bool
     has_post_fire: bool
-    has_post_replay: bool
-    has_post_skip: bool
     has_post_commit: bool
     has_body_context: bool
     """Whether any plugin implements the hook: for callers that would have to prepare its call."""

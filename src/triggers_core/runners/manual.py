@@ -48,7 +48,7 @@ class ManualRunner(TaskRunner):
     @property
     def messages(self) -> list[Message]:
         """What has been dispatched and not been run, oldest first."""
-        return [message for _, message in self._jobs]
+        return [message for _, message in list(self._jobs)]  # others may dispatch meanwhile
 
     def clear(self) -> list[Message]:
         """Forget what has been dispatched; returns it."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 from celery.app.trace import build_tracer
 
 from triggers_celery.adapter import register_tasks
 from triggers_celery.content_check import check_content
+from triggers_celery.options import KEY
 from triggers_core.exceptions import StorageError
 from triggers_core.failures import message_of
 from triggers_core.registries import task_runners, trigger_managers
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from triggers_core.application import Application
 
 logger = logging.getLogger(__name__)
-
-_KEY: Final = "celery"
 
 
 def keep_current_folder() -> None:
@@ -120,7 +119,7 @@ def log_setup(application: Application, node: str) -> None:
         manager_class.__qualname__,
         ", ".join(application.rules.plugins) or "none",
     )
-    if settings.TRIGGER_RUNNER != _KEY:
+    if settings.TRIGGER_RUNNER != KEY:
         logger.warning(
             "%r: TRIGGER_RUNNER is %r in this worker: what follows from the tasks that it runs is"
             " not sent to Celery. Set TRIGGER_RUNNER = 'celery' where workers start, too",

@@ -11,9 +11,10 @@ import msgspec
 from triggers_core import payloads
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.machine import Draft
+from triggers_core.engine.moments import MoreDue, record, work_off
 from triggers_core.engine.names import check_name
 from triggers_core.engine.nesting import BeforeCommit
-from triggers_core.engine.protocol import Change, Query, Snapshot
+from triggers_core.engine.protocol import Change, Plan, Query, Snapshot
 from triggers_core.engine.records import Event, SessionState, Source, Status
 from triggers_core.exceptions import HookFailed, WrongState, ends_the_program
 from triggers_core.failures import message_of
@@ -83,8 +84,13 @@ class CommitSession:
         return self._draft.header.created(task)
 
     def unresolved(self, task: str) -> int:
-        """Unresolved instances of a task."""
-        return self._draft.header.unresolved(task)
+        """Unresolved instances of a task; not one that merely waits for the next time."""
+        return self._draft.header.unresolved(task) - self.idle(task)
+
+    def idle(self, task: str) -> int:
+        """Unstarted instances of a task with `everyTime` that merely wait for the next time."""
+        current = self._draft.header.rounds.get(task)
+        return 0 if current is None else current.idle
 
     @property
     def unresolved_logs(self) -> Mapping[int, int]:
@@ -175,7 +181,7 @@ def run_before_commit(
         draft.absorb((yield Query(triggers=tuple({event.trigger for _, event in added}))))
         for plugin, event in added:
             try:
-                draft.fire(event)
+                yield from record(draft, event)
             except Exception as error:
                 raise HookFailed(
                     f"plugin {plugin}: firing {event.trigger!r} in before_commit: {error}", plugin
@@ -185,3 +191,19 @@ def run_before_commit(
         " rounds (Limits.additions): it must stop once the session has what it wanted",
         plugin,
     )
+
+
+def due_first(draft: Draft, uid: str) -> Generator[Query, Snapshot, Plan[Any] | None]:
+    """Work off what is due before a change, which goes on with the same draft.
+
+    :returns: a plan in place of the change's own, if that is too much for one commit: it says
+        `again`, and whoever carries it out commits the change anew.
+    """
+    try:
+        yield from work_off(draft)
+    except MoreDue:
+        if not draft.changes:  # entries of the index that say nothing any more: no reason to wait
+            return None
+        yield from run_before_commit(draft, uid)
+        return draft.plan(None, again=True)
+    return None

@@ -6,22 +6,26 @@ Each attempt is fenced by its token: whoever no longer holds it can neither rene
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.additions import run_before_commit
-from triggers_core.engine.commands import check_same_event
+from triggers_core.engine.additions import due_first, run_before_commit
+from triggers_core.engine.commands import check_same_event, no_success
+from triggers_core.engine.conditions import FAILED, SKIPPED
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.due_times import is_misdated
-from triggers_core.engine.machine import Draft, cascade_of, fired_by, has_replaced_kwargs
+from triggers_core.engine.fire_rule import clone
+from triggers_core.engine.machine import Draft, cascade_of, fired_by
 from triggers_core.engine.metadata import add_metadata, count_logs, read_metadata
+from triggers_core.engine.moments import MoreDue, fire_otherwise, record, work_off
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
-from triggers_core.engine.records import Instance, Status
+from triggers_core.engine.records import Event, Instance, Status
+from triggers_core.engine.taken_events import KwargsByTrigger, merge_params, recorded_kwargs
 from triggers_core.exceptions import (
     EventIdConflict,
     HookFailed,
@@ -35,9 +39,6 @@ from triggers_core.exceptions import (
 from triggers_core.failures import describe_error
 from triggers_core.texts import short_repr
 
-KwargsByTrigger = dict[str, dict[str, Any]]
-"""Trigger → kwargs, as a body gets them."""
-
 
 class Claimed(msgspec.Struct, kw_only=True):
     """An attempt that the caller now holds."""
@@ -45,23 +46,14 @@ class Claimed(msgspec.Struct, kw_only=True):
     instance: Instance
     task: Task
     generation: str
-    payloads: dict[int, bytes]
-    """Event number → encoded kwargs, for the events that the instance has taken."""
+    events: dict[int, Event]
+    """Event number → event, for the events that the instance has taken (`waits.event_spans`)."""
 
     def kwargs(self) -> KwargsByTrigger:
         """What the body gets: the recorded kwargs over the task's `withParams`."""
-        recorded = recorded_kwargs(self.instance, self.payloads)
+        recorded = recorded_kwargs(self.instance, self.events)
         under = self.task.with_params
-        return payloads.merge(under, recorded) if under else recorded
-
-
-def recorded_kwargs(instance: Instance, encoded: dict[int, bytes]) -> KwargsByTrigger:
-    """The kwargs that an instance has recorded, or those that a replay put in their place."""
-    if has_replaced_kwargs(instance):
-        return payloads.decode(bytes(instance.replaced))
-    return {
-        trigger: payloads.decode(encoded[numbers[0]]) for trigger, numbers in instance.taken.items()
-    }
+        return merge_params(under, recorded) if under else recorded
 
 
 class Claim(msgspec.Struct, kw_only=True):
@@ -101,7 +93,7 @@ class Claim(msgspec.Struct, kw_only=True):
         if task is None:
             raise TaskNotFound(f"{self.instance}: the session has no task {instance.task!r}")
         return Claimed(
-            instance=instance, task=task, generation=self.generation, payloads=snapshot.payloads
+            instance=instance, task=task, generation=self.generation, events=snapshot.numbered
         )
 
 
@@ -152,6 +144,8 @@ class Finish(msgspec.Struct, kw_only=True):
     fires: list[BodyFire] = []
     log_level: int = 0
     metadata: dict[str, Any] = {}
+    carrier: dict[str, str] | None = None
+    """Of the events that are recorded with it."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         task_name, _ = split_instance_name(self.instance)
@@ -169,12 +163,14 @@ class Finish(msgspec.Struct, kw_only=True):
             token=self.token,
             metadata={**self.metadata, "error": describe_error(failure, rules.limits)},
             log_level=max(self.log_level, logging.ERROR),
+            carrier=self.carrier,
         )
         plan = yield from fail.decide(uid, rules)
-        plan.outcome.failure = failure
+        if not plan.again:
+            plan.outcome.failure = failure
         return plan
 
-    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> None:
+    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> Applying:
         draft.set_status(instance, Status.FINISHED)
         if len(self.fires) > draft.rules.limits.body_fires:
             raise LimitExceeded(
@@ -193,9 +189,10 @@ class Finish(msgspec.Struct, kw_only=True):
             if fire.event_id in known:
                 check_same_event(known[fire.event_id], fire.trigger, fire.payload)
                 continue
-            event = draft.fire(fired_by(instance, fire.trigger, fire.payload, fire.event_id))
+            event = fired_by(instance, fire.trigger, fire.payload, fire.event_id)
+            yield from record(draft, event)
             known[event.id] = event
-        instance.result = draft.fire(cascade_of(instance, self.result)).number
+        instance.result = (yield from record(draft, cascade_of(instance, self.result))).number
 
 
 LONGEST_COOLDOWN: Final = 10 * 366 * 86_400
@@ -242,7 +239,7 @@ def _is_kwargs(payload: object) -> bool:
     if not isinstance(payload, bytes):
         return False
     try:
-        return all(isinstance(kwargs, dict) for kwargs in payloads.decode(payload).values())
+        return all(payloads.is_kwargs(kwargs) for kwargs in payloads.decode(payload).values())
     except Exception:
         return False
 
@@ -255,6 +252,8 @@ class Fail(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] = {}
     log_level: int = 0
     retry: Retry | None = None
+    carrier: dict[str, str] | None = None
+    """Of the events that are recorded with it."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         query = Query(instances=(self.instance,))
@@ -265,16 +264,20 @@ class Fail(msgspec.Struct, kw_only=True):
         final = msgspec.structs.replace(self, retry=None, metadata=metadata)
         return (yield from final.decide(uid, rules))
 
-    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> None:
+    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> Applying:
         draft.set_status(instance, Status.FAILED)
-        if self.retry is not None:
-            draft.clone(
+        if self.retry is None:
+            yield from no_success(draft, instance, FAILED)
+        else:
+            clone(
+                draft,
                 instance,
                 replaced=self.retry.payload,
                 retries=instance.retries + 1,
                 cooldown=self.retry.cooldown,
                 honour_unless=True,
             )
+            yield from fire_otherwise(draft)
 
 
 class SkipRunning(msgspec.Struct, kw_only=True):
@@ -284,13 +287,16 @@ class SkipRunning(msgspec.Struct, kw_only=True):
     token: str
     metadata: dict[str, Any] = {}
     log_level: int = 0
+    carrier: dict[str, str] | None = None
+    """Of the events that are recorded with it."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[AttemptResult]:
         query = Query(instances=(self.instance,))
         return (yield from _end(self, uid, rules, query, self._apply))
 
-    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> None:
+    def _apply(self, draft: Draft, snapshot: Snapshot, instance: Instance) -> Applying:
         draft.set_status(instance, Status.SKIPPED)
+        yield from no_success(draft, instance, SKIPPED)
 
 
 class PassOn(msgspec.Struct, kw_only=True):
@@ -353,6 +359,8 @@ class Recovered(msgspec.Struct, kw_only=True):
     generation: str = ""
     dropped: dict[str, str] = {}
     """Plugin → error, for plugins whose additions were left out."""
+    due: list[str] = []
+    """The instances that fell due: scheduled by the end of a hold, or late."""
 
 
 class Recover(msgspec.Struct, kw_only=True):
@@ -362,7 +370,8 @@ class Recover(msgspec.Struct, kw_only=True):
     A plugin that fails now is left out: it must not keep what its worker left behind from going on.
     """
 
-    instances: tuple[str, ...]
+    instances: tuple[str, ...] = ()
+    """Those that may be overdue. What falls due at a moment of the session is found without."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[Recovered]:
         dropped: dict[str, str] = {}
@@ -370,13 +379,24 @@ class Recover(msgspec.Struct, kw_only=True):
             snapshot = yield Query(instances=self.instances)
             if snapshot.header is None:
                 return Plan(outcome=Recovered())
-            draft = Draft(snapshot, rules)
+            draft, again = Draft(snapshot, rules), False
             recovered = Recovered(generation=draft.header.generation, dropped=dropped)
-            for name in self.instances:
+            expected = draft.header.next_moment
+            try:
+                yield from work_off(draft, overdue=snapshot.instances)
+            except MoreDue:
+                again = bool(draft.changes)
+            for name in () if again else self.instances:
                 instance = snapshot.instances.get(name)
-                if instance is not None and instance.due_at is not None:
+                if instance is None or name in draft.worked_off:
+                    continue
+                if instance.due_at is not None:
                     self._recover(draft, instance, recovered)
-            if not draft.changes:
+            for name in recovered.failed:
+                instance = draft.instance(*split_instance_name(name))
+                yield from no_success(draft, instance, FAILED)
+            recovered.due = list(draft.worked_off)
+            if not draft.changes and draft.header.next_moment == expected:
                 return Plan(outcome=recovered)
             try:
                 yield from run_before_commit(draft, uid, without=dropped)
@@ -384,16 +404,19 @@ class Recover(msgspec.Struct, kw_only=True):
                 dropped[error.plugin] = str(error)
                 continue
             ready = (*draft.scheduled, *recovered.again)
-            recovered.dispatch = [(each.name, each.attempt) for each in ready]
-            return draft.plan(recovered)
+            asked = {name: position for position, name in enumerate(self.instances)}
+            recovered.dispatch = sorted(  # as they were asked for; then, by moment, the others
+                ((each.name, each.attempt) for each in ready),
+                key=lambda each: asked.get(each[0], len(asked)),
+            )
+            return draft.plan(recovered, again)
 
     def _recover(self, draft: Draft, instance: Instance, recovered: Recovered) -> None:
         timing = draft.rules.timing
-        if instance.due_at is not None and instance.due_at > draft.now:
+        now = draft.at if instance.status is Status.UNSTARTED else draft.now
+        if instance.due_at is not None and instance.due_at > now:
             if is_misdated(instance, draft.now, timing):
                 self._put_right(draft, instance, recovered)
-        elif instance.status is Status.UNSTARTED and instance.not_before is not None:
-            draft.schedule(instance)  # its cooldown is over
         elif instance.status is Status.SCHEDULED:
             self._dispatch_again(draft, instance, recovered)
         elif instance.status is Status.RUNNING:
@@ -440,7 +463,8 @@ WORKER_LOST: Final = "WorkerLost"
 _DEALT_WITH: Final = frozenset({Status.SKIPPED, Status.REPLAYED, Status.ABANDONED})
 """The statuses in which what an instance logged concerns nobody any more."""
 
-Apply = Callable[[Draft, Snapshot, Instance], None]
+Applying = Generator[Query, Snapshot, None]
+Apply = Callable[[Draft, Snapshot, Instance], Applying]
 
 
 def _end(
@@ -451,7 +475,11 @@ def _end(
     while True:
         snapshot = yield query
         draft, instance = _held(snapshot, rules, uid, command.instance, command.token)
-        apply(draft, snapshot, instance)
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
+        if command.carrier is not None:
+            draft.carrier = command.carrier
+        yield from apply(draft, snapshot, instance)
         instance.log_level = command.log_level
         if instance.has_open_logs:
             if instance.status in _DEALT_WITH:

@@ -76,9 +76,14 @@ class _Working:
         self._loaded: set[str] = set()  # triggers whose waiting instances are all here
         self._begun = False
         self._created = self._waiting = self._fleet_changed = False
+        self._group_before: tuple[str, ...] | None = None
+        self._began = False  # to keep plans
         self._events: list[Event] = []
         self._changes: dict[str, Change] = {}
         self._configuration: Configuration | None = None
+        self._floor = 0.0
+        self._notes: list[str] = []
+        self._now = None if rules.clock is None else rules.clock()
 
     def end(self, ready: Instance) -> Generator[Query, Snapshot, Iterable[Instance]]:
         """Take a ready instance to its end; returns what that made ready."""
@@ -117,12 +122,18 @@ class _Working:
     def _answer(self, query: Query) -> Generator[Query, Snapshot, Snapshot]:
         unknown = [name for name in query.instances if name not in self.instances]
         triggers = [each for each in query.triggers if self._may_lack(each)]
-        if not self._begun or unknown or triggers or query.event_ids or query.all_events:
+        if query.moments is not None:
+            raise Unusual(f"{self.uid}: something has fallen due within a commit")
+        mine = {event.number: event for event in self._events}
+        numbers = tuple(number for number in query.numbers if number not in mine)
+        asked = unknown or triggers or query.event_ids or query.all_events or numbers
+        if not self._begun or asked:
             snapshot = yield Query(
                 triggers=tuple(triggers),
                 instances=tuple(unknown),
                 event_ids=query.event_ids,
                 all_events=query.all_events,
+                numbers=numbers,
             )
             self.now = snapshot.now
             if not self._begun:
@@ -135,6 +146,9 @@ class _Working:
         else:
             snapshot = Snapshot(now=self.now)
         snapshot.header, snapshot.configuration = self.header, self.configuration
+        snapshot.numbered |= {number: mine[number] for number in query.numbers if number in mine}
+        if query.all_events:
+            snapshot.events += self._events
         snapshot.instances = {name: self.instances[name] for name in query.instances}
         for trigger in query.triggers:
             for task in self.configuration.listeners.get(trigger, ()):
@@ -160,9 +174,13 @@ class _Working:
 
     def _keep(self, plan: Plan[Any]) -> None:
         header = plan.header
+        self._floor = max(self._floor, plan.floor)
+        self._notes += plan.notes
         if plan.configuration is not None:
             self.configuration = self._configuration = plan.configuration
         if header is not None:
+            if not self._began:
+                self._group_before, self._began = plan.group_before, True
             self.header = header
             self._created = self._created or plan.created
             self._fleet_changed = self._fleet_changed or plan.fleet_changed
@@ -191,9 +209,13 @@ class _Working:
             created=self._created,
             waiting=self._waiting,
             fleet_changed=self._fleet_changed,
+            group_before=self._group_before,
             events=self._events,
             changes=list(self._changes.values()),
             configuration=self._configuration,
             scheduled=list(ready),
             tasks=self.configuration.tasks,
+            floor=self._floor,
+            notes=self._notes,
+            now=self._now,
         )

@@ -13,12 +13,17 @@ from typing import Any, Final
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.additions import run_before_commit
-from triggers_core.engine.configuration import FEATURE, Configuration
+from triggers_core.engine.additions import due_first, run_before_commit
+from triggers_core.engine.conditions import FAILED, SKIPPED
+from triggers_core.engine.configuration import Configuration
+from triggers_core.engine.features import FEATURE
+from triggers_core.engine.fire_rule import clone, fire, otherwise
 from triggers_core.engine.machine import Draft, cascade_of
 from triggers_core.engine.metadata import add_metadata, read_metadata, resolve_logs
-from triggers_core.engine.names import new_id, split_instance_name
+from triggers_core.engine.moments import fire_otherwise, load_facts, load_values, record
+from triggers_core.engine.names import instance_name, new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
+from triggers_core.engine.reconfiguring import configure
 from triggers_core.engine.records import (
     Event,
     Instance,
@@ -45,6 +50,8 @@ class FireOutcome(msgspec.Struct, kw_only=True):
     number: int = -1
     waited_for: bool = True
     """Whether a task of the session names the trigger; True while it has no configuration."""
+    due: list[str] = []
+    """The instances that were due, and were worked off before it."""
 
 
 class Fire(msgspec.Struct, kw_only=True):
@@ -61,6 +68,10 @@ class Fire(msgspec.Struct, kw_only=True):
     by it, for hooks stamp what differs from one server to the next."""
     once: bool = False
     force: bool = False
+    by: str = ""
+    """Who fires it by hand, as far as is known."""
+    carrier: dict[str, str] | None = None
+    """Of its event, and of what follows from that in the same commit."""
     generation: str = ""
     """Of the session, should this be its first event; made when it is needed, then kept."""
 
@@ -85,41 +96,49 @@ class Fire(msgspec.Struct, kw_only=True):
             number = draft.header.latest[self.trigger]
             return self._nothing("already fired", draft, self.event_id, number)
         if draft.created and rules.default_configuration is not None:
-            draft.configure(rules.default_configuration, rules.default_requires, ())
+            configure(draft, rules.default_configuration, rules.default_requires)
         if self.trigger in draft.configuration.tasks and not self.force:
             raise TaskNameFired(
                 f"{self.trigger!r} is a task: its name fires by itself when an instance of it"
                 " finishes. Fire the triggers that it waits for, or insist (force=True, --force)"
             )
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
+        if self.once and self.trigger in draft.header.latest:  # what was due has fired it
+            yield from run_before_commit(draft, uid)
+            number = draft.header.latest[self.trigger]
+            return draft.plan(self._outcome("already fired", draft, self.event_id, number))
+        if self.carrier is not None:  # from here on: what was due has other causes
+            draft.carrier = self.carrier
         identity = self.event_id
         if not self.given_id:
             identity = generated_id(draft.header.events, self.event_id)
         event = Event(id=identity, trigger=self.trigger, payload=msgspec.Raw(self.payload))
+        if self.by:
+            event.by = self.by
         if self.as_given is not None and not payloads.same(self.as_given, self.payload):
             event.extra = {AS_GIVEN: msgspec.Raw(b'"%b"' % payloads.digest(self.as_given))}
-        draft.fire(event)
-        yield from run_before_commit(draft, uid)
-        return draft.plan(
-            FireOutcome(
-                status="recorded",
-                event_id=event.id,
-                number=event.number,
-                waited_for=_is_waited_for(draft, self.trigger),
-            )
+        if self.trigger in draft.configuration.with_facts:  # as `record`, in line
+            yield from load_facts(draft, event)
+        fire(draft, event)
+        if draft.fired:
+            yield from fire_otherwise(draft)
+        if rules.before_commit:
+            yield from run_before_commit(draft, uid)
+        return draft.plan(self._outcome("recorded", draft, event.id, event.number))
+
+    def _outcome(self, status: str, draft: Draft, event_id: str, number: int) -> FireOutcome:
+        configuration = draft.configuration
+        waited_for = self.trigger in configuration.listeners or not configuration.tasks
+        outcome = FireOutcome(
+            status=status, event_id=event_id, number=number, waited_for=waited_for
         )
+        if draft.worked_off:
+            outcome.due = list(draft.worked_off)
+        return outcome
 
     def _nothing(self, status: str, draft: Draft, event_id: str, number: int) -> Plan[FireOutcome]:
-        waited_for = _is_waited_for(draft, self.trigger)
-        return Plan(
-            outcome=FireOutcome(
-                status=status, event_id=event_id, number=number, waited_for=waited_for
-            )
-        )
-
-
-def _is_waited_for(draft: Draft, trigger: str) -> bool:
-    configuration = draft.configuration
-    return trigger in configuration.listeners or not configuration.tasks
+        return Plan(outcome=self._outcome(status, draft, event_id, number))
 
 
 AS_GIVEN: Final = "given"
@@ -155,11 +174,24 @@ def check_same_event(
 
 
 class Configured(msgspec.Struct, kw_only=True):
-    """What an `update_configuration` led to."""
+    """What an `update_configuration` led to, or would lead to. Lists hold names of instances."""
 
     version: int
     changed: bool
     scheduled: list[str] = []
+    """Instances that run now."""
+    began: list[str] = []
+    """Instances of new tasks, which have begun with events of the past."""
+    held: list[str] = []
+    """Those of them that are held back, `waiting`."""
+    late: list[str] = []
+    """Instances whose deadline has passed."""
+    called_off: list[str] = []
+    """Instances that `unless` calls off."""
+    moved: list[str] = []
+    """Instances of replaced tasks that waited, and that stand elsewhere now."""
+    due: list[str] = []
+    """The instances that were due, and were worked off before it."""
 
 
 class Configure(msgspec.Struct, kw_only=True):
@@ -167,32 +199,85 @@ class Configure(msgspec.Struct, kw_only=True):
 
     configuration: Configuration
     requires: tuple[str, ...] = ()
+    past: bool = False
+    """Apply the recorded events to tasks that are new."""
     generation: str = msgspec.field(default_factory=new_id)
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[Configured]:
         snapshot = yield Query()
-        first = snapshot.header is None or not snapshot.header.config
-        if first:
+        header = snapshot.header
+        merged = snapshot.configuration.updated(self.configuration)
+        if header is not None and header.config:
+            snapshot = yield self._query(snapshot, merged)
+        elif header is not None:
             snapshot = yield Query(all_events=True)
-        else:
-            snapshot = yield Query(unstarted=tuple(self.configuration.tasks))
         draft = Draft(snapshot, rules, self.generation)
-        merged = draft.configuration.updated(self.configuration)
+        version = draft.header.config_version
         if not merged.tasks:  # the first tasks, when they come, apply what was fired before them
-            return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
+            return Plan(outcome=Configured(version=version, changed=False))
         if len(merged.tasks) > rules.limits.tasks:
             raise LimitExceeded(
                 f"{uid}: the session would have {len(merged.tasks):,} tasks, the limit is"
                 f" {rules.limits.tasks:,} (Limits.tasks)"
             )
+        merged.check_together()
         kept = (each for each in draft.header.requires if not each.startswith(FEATURE))
         requires = tuple(sorted({*kept, *self.requires, *merged.requires}))
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
         if merged.hash == draft.header.config and requires == draft.header.requires:
-            return Plan(outcome=Configured(version=draft.header.config_version, changed=False))
-        draft.configure(merged, requires, snapshot.events)
+            outcome = Configured(version=version, changed=False, due=list(draft.worked_off))
+            if not draft.worked_off:
+                return Plan(outcome=outcome)
+            yield from run_before_commit(draft, uid)
+            return draft.plan(outcome)
+        known, due = set(draft.configuration.tasks), list(draft.worked_off)
+        ran = len(draft.scheduled)
+        events = [*snapshot.events, *draft.events] if snapshot.events else list(draft.events)
+        moved = configure(draft, merged, requires, events, self.past)
+        yield from fire_otherwise(draft)
         yield from run_before_commit(draft, uid)
-        version, scheduled = draft.header.config_version, [each.name for each in draft.scheduled]
-        return draft.plan(Configured(version=version, changed=True, scheduled=scheduled))
+        outcome = Configured(
+            version=draft.header.config_version,
+            changed=True,
+            scheduled=[each.name for each in draft.scheduled[ran:]],
+            moved=moved,
+            due=due,
+        )
+        for change in draft.changes:
+            instance = change.instance
+            if change.before is None and instance.task not in known:
+                outcome.began.append(instance.name)
+                if instance.status is Status.UNSTARTED and instance.met:
+                    outcome.held.append(instance.name)
+            if instance.status is Status.ABANDONED and instance.name not in due:
+                (outcome.late if instance.late else outcome.called_off).append(instance.name)
+        return draft.plan(outcome)
+
+    def _query(self, snapshot: Snapshot, merged: Configuration) -> Query:
+        """What has to be seen of a session that has a configuration."""
+        header, before = snapshot.header, snapshot.configuration
+        assert header is not None
+        changed = merged.changed_since(before)
+        plain = all(
+            task.rule.plain
+            and (task.name not in before.tasks or before.tasks[task.name].rule.plain)
+            for task in changed
+        )
+        if plain and not self.past:
+            return Query(unstarted=tuple(self.configuration.tasks))
+        again = [
+            task for task in changed if task.rule.every_time and task.name not in header.rounds
+        ]
+        return Query(
+            unstarted=tuple(merged.tasks),
+            instances=tuple(
+                instance_name(task.name, number)
+                for task in again
+                for number in range(header.created(task.name))
+            ),
+            all_events=True,
+        )
 
 
 class OperatorResult(msgspec.Struct, kw_only=True):
@@ -211,22 +296,26 @@ class Replay(msgspec.Struct, kw_only=True):
     payload: bytes | None = None
     """Encoded kwargs (trigger → kwargs) in place of the events' ones; None keeps those."""
     request: str = msgspec.field(default_factory=new_id)
+    by: str = ""
+    """Who wants it, as far as is known."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
         if instance.status is Status.REPLAYED and instance.request == self.request:
-            draft, clone = yield from _instance(instance.replayed_as, rules)
-            return Plan(outcome=OperatorResult(instance=instance, replay=clone, repeated=True))
+            draft, replay = yield from _instance(instance.replayed_as, rules)
+            return Plan(outcome=OperatorResult(instance=instance, replay=replay, repeated=True))
         _only_failed(instance, "replayed")
         if instance.task not in draft.configuration.tasks:
             raise TaskNotFound(f"{instance.name}: the session has no task {instance.task!r}")
-        instance.request = self.request
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
+        instance.request, instance.acted_by = self.request, self.by
         resolve_logs(draft, instance)
-        clone = draft.clone(
-            instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
+        replay = clone(
+            draft, instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
         )
         yield from run_before_commit(draft, uid)
-        return draft.plan(OperatorResult(instance=instance, replay=clone))
+        return draft.plan(OperatorResult(instance=instance, replay=replay))
 
 
 class Skip(msgspec.Struct, kw_only=True):
@@ -236,6 +325,8 @@ class Skip(msgspec.Struct, kw_only=True):
     cascade: bool = False
     result: bytes = b"{}"
     request: str = msgspec.field(default_factory=new_id)
+    by: str = ""
+    """Who wants it, as far as is known."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         task_name, _ = split_instance_name(self.instance)
@@ -244,11 +335,15 @@ class Skip(msgspec.Struct, kw_only=True):
         if instance.status is Status.SKIPPED and instance.request == self.request:
             return Plan(outcome=OperatorResult(instance=instance, repeated=True))
         _only_failed(instance, "skipped")
-        instance.request = self.request
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
+        instance.request, instance.acted_by = self.request, self.by
         resolve_logs(draft, instance)
         draft.set_status(instance, Status.SKIPPED)
         if self.cascade:
-            instance.result = draft.fire(cascade_of(instance, self.result)).number
+            instance.result = (yield from record(draft, cascade_of(instance, self.result))).number
+        else:
+            yield from no_success(draft, instance, SKIPPED)
         yield from run_before_commit(draft, uid)
         return draft.plan(OperatorResult(instance=instance))
 
@@ -258,6 +353,8 @@ class FailByHand(msgspec.Struct, kw_only=True):
 
     instance: str
     reason: str
+    by: str = ""
+    """Who wants it, as far as is known."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
@@ -266,9 +363,12 @@ class FailByHand(msgspec.Struct, kw_only=True):
                 f"{self.instance} is {instance.status}: only a scheduled or running instance can be"
                 " failed by hand"
             )
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
         draft.set_status(instance, Status.FAILED)
-        instance.token = ""
+        instance.token, instance.acted_by = "", self.by
         add_metadata(draft, instance, {"error": {"type": "FailedByHand", "message": self.reason}})
+        yield from no_success(draft, instance, FAILED)
         yield from run_before_commit(draft, uid)
         return draft.plan(OperatorResult(instance=instance))
 
@@ -303,6 +403,8 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
         draft, instance = yield from _instance(self.instance, rules)
         if not instance.has_open_logs:
             return Plan(outcome=OperatorResult(instance=instance, repeated=True))
+        if draft.due and (first := (yield from due_first(draft, uid))) is not None:
+            return first
         draft.touch(instance).keep_times = True
         resolve_logs(draft, instance)
         yield from run_before_commit(draft, uid)
@@ -329,6 +431,15 @@ def _instance(
     task, number = split_instance_name(name)
     draft = Draft((yield Query(instances=(name,), triggers=triggers)), rules)
     return draft, draft.instance(task, number)
+
+
+def no_success(draft: Draft, instance: Instance, why: str) -> Generator[Query, Snapshot, None]:
+    """Fire the otherwise-trigger of an instance that has failed or was skipped, if it has one."""
+    task = draft.configuration.tasks.get(instance.task)
+    if task is not None and task.rule.otherwise:
+        yield from load_values(draft, task, instance)
+        otherwise(draft, task, instance, why)
+        yield from fire_otherwise(draft)
 
 
 def _only_failed(instance: Instance, verb: str) -> None:

@@ -1,18 +1,23 @@
-"""The state machine: how one event changes the instances of a session. Pure: no I/O, no clock.
+"""The state machine's workpiece: a snapshot under change, and what is done to single instances.
 
-A `Draft` is a snapshot under change. `Draft.fire` is the fire rule; `step` is the same as one
-function for tests and tools. What the commands in `commands` do beside it is small.
+Pure: no I/O, no clock. What an event does to a session is in `fire_rule`, what falls due in
+`moments`, what another configuration does in `reconfiguring`; `plan` says what to write.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
-from typing import TypeVar
+from heapq import heappush
+from typing import Any, TypeVar
 
 import msgspec
 
-from triggers_core.engine.configuration import FEATURE, FEATURES, Configuration, Task
+from triggers_core import payloads
+from triggers_core.engine.conditions import Leaf
+from triggers_core.engine.configuration import Configuration, Task
+from triggers_core.engine.features import FEATURE, is_understood, newest, unknown_features
+from triggers_core.engine.missing import error_type, missing_triggers
 from triggers_core.engine.protocol import Change, Plan, Rules, Snapshot
 from triggers_core.engine.records import (
     NOTHING,
@@ -22,10 +27,11 @@ from triggers_core.engine.records import (
     SessionState,
     Source,
     Status,
-    generated_id,
+    to_micros,
 )
+from triggers_core.engine.standing import latest_event
+from triggers_core.engine.waits import NO_KEYS, wait_keys
 from triggers_core.exceptions import (
-    CascadeTooDeep,
     InstanceNotFound,
     LimitExceeded,
     PluginMissing,
@@ -37,38 +43,34 @@ from triggers_core.exceptions import (
 UNSTARTED, SCHEDULED, RUNNING = Status.UNSTARTED, Status.SCHEDULED, Status.RUNNING
 FAILED, ABANDONED = Status.FAILED, Status.ABANDONED
 OPEN = SessionState.OPEN
-NO_TRIGGERS: frozenset[str] = frozenset()
 
 T = TypeVar("T")
 
 
-def step(snapshot: Snapshot, event: Event, rules: Rules | None = None) -> Plan[None]:
-    """Apply one event to a snapshot and return the plan; the snapshot stays as it was.
-
-    :param snapshot: header, configuration, and the unstarted instances that want the trigger.
-    :raises LimitExceeded: a limit of `rules` is in the way.
-    """
-    draft = Draft(deepcopy(snapshot), rules or Rules())
-    draft.fire(event)
-    return draft.plan(None)
-
-
 class Draft:
-    """A snapshot that one command changes step by step; `plan` says what to write."""
+    """A snapshot that one command changes step by step; `plan` says what to write.
 
-    __slots__ = (
-        "_by_task",
-        "_changes",
-        "_failed_before",
-        "_stored_configuration",
-        "configuration",
-        "created",
-        "events",
-        "header",
-        "now",
-        "rules",
-        "scheduled",
-    )
+    :ivar at: the time of what is recorded now: the slice's, or the moment that is worked off.
+    :ivar due: whether something may have fallen due by then.
+    :ivar floor: the time of the last event, or of a later moment that is decided.
+    :ivar position: how many of the recorded events count; more only while past ones are applied.
+    :ivar fired: the otherwise-triggers of this change that are still to be recorded, in order.
+    :ivar numbered: recorded events that were loaded, by number.
+    :ivar past: whether past events are applied to new tasks: no hold ends meanwhile.
+    :ivar carrier: the carrier of what is recorded now.
+    :ivar awake: (moment, order of the task, number, task) of what falls due; None unless somebody
+        works off what is due.
+    :ivar notes: sentences for the log of whoever commits this.
+    """
+
+    # What few changes need: made by those that do.
+    awake: list[tuple[float, int, int, str]] | None = None
+    past: bool = False
+    stored_configuration: Configuration | None = None
+    carrier: dict[str, str] | None = None
+    _position: int | None = None
+    _kwargs: dict[int, dict[str, Any]] | None = None
+    _passed: dict[tuple[str, int], bool] | None = None
 
     def __init__(self, snapshot: Snapshot, rules: Rules, generation: str | None = None) -> None:
         """Begin a change.
@@ -83,23 +85,35 @@ class Draft:
                 raise SessionNotFound("there is no such session: it never existed or was deleted")
             snapshot.header = Header(generation=generation)
         self.header: Header = snapshot.header
-        self.now: float = snapshot.now
+        self.now: float = snapshot.now if rules.clock is None else rules.clock()
+        self.floor: float = snapshot.header.last_at or snapshot.header.updated_at
+        header, now, floor = self.header, self.now, self.floor
+        at = to_micros(now)
+        self.at: float = at if at > floor else floor
+        moment = header.next_moment
+        self.due: bool = moment is not None and moment <= self.at
         self.rules: Rules = rules
         self.configuration: Configuration = snapshot.configuration
         self.events: list[Event] = []
         self.scheduled: list[Instance] = []
+        self.fired: deque[Event] = deque()
+        self.notes: list[str] = []
+        self.worked_off: list[str] = []
+        self.numbered: dict[int, Event] = snapshot.numbered
         self._by_task: dict[str, dict[int, Instance]] = {}
         self._changes: dict[tuple[str, int], Change] = {}
-        self._stored_configuration: Configuration | None = None
-        self._failed_before = self.header.total(FAILED)
-        if self.header.requires:
-            _check_plugins(self.header.requires, rules.plugins)
-        self.absorb(snapshot)
+        self._failed_before = header.total(FAILED)
+        if header.requires:
+            check_plugins(header.requires, rules.plugins)
+        if snapshot.instances:
+            self.absorb(snapshot)
 
     def absorb(self, snapshot: Snapshot) -> None:
         """Add the instances of a further snapshot; those that are here already stay as they are."""
         for instance in snapshot.instances.values():
             self._by_task.setdefault(instance.task, {}).setdefault(instance.number, instance)
+        if snapshot.numbered and snapshot.numbered is not self.numbered:
+            self.numbered |= snapshot.numbered
 
     def instance(self, task: str, number: int) -> Instance:
         """An instance that was loaded; raises `InstanceNotFound`."""
@@ -120,76 +134,54 @@ class Draft:
                 if instances[number].status is UNSTARTED:
                     yield instances[number]
 
-    # -- the fire rule ------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------
 
-    def fire(self, event: Event) -> Event:
-        """Record an event and apply it. Its trigger's instances must have been loaded.
+    @property
+    def position(self) -> int:
+        return self.header.events if self._position is None else self._position
 
-        :raises CascadeTooDeep: the chain of cascades behind it is too long.
-        :raises LimitExceeded: a task would get too many instances, the session too many names.
-        """
-        if event.chain > self.rules.limits.cascade_depth:
-            raise CascadeTooDeep(
-                f"{event.cause or event.trigger}: {event.chain} cascades in a row go back to one"
-                f" event, the limit is {self.rules.limits.cascade_depth} (Limits.cascade_depth):"
-                " look for a cycle in the configuration"
-            )
-        latest = self.header.latest
-        if event.trigger not in latest and len(latest) >= self.rules.limits.trigger_names:
-            self._check_new_name(event.trigger)
-        event.number = self.header.events
-        if not event.id:
-            event.id = generated_id(event.number)
-        self.header.events += 1
-        self.events.append(event)
-        self.apply(event)
-        return event
+    @position.setter
+    def position(self, events: int | None) -> None:
+        self._position = events
 
-    def _check_new_name(self, trigger: str) -> None:
-        if trigger in self.configuration.listeners or trigger in self.configuration.tasks:
-            return  # there are no more of those than the configuration holds
-        raise LimitExceeded(
-            f"{trigger!r} would be trigger name {len(self.header.latest) + 1:,} of this session,"
-            f" the limit is {self.rules.limits.trigger_names:,} (Limits.trigger_names): every fire"
-            " reads them all. Put what varies, such as an id, into the kwargs"
-        )
+    def kwargs_of(self, event: Event) -> dict[str, Any]:
+        """An event's kwargs, decoded once."""
+        if self._kwargs is None:
+            self._kwargs = {}
+        kwargs = self._kwargs.get(event.number)
+        if kwargs is None:
+            kwargs = self._kwargs[event.number] = payloads.decode(bytes(event.payload))
+        return kwargs
 
-    def apply(self, event: Event) -> None:
-        """Apply an event that is recorded already (the first configuration applies past ones)."""
-        trigger, number = event.trigger, event.number
-        for task in self.configuration.listeners.get(trigger, ()):
-            touched = []
-            for instance in self.unstarted(task.name):
-                if trigger in missing_triggers(task, instance):
-                    self.touch(instance, task)
-                    _take(task, instance, trigger, number)
-                    touched.append(instance)
-            if self.header.created(task.name) == 0 or (trigger == task.and_every and not touched):
-                instance = self.create(task)
-                _take_latest(task, instance, self.header.latest, besides=trigger)
-                _take(task, instance, trigger, number)
-                touched.append(instance)
-            for instance in touched:
-                self.settle(task, instance, number, event.chain)
-        self.header.latest[trigger] = number
+    def passes(self, leaf: Leaf, event: Event) -> bool:
+        """Whether an event of the leaf's trigger passes its tests; they are made once."""
+        if leaf.where is None:
+            return True
+        asked = leaf.record, event.number
+        if self._passed is None:
+            self._passed = {}
+        known = self._passed.get(asked)
+        if known is None:
+            known = self._passed[asked] = leaf.where.passes_payload(bytes(event.payload))
+        return known
 
-    def settle(self, task: Task, instance: Instance, number: int, chain: int) -> None:
-        """Abandon or schedule an unstarted instance if its conditions say so."""
-        if task.abandoned_by.satisfied(instance.noted):
-            instance.scheduled_by, instance.chain = number, chain
-            self.set_status(instance, ABANDONED)
-        elif instance.not_before is None and task.required.satisfied(instance.taken):
-            instance.scheduled_by, instance.chain = number, chain
-            self.schedule(instance)
-        else:
-            self._changes[instance.task, instance.number].waits_after = missing_triggers(
-                task, instance
-            )
+    def event(self, number: int) -> Event:
+        """An event of this change, or one that was loaded."""
+        first = self.header.events - len(self.events)
+        return self.events[number - first] if number >= first else self.numbered[number]
+
+    def lacks(self, number: int) -> bool:
+        """Whether an event is neither of this change nor loaded."""
+        return number < self.header.events - len(self.events) and number not in self.numbered
+
+    def latest(self, leaf: Leaf) -> int:
+        """The number of the latest event on record that passes a leaf; -1 when there is none."""
+        return latest_event(leaf, self.header)
 
     # -- changing instances -------------------------------------------------------------------
 
-    def create(self, task: Task) -> Instance:
-        """Add an unstarted instance of a task."""
+    def new_instance(self, task: Task) -> Instance:
+        """The next unstarted instance of a task; `add` makes it part of the session."""
         number = self.header.created(task.name)
         if number >= self.rules.limits.instances:
             raise LimitExceeded(
@@ -198,27 +190,32 @@ class Draft:
             )
         instance = Instance(task=task.name, number=number)
         instance.key = f"{self.header.generation}/{instance.name}"
-        self._by_task.setdefault(task.name, {})[number] = instance
-        self._changes[task.name, number] = Change(instance=instance, before=None)
-        self.header.add(task.name, UNSTARTED, 1)
         return instance
 
+    def add(self, instance: Instance) -> None:
+        """Make a new instance part of the session."""
+        self._by_task.setdefault(instance.task, {})[instance.number] = instance
+        self._changes[instance.task, instance.number] = Change(instance=instance, before=None)
+        self.header.add(instance.task, UNSTARTED, 1)
+
     def touch(self, instance: Instance, task: Task | None = None) -> Change:
-        """Register an instance as changed; remembers how it is stored."""
+        """Register an instance as changed, before it is; remembers how it is stored."""
         change = self._changes.get((instance.task, instance.number))
         if change is None:
-            wanted = NO_TRIGGERS
+            wanted = NO_KEYS
             if instance.status is UNSTARTED:
                 task = task or self.configuration.tasks.get(instance.task)
-                wanted = missing_triggers(task, instance) if task else NO_TRIGGERS
-            change = Change(
-                instance=instance, before=instance.status, waits_before=wanted, waits_after=wanted
-            )
-            if instance.not_before is not None:
-                # An instance that is held for a retry stays held, whatever it takes meanwhile.
-                change.hold_for = change.due_in = instance.not_before - self.now
+                wanted = wait_keys(task, instance)
+            change = Change(instance=instance, before=instance.status, waits_before=wanted)
             self._changes[instance.task, instance.number] = change
         return change
+
+    def change(self, instance: Instance, **facts: Any) -> None:
+        """Set attributes of an instance; registers it as changed if any of them is another one."""
+        for name, value in facts.items():
+            if getattr(instance, name) != value:
+                self.touch(instance)
+                setattr(instance, name, value)
 
     def set_status(self, instance: Instance, status: Status) -> Change:
         """Move an instance to a status: it loses its place in every index until told otherwise."""
@@ -226,8 +223,8 @@ class Draft:
         self.header.add(instance.task, instance.status, -1)
         self.header.add(instance.task, status, 1)
         instance.status = status
-        change.waits_after, change.keep_times = NO_TRIGGERS, False
-        change.due_in = change.lease_in = change.hold_for = None
+        change.keep_times = False
+        change.due_in = change.lease_in = None
         return change
 
     def schedule(self, instance: Instance) -> None:
@@ -236,92 +233,34 @@ class Draft:
         instance.attempt += 1
         instance.token = ""
         instance.redispatches = 0
-        instance.not_before = None
         change.due_in = self.rules.timing.redispatch_after
         self.scheduled.append(instance)
 
+    def wake(self, instance: Instance, at: float, held: bool) -> None:
+        """Have an unstarted instance looked at, at a moment in seconds since 1970.
+
+        :param held: whether it will be scheduled then; else it will be late.
+        """
+        not_before = at if held else None
+        if instance.due_at != at or instance.not_before != not_before:
+            self.touch(instance)
+            instance.due_at, instance.not_before = at, not_before
+        next_moment = self.header.next_moment
+        if next_moment is None or at < next_moment:
+            self.header.next_moment = at
+        if self.awake is not None:
+            self.listen(instance)
+
+    def listen(self, instance: Instance) -> None:
+        """Put a due instance among those that are worked off in this change."""
+        assert self.awake is not None
+        assert instance.due_at is not None
+        order = self.configuration.order.get(instance.task, 0)
+        heappush(self.awake, (instance.due_at, order, instance.number, instance.task))
+
     def hold(self, instance: Instance, seconds: float) -> None:
-        """Keep an unstarted instance back for a time; the sweep schedules it afterwards."""
-        change = self.touch(instance)
-        change.hold_for = change.due_in = seconds
-        instance.not_before = self.now + seconds
-
-    def clone(
-        self,
-        failed: Instance,
-        *,
-        replaced: bytes | None,
-        retries: int,
-        cooldown: float | None,
-        honour_unless: bool,
-    ) -> Instance:
-        """Replay a failed instance: it becomes `replayed`, its clone is scheduled or held.
-
-        :param replaced: encoded kwargs in place of the events' ones; None keeps those.
-        :param cooldown: seconds to hold the clone; None or 0 schedules it now.
-        :param honour_unless: let the `unless` triggers that have fired meanwhile abandon it.
-        """
-        self.set_status(failed, Status.REPLAYED)
-        task = self.configuration.tasks[failed.task]
-        clone = self.create(task)
-        clone.taken = {trigger: list(numbers) for trigger, numbers in failed.taken.items()}
-        clone.noted = {trigger: list(numbers) for trigger, numbers in failed.noted.items()}
-        clone.scheduled_by, clone.chain = failed.scheduled_by, failed.chain
-        clone.parent, clone.depth, clone.retries = failed.name, failed.depth + 1, retries
-        failed.replayed_as = clone.name
-        clone.replaced = failed.replaced
-        if replaced is None:
-            clone.key = failed.key
-        else:
-            clone.replaced = msgspec.Raw(replaced)
-        if honour_unless:
-            latest = self.header.latest
-            for trigger in task.abandoned_by.missing(clone.noted) & latest.keys():
-                clone.noted[trigger] = [latest[trigger]]
-        if honour_unless and task.abandoned_by.satisfied(clone.noted):
-            self.set_status(clone, ABANDONED)
-        elif cooldown:
-            self.hold(clone, cooldown)
-            self.touch(clone).waits_after = missing_triggers(task, clone)
-        else:
-            self.schedule(clone)
-        return clone
-
-    # -- configuration ------------------------------------------------------------------------
-
-    def configure(
-        self, configuration: Configuration, requires: Iterable[str], past: Iterable[Event]
-    ) -> None:
-        """Give the session a configuration.
-
-        :param past: the recorded events, for the first configuration; ignored by later ones.
-        """
-        before, first = self.configuration, not self.header.config
-        replaced = [
-            (old, configuration.tasks[name])
-            for name, old in before.tasks.items()
-            if name in configuration.tasks and configuration.tasks[name] != old
-        ]
-        held = [(new, i) for old, new in replaced for i in self._begin_replacing(old)]
-        self.configuration = self._stored_configuration = configuration
-        self.header.config = configuration.hash
-        self.header.config_version += 1
-        self.header.requires = tuple(sorted({*requires, *configuration.requires}))
-        _check_plugins(self.header.requires, self.rules.plugins)
-        if first:
-            latest, self.header.latest = self.header.latest, {}
-            for event in past:
-                self.apply(event)
-            self.header.latest = latest
-        for task, instance in held:
-            seen = [n for ns in (*instance.taken.values(), *instance.noted.values()) for n in ns]
-            self.settle(task, instance, max(seen, default=-1), instance.chain)
-
-    def _begin_replacing(self, old: Task) -> list[Instance]:
-        instances = list(self.unstarted(old.name))
-        for instance in instances:
-            self.touch(instance, old)
-        return instances
+        """Keep a replay back for a time; whoever looks then schedules it."""
+        self.wake(instance, to_micros(self.at + seconds), held=True)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -330,7 +269,7 @@ class Draft:
         """What has been done to instances so far."""
         return self._changes.values()
 
-    def plan(self, outcome: T) -> Plan[T]:
+    def plan(self, outcome: T, again: bool = False) -> Plan[T]:
         """Everything that has to be written."""
         header = self.header
         header.version += 1
@@ -340,33 +279,39 @@ class Draft:
             and not header.total(SCHEDULED, RUNNING)
             and bool(
                 failed
-                or header.total(UNSTARTED)
+                or header.total(UNSTARTED) > header.idle
                 or len(header.counts) < len(self.configuration.tasks)
                 or not header.config
             )
         )
-        return Plan(
+        tasks = self.configuration.tasks
+        for change in self._changes.values():
+            instance = change.instance
+            if instance.status is UNSTARTED:
+                change.waits_after = wait_keys(tasks.get(instance.task), instance)
+            elif instance.status is FAILED and change.before is not FAILED:
+                instance.error = error_type(instance)
+        missing = missing_triggers(header, self.configuration) if waiting else ()
+        plan = Plan(
             outcome=outcome,
             header=header,
+            floor=self.floor,
             created=self.created,
             waiting=waiting,
             fleet_changed=waiting != (header.waiting_since is not None)
             or failed != self._failed_before,
+            group_before=None if header.waiting_since is None else header.missing,
             events=self.events,
             changes=list(self._changes.values()),
-            configuration=self._stored_configuration,
+            configuration=self.stored_configuration,
             scheduled=self.scheduled,
-            tasks=self.configuration.tasks,
+            tasks=tasks,
         )
-
-
-def missing_triggers(task: Task, instance: Instance) -> frozenset[str]:
-    """The triggers that an unstarted instance would still take or note."""
-    required, unless = (
-        task.required.missing(instance.taken),
-        task.abandoned_by.missing(instance.noted),
-    )
-    return required | unless if unless else required
+        header.missing = missing
+        if again or self.notes or self.rules.clock is not None:
+            plan.again, plan.notes = again, self.notes
+            plan.now = None if self.rules.clock is None else self.now
+        return plan
 
 
 def cascade_of(instance: Instance, result: bytes) -> Event:
@@ -391,31 +336,23 @@ def has_replaced_kwargs(instance: Instance) -> bool:
     return instance.replaced is not NOTHING
 
 
-def _take(task: Task, instance: Instance, trigger: str, number: int) -> None:
-    if task.required.takes(trigger, instance.taken):
-        instance.taken[trigger] = [*instance.taken.get(trigger, ()), number]
-    if task.abandoned_by.takes(trigger, instance.noted):
-        instance.noted[trigger] = [*instance.noted.get(trigger, ()), number]
+def check_plugins(requires: Iterable[str], present: frozenset[str]) -> None:
+    """See that this process has what a session requires.
 
-
-def _take_latest(task: Task, instance: Instance, latest: dict[str, int], besides: str) -> None:
-    for trigger in task.listens_to:
-        if trigger != besides and trigger in latest:
-            _take(task, instance, trigger, latest[trigger])
-
-
-def _check_plugins(requires: Iterable[str], present: frozenset[str]) -> None:
-    missing = sorted(set(requires) - present)
-    features = [each for each in missing if each.startswith(FEATURE)]
-    if features:
-        unknown = [each for each in features if each.removeprefix(FEATURE) not in FEATURES]
-        if unknown:
-            raise UnknownSchema(
-                "the session's configuration needs a newer triggers-core, which knows"
-                f" {', '.join(each.removeprefix(FEATURE) for each in unknown)}: upgrade it in this"
-                " process"
-            )
-        missing = [each for each in missing if each not in features]
+    :raises UnknownSchema: it does not know a word of the session's configuration.
+    :raises PluginMissing: it lacks a plugin.
+    """
+    missing = sorted(x for x in requires if x not in present and not is_understood(x))
+    if not missing:
+        return
+    if unknown := unknown_features(missing):
+        install = newest(unknown.values())
+        raise UnknownSchema(
+            "the session's configuration needs a newer triggers-core, which knows"
+            f" {', '.join(unknown)}: upgrade it in this process"
+            + (f" to {install} or later" if install else "")
+        )
+    missing = [each for each in missing if not each.startswith(FEATURE)]
     if missing:
         named = ", ".join(missing)
         raise PluginMissing(

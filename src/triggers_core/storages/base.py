@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 
 from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
+from triggers_core.engine.protocol import MOST_DUE, Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
     Header,
@@ -24,7 +25,19 @@ from triggers_core.engine.records import (
     Status,
     decode_header,
 )
-from triggers_core.exceptions import InvalidArgument, UnknownSchema
+from triggers_core.engine.waits import event_spans, moment_key, moment_of
+from triggers_core.exceptions import CannotJoin, InvalidArgument, UnknownSchema
+from triggers_core.storages.groups import (
+    MOST_COUNTED,
+    MOST_GROUPS,
+    ConfigurationInUse,
+    FailedGroup,
+    FailedInstance,
+    WaitingGroup,
+    failed_in,
+    group_failed,
+    group_waiting,
+)
 from triggers_core.texts import short_repr
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -64,6 +77,10 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """When the session began to wait for events, with nothing under way."""
     counts: dict[str, list[int]] = {}
     """Task → its instances by status, in the order of `records.STATUSES`."""
+    idle: int = 0
+    """How many of the unstarted ones merely wait for the next time (`everyTime`)."""
+    missing: tuple[str, ...] = ()
+    """The triggers that a waiting session waits for, as far as its header tells."""
 
 
 def summarise(uid: str, header: Header) -> SessionSummary:
@@ -80,6 +97,8 @@ def summarise(uid: str, header: Header) -> SessionSummary:
         updated_at=header.updated_at,
         waiting_since=header.waiting_since,
         counts=header.counts,
+        idle=header.idle,
+        missing=header.missing,
     )
 
 
@@ -108,6 +127,9 @@ class Store:
     A subclass keeps these promises, which `triggers_core.testing.StorageContract` checks: a commit
     is atomic and durable when `commit` returns; two commits to one session are serial; `due` and
     the other listings never miss what is committed.
+
+    Methods that have no default raise `NotImplementedError`; ``docs/writing-a-storage.md`` lists
+    them, and says what each field of a query and a plan asks of a storage.
     """
 
     key: ClassVar[str] = ""
@@ -115,6 +137,9 @@ class Store:
 
     in_this_process: ClassVar[bool] = False
     """Whether its sessions live in the memory of the process, where no other one can see them."""
+
+    awaits: ClassVar[bool] = False
+    """Whether it is used in an event loop, by its awaitable methods alone; see `AwaitedStore`."""
 
     def __init__(self, clock: Clock = time.time) -> None:
         self.clock = clock
@@ -136,6 +161,20 @@ class Store:
         """
         return True
 
+    def set_up(self) -> bool:
+        """Make what sessions are kept in, such as tables or a file, or bring it up to date.
+
+        The first commit does that, too, unless the storage was told not to. Any number of processes
+        may try at the same time.
+
+        :returns: whether there was anything to do; False for a storage that needs no set-up.
+        """
+        return False
+
+    def set_up_sql(self) -> str | None:
+        """The statements of `set_up`, for those who keep their migrations elsewhere; else None."""
+        return None
+
     def now(self) -> float:
         """The clock that stamps what is stored, in seconds since 1970."""
         return self.clock()
@@ -150,6 +189,14 @@ class Store:
         """
         raise NotImplementedError
 
+    async def acommit(self, uid: str, command: Command[_T], rules: Rules) -> Plan[_T]:
+        """As `commit`, for stores that are awaited (`awaits`); all others are called in threads."""
+        raise NotImplementedError
+
+    async def aload(self, uid: str, query: Query) -> Snapshot:
+        """As `load`, for stores that are awaited (`awaits`); all others are called in threads."""
+        raise NotImplementedError
+
     def together(self, work: Callable[[], _T]) -> _T:
         """Run `work`, which makes many commits in this thread; a storage may write them in one go.
 
@@ -159,6 +206,88 @@ class Store:
         Meant for a store that nobody else uses, such as a backtest's: others may have to wait.
         """
         return work()
+
+    # -- transactions of the application ----------------------------------------------------------
+
+    def joined(self, connection: object) -> Store:
+        """The same sessions within a transaction of the application's.
+
+        What the answer commits becomes durable when, and if, whoever opened the transaction commits
+        it; what it reads includes what the transaction has written so far. It is used in one
+        thread, like the connection. Its `when_committed` calls back after that commit.
+
+        :param connection: what the application has its transaction in, as the storage's own
+            documentation lists: a driver's connection, an ORM's session.
+        :raises CannotJoin: this storage is in no database that an application could share, or not
+            in that of the connection, or the connection is of a kind unknown to it.
+        """
+        raise CannotJoin(
+            f"{self.place} cannot be part of a transaction of the application: only storages in a"
+            " database that the application shares can (postgres, django)"
+        )
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """One transaction for everything that this thread commits within.
+
+        At the end of the block all of it is stored, or nothing if the block raises. What this
+        thread reads within includes what it has written. Until the end, others wait who want to
+        change the same sessions (or, in SQLite, any): so it is to be short, and nothing in it may
+        wait for them. Hooks and dispatch follow the end.
+
+        A commit that is refused within leaves nothing; whoever catches that goes on. A block within
+        a block belongs to the outer one, and is stored with it; of one that raises, nothing is
+        stored, even if the outer one goes on.
+
+        :returns: a context manager; its value is what the storage's documentation says, such as the
+            connection.
+        :raises CannotJoin: the storage cannot do that.
+        :raises StorageError: at the end: nothing is stored.
+
+        Example::
+
+            with store.transaction():
+                get_trigger_manager("order:1").fire("merged", {"into": "order:2"})
+                get_trigger_manager("order:2").fire("mergedFrom", {"order": "order:1"})
+        """
+        raise CannotJoin(
+            f"{self.place} cannot make several commits one: storages in a database can (sqlite,"
+            " postgres, django)"
+        )
+
+    def in_thread(self, call: Callable[[], _T]) -> Awaitable[_T] | None:
+        """Make a call for a coroutine, in a thread that the store's connections belong to.
+
+        The context variables are those of the coroutine. It is awaited for what the call returns or
+        raises.
+
+        :returns: None, when any thread will do: the application has some.
+
+        Example::
+
+            def in_thread(self, call):
+                return sync_to_async(call, thread_sensitive=True)()  # as Django's have to be
+        """
+        return None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is within `transaction`: what another one does is no part of that."""
+        return False
+
+    def when_committed(self, callback: Callable[[], None]) -> None:
+        """Call back once everything that this thread has committed here is durable.
+
+        At once, unless a transaction is open around it. Callbacks come in the order in which they
+        were given, after the commit; after a roll-back, none does. If the process dies before, none
+        does either: the sweep makes up for what was to be dispatched.
+        """
+        callback()
+
+    def follow_up(self) -> None:
+        """Call back now for what has been committed, where a thread of the store's would do it.
+
+        For whoever wants to wait for what follows, or to end the process.
+        """
 
     def load(self, uid: str, query: Query) -> Snapshot:
         """Read a part of a session, consistently; `Snapshot.header` is None when there is none."""
@@ -205,8 +334,11 @@ class Store:
 
     # -- the fleet --------------------------------------------------------------------------------
 
-    def due(self, limit: int = 100) -> list[Due]:
-        """The instances whose time has come, earliest first; at most `limit` (`check_limit`)."""
+    def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
+        """The instances whose time has come, earliest first; at most `limit` (`check_limit`).
+
+        :param within: also those whose time comes within so many seconds.
+        """
         raise NotImplementedError
 
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
@@ -219,6 +351,20 @@ class Store:
     def next_due(self) -> float | None:
         """Seconds until the next instance is due (negative: overdue); None when none will be."""
         raise NotImplementedError
+
+    def watch_due(self, callback: Callable[[], None]) -> None:
+        """Call back, from now on, when another process has stored what falls due soon.
+
+        For sweeps, which look every few seconds anyway: a storage may miss what it should have told
+        of, tell of what it need not, or hear nothing ever, as by default. `engine.due_times` says
+        what soon is (`due_soon`).
+
+        :param callback: returns at once; called from any thread. With one that is given already,
+            this sees to it that it still works: sweeps call this each time they look.
+        """
+
+    def unwatch_due(self, callback: Callable[[], None]) -> None:
+        """Do not call back any more, from a moment after this on; unknown ones are no error."""
 
     def sessions(
         self,
@@ -237,6 +383,107 @@ class Store:
         :raises InvalidArgument: a negative limit (`check_limit`).
         """
         raise NotImplementedError
+
+    # Read from the listings above; a storage whose sessions are many has indexes for them.
+
+    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
+        """The waiting sessions, grouped by what they lack; most sessions first.
+
+        Reads the index of waiting sessions, and none of the others.
+
+        :raises InvalidArgument: a negative limit (`check_limit`).
+
+        Example::
+
+            [(each.missing, each.sessions) for each in store.waiting_groups()]  # [(("packed",), 3)]
+        """
+        waiting = self.sessions(waiting=True)
+        return group_waiting((each.missing, each.waiting_since) for each in waiting)[
+            : check_limit(limit)
+        ]
+
+    def waiting_for(
+        self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf
+    ) -> list[SessionSummary]:
+        """The sessions of one of `waiting_groups`; those that wait longest first.
+
+        :param missing: what the group lacks.
+        :param after: only those that began to wait then or later, in seconds since 1970: for
+            reading page by page. The last ones of a page may come again with the next.
+        """
+        wanted, amount = tuple(missing), check_limit(limit)
+        return [
+            each
+            for each in self.sessions(waiting=True)
+            if each.missing == wanted and (each.waiting_since or 0.0) >= after
+        ][:amount]
+
+    def failed_groups(self, limit: int | None = MOST_GROUPS) -> list[FailedGroup]:
+        """The failed instances, grouped by task and type of error; most instances first.
+
+        Reads the index of failed instances, and no others.
+        """
+        amount = check_limit(limit)
+        return group_failed(self._failed(None, None))[:amount]
+
+    def failed_instances(
+        self,
+        *,
+        task: str | None = None,
+        error: str | None = None,
+        limit: int | None = 100,
+        after: FailedInstance | None = None,
+    ) -> list[FailedInstance]:
+        """The failed instances of all sessions, those that failed first first.
+
+        :param task: only those of this task.
+        :param error: only those that failed of this type of error.
+        :param after: only those behind this one: for reading page by page, while others are
+            replayed.
+        """
+        amount = check_limit(limit)
+        found = sorted(self._failed(task, error), key=lambda each: each.position)
+        if after is not None:
+            found = [each for each in found if each.position > after.position]
+        return found[:amount]
+
+    def _failed(self, task: str | None, error: str | None) -> list[FailedInstance]:
+        found: list[FailedInstance] = []
+        for session in self.sessions(failed=True):
+            with suppress(UnknownSchema):
+                instances = self.instances(session.uid, statuses=(Status.FAILED,), task=task)
+                found += failed_in(session.uid, instances, task, error)
+        return found
+
+    def find_event(self, event_id: str, limit: int | None = 100) -> list[tuple[str, int]] | None:
+        """The sessions that have recorded an event under an id of the application's.
+
+        :returns: uid and number of the event, by uid; None: the storage has no index that tells.
+        """
+        return None
+
+    def configurations_in_use(
+        self, limit: int | None = 100, after: str = "", most: int = MOST_COUNTED
+    ) -> list[ConfigurationInUse] | None:
+        """The configurations that sessions have, by address.
+
+        :param after: only addresses greater than this one; for reading page by page.
+        :param most: how many sessions to count for each; what it costs depends on that, and not on
+            how many there are.
+        :returns: None: the storage has no index that tells.
+        """
+        return None
+
+    def sessions_with(
+        self, address: str, limit: int | None = 100, after: str = ""
+    ) -> list[SessionSummary] | None:
+        """The sessions that have one configuration, by uid; closed ones included.
+
+        :param address: its `Configuration.hash`.
+        :param after: only sessions with a greater uid; for reading page by page.
+        :returns: None: the storage has no index that tells.
+        """
+        return None
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
         """Erase sessions without a commit for `older_than` seconds.
@@ -269,6 +516,18 @@ class Store:
         self.close()
 
 
+def taken_events(store: Store, uid: str, instance: Instance) -> dict[int, Event]:
+    """The events within the spans of an instance (`waits.event_spans`), by number."""
+    found: dict[int, Event] = {}
+    single: list[int] = []
+    for first, last in event_spans(instance):
+        if first == last:
+            single.append(first)
+        else:
+            found |= {each.number: each for each in store.events(uid, first, last - first + 1)}
+    return found | store.events_by_number(uid, single) if single else found
+
+
 def all_sessions(store: Store) -> Iterator[SessionSummary]:
     """Every session of a store, by uid, read page by page."""
     after = ""
@@ -289,12 +548,38 @@ def readable_header(uid: str, record: bytes) -> Header | None:
         return None
 
 
+def readable_summaries(rows: Iterable[tuple[str, bytes]]) -> dict[str, SessionSummary]:
+    """Uid → the fleet index's line, of uids and headers as stored; see `readable_header`."""
+    headers = ((uid, readable_header(uid, record)) for uid, record in rows)
+    return {uid: summarise(uid, header) for uid, header in headers if header is not None}
+
+
 def may_wait(header: Header, configuration: Configuration, trigger: str) -> bool:
     """Whether any instance can be waiting for the trigger; if not, a storage need not look."""
     for task in configuration.listeners.get(trigger, ()):
         if header.count(task.name, Status.UNSTARTED):
             return True
     return False
+
+
+def add_due(
+    snapshot: Snapshot, index: Iterable[tuple[str, Instance | None]], moments: float
+) -> None:
+    """Answer `Query.moments` from an index, which is read no further than needed.
+
+    :param index: moment keys and their instances, earliest first; None where there is none. What an
+        older process has left there is passed over: it knows of no such index.
+    """
+    latest, last, found = moment_key(moments), "", 0
+    for key, instance in index:
+        if key > latest or (found >= MOST_DUE and key != last):
+            snapshot.next_moment = moment_of(key)
+            return
+        if instance is None or instance.status is not Status.UNSTARTED or instance.due_at is None:
+            continue
+        if moment_key(instance.due_at) <= latest:
+            snapshot.instances[instance.name] = instance
+            last, found = key, found + 1
 
 
 def check_limit(limit: object, what: str = "limit") -> int | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
+from heapq import nsmallest
 from typing import Any, ClassVar, Final, TypeVar
 
 from triggers_core.engine.configuration import EMPTY, Configuration
@@ -22,12 +23,15 @@ from triggers_core.engine.records import (
     decode_instance,
     encode_record,
 )
+from triggers_core.engine.waits import event_spans, is_moment
 from triggers_core.exceptions import InvalidSetting, NestedCommit, UnknownSchema
+from triggers_core.storages import due_order
 from triggers_core.storages.base import (
     Clock,
     Due,
     SessionSummary,
     Store,
+    add_due,
     check_age,
     check_limit,
     check_window,
@@ -36,6 +40,11 @@ from triggers_core.storages.base import (
     prunable,
     readable_header,
     summarise,
+)
+from triggers_core.storages.groups import (
+    MOST_COUNTED,
+    ConfigurationInUse,
+    group_by_configuration,
 )
 from triggers_core.storages.session import SessionStorage
 
@@ -57,6 +66,7 @@ class _Session:
         self.instances: dict[Key, bytes] = {}
         self.unstarted: dict[str, set[Key]] = {}
         self.waiting_for: dict[str, set[Key]] = {}
+        self.due_order: due_order.DueOrder = []
 
     def write(self, written: _Written) -> None:
         self.header = written.header or self.header
@@ -72,10 +82,16 @@ class _Session:
 
     def _index(self, change: Change) -> None:
         key = (change.instance.task, change.instance.number)
-        for trigger in change.waits_before - change.waits_after:
-            self.waiting_for.setdefault(trigger, set()).discard(key)
-        for trigger in change.waits_after - change.waits_before:
-            self.waiting_for.setdefault(trigger, set()).add(key)
+        for wait in change.waits_before - change.waits_after:
+            if is_moment(wait):
+                due_order.discard(self.due_order, (wait, *key))
+            else:
+                self.waiting_for.setdefault(wait, set()).discard(key)
+        for wait in change.waits_after - change.waits_before:
+            if is_moment(wait):
+                due_order.add(self.due_order, (wait, *key))
+            else:
+                self.waiting_for.setdefault(wait, set()).add(key)
         unstarted = self.unstarted.setdefault(key[0], set())
         if change.instance.status is Status.UNSTARTED:
             unstarted.add(key)
@@ -228,6 +244,8 @@ class MemoryStore(Store):
             return Snapshot(now=now)
         header = decode_header(session.header)
         snapshot = Snapshot(now=now, header=header, configuration=self._configuration(header))
+        if query.moments is not None:
+            add_due(snapshot, _index(session), query.moments)
         keys: dict[Key, None] = {}
         for trigger in query.triggers:
             keys.update(dict.fromkeys(session.waiting_for.get(trigger, ())))
@@ -246,14 +264,14 @@ class MemoryStore(Store):
                 snapshot.known[event_id] = event
         if query.all_events:
             snapshot.events = [decode_event(record) for record in session.events]
+        if query.numbers:
+            snapshot.numbered = _events(session, query.numbers)
         if query.payloads:
-            asked = [
-                snapshot.instances[each] for each in query.instances if each in snapshot.instances
-            ]
-            numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            snapshot.payloads = {
-                number: bytes(event.payload) for number, event in _events(session, numbers).items()
-            }
+            for name in query.instances:
+                if name in snapshot.instances:
+                    for first, last in event_spans(snapshot.instances[name]):
+                        for number, record in enumerate(session.events[first : last + 1], first):
+                            snapshot.numbered[number] = decode_event(record)
         return snapshot
 
     def _configuration(self, header: Header) -> Configuration:
@@ -327,13 +345,14 @@ class MemoryStore(Store):
         for each in list(self._users) if address is None else [address]:
             self._let_go(uid, each)
 
-    def due(self, limit: int = 100) -> list[Due]:
+    def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
         most = check_limit(limit)
         with self._lock:
             self._heal()
-            now = self.clock()
-            overdue = sorted((at, *key) for key, at in self._due.items() if at <= now)
-        return [Due(uid, instance) for _, uid, instance in overdue[:most]]
+            now = self.clock() + within
+            due = ((at, *key) for key, at in self._due.items() if at <= now)
+            overdue = nsmallest(len(self._due) if most is None else most, due)
+        return [Due(uid, instance) for _, uid, instance in overdue]
 
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         most = check_limit(limit)
@@ -363,6 +382,39 @@ class MemoryStore(Store):
             self._heal()
             summaries = [summarise(uid, header) for uid, header in self._headers() if uid > after]
         return fleet_order(summaries, failed, waiting, limit)
+
+    def find_event(self, event_id: str, limit: int | None = 100) -> list[tuple[str, int]] | None:
+        limit = check_limit(limit)
+        with self._lock:
+            self._heal()
+            found = [
+                (uid, session.event_ids[event_id])
+                for uid, session in self._sessions.items()
+                if event_id in session.event_ids
+            ]
+        return sorted(found)[:limit]
+
+    def configurations_in_use(
+        self, limit: int | None = 100, after: str = "", most: int = MOST_COUNTED
+    ) -> list[ConfigurationInUse]:
+        limit = check_limit(limit)
+        with self._lock:
+            self._heal()
+            headers = (header for _, header in self._headers())
+            return group_by_configuration(headers, limit, after, most)
+
+    def sessions_with(
+        self, address: str, limit: int | None = 100, after: str = ""
+    ) -> list[SessionSummary]:
+        limit = check_limit(limit)
+        with self._lock:
+            self._heal()
+            found = [
+                summarise(uid, header)
+                for uid, header in self._headers()
+                if uid > after and header.config == address
+            ]
+        return sorted(found, key=lambda each: each.uid)[:limit]
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
         older_than = check_age(older_than, resolved_only)
@@ -394,6 +446,13 @@ class MemoryStore(Store):
         with self._lock:
             if self._leases.get(name, ("", 0.0))[0] == owner:
                 del self._leases[name]
+
+
+def _index(session: _Session) -> Iterator[tuple[str, Instance | None]]:
+    """What falls due, as `add_due` takes it."""
+    for key, task, number in due_order.entries(session.due_order):
+        record = session.instances.get((task, number))
+        yield key, None if record is None else decode_instance(record)
 
 
 def _events(session: _Session, numbers: Iterable[int]) -> dict[int, Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -11,14 +12,15 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.attempts import KwargsByTrigger, recorded_kwargs
 from triggers_core.engine.configuration import EMPTY, Configuration, Task
 from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import check_name, split_instance_name
 from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import UNRESOLVED, Event, Header, Instance, SessionState, Status
+from triggers_core.engine.standing import keep_shared
+from triggers_core.engine.taken_events import KwargsByTrigger, events_of, recorded_kwargs
 from triggers_core.exceptions import InstanceNotFound, InvalidName, InvalidSetting
-from triggers_core.storages.base import Store
+from triggers_core.storages.base import Store, taken_events
 
 
 class TaskInstance:
@@ -30,13 +32,24 @@ class TaskInstance:
         instance.status, instance.kwargs["firstPageReceived"], instance.metadata.get("error")
     """
 
-    __slots__ = ("_kwargs", "_store", "record", "uid")
+    __slots__ = ("_kwargs", "_read", "_store", "record", "uid")
 
     def __init__(self, store: Store, uid: str, record: Instance) -> None:
         self._store = store
         self.uid: str = uid
         self.record: Instance = record
         self._kwargs: KwargsByTrigger | None = None
+        self._read: dict[str, Any] = {}
+        """What `read_all` has read."""
+
+    def read_all(self) -> Self:
+        """Read what else there is about it now, once: kwargs, taken, result, moment.
+
+        Otherwise each is read when it is used. For those who cannot wait for a storage then.
+        """
+        _ = self.kwargs
+        self._read = {"taken": self.taken, "result": self.result, "moment": self.moment}
+        return self
 
     def __getattr__(self, name: str) -> Any:
         if name in self.__slots__:
@@ -72,17 +85,72 @@ class TaskInstance:
 
     @property
     def kwargs(self) -> KwargsByTrigger:
-        """Trigger → kwargs that it has recorded so far, without the task's `withParams`."""
+        """Key → kwargs that it has recorded so far, without the task's `withParams`.
+
+        A list of kwargs for what holds several events.
+        """
         if self._kwargs is None:
-            numbers = [numbers[0] for numbers in self.record.taken.values()]
-            encoded = self._store.payloads(self.uid, numbers) if numbers else {}
-            self._kwargs = recorded_kwargs(self.record, encoded)
+            record = self._with_shared()
+            self._kwargs = recorded_kwargs(record, taken_events(self._store, self.uid, record))
         return self._kwargs
+
+    @property
+    def taken(self) -> dict[str, list[int]]:
+        """Key → numbers of the events that count for it; `unless` included."""
+        if "taken" in self._read:
+            read: dict[str, list[int]] = self._read["taken"]
+            return read
+        record = self._with_shared()
+        found = {
+            key: list(numbers) for key, numbers in (*record.taken.items(), *record.noted.items())
+        }
+        for key, extent in record.extents.items():
+            amount = extent.last - extent.first + 1
+            events = self._store.events(self.uid, extent.first, amount) if extent.amount else []
+            by_number = {each.number: each for each in events}
+            found[key] = [each.number for each in events_of(record, key, by_number)]
+        return found
+
+    def _with_shared(self) -> Instance:
+        """The record; while it is unstarted, with what the session knows of shared leaves now."""
+        record = self.record
+        if record.status is not Status.UNSTARTED or record.parent:
+            return record
+        snapshot = self._store.load(self.uid, Query(instances=(record.name,)))
+        task = snapshot.configuration.tasks.get(record.task)
+        if snapshot.header is None or task is None or not task.rule.shared:
+            return record
+        record = copy.copy(record)
+        record.taken = dict(record.taken)
+        keep_shared(task.rule, record, snapshot.header)
+        return record
+
+    @property
+    def why(self) -> str | None:
+        """Why it came to no success: ``late``, ``calledOff``, ``failed``, ``skipped``; or None."""
+        return self.record.why
+
+    @property
+    def moment(self) -> float | None:
+        """When it was scheduled or abandoned, in seconds since 1970; None while it has not been."""
+        if "moment" in self._read:
+            read: float | None = self._read["moment"]
+            return read
+        record = self.record
+        if record.moment is not None or record.scheduled_by < 0:
+            return record.moment
+        event = self._store.events_by_number(self.uid, [record.scheduled_by])
+        return event[record.scheduled_by].at if event else None
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What was noted about it: `error` of a failure, what a skip or the application added."""
         return read_metadata(self.record)
+
+    @property
+    def acted_by(self) -> str | None:
+        """Who replayed, skipped or failed it by hand, as far as is known; see `manager.by`."""
+        return self.record.acted_by or None
 
     @property
     def parent(self) -> str | None:
@@ -92,6 +160,9 @@ class TaskInstance:
     @property
     def result(self) -> dict[str, Any] | None:
         """What its body returned (the kwargs of its cascade); None when it has not finished."""
+        if "result" in self._read:
+            read: dict[str, Any] | None = self._read["result"]
+            return read
         if self.record.result < 0:
             return None
         encoded = self._store.payloads(self.uid, [self.record.result])

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from types import CodeType
 from typing import Final, Literal, TypeVar
@@ -23,8 +24,16 @@ from urllib.parse import quote
 from triggers_core.exceptions import InvalidSetting, NestedCommit, StorageError
 from triggers_core.interpreter import stacks
 from triggers_core.storages.sqlite import open_files as open_files
-from triggers_core.storages.sqlite.place import Identity, check_file, check_path, identity, logger
+from triggers_core.storages.sqlite.place import (
+    REOPENINGS,
+    Identity,
+    check_file,
+    check_path,
+    identity,
+    logger,
+)
 from triggers_core.storages.sqlite.schema import is_prepared, prepare
+from triggers_core.storages.sqlite.transaction import INSIDE, Block, Transaction
 from triggers_core.storages.sqlite.turnstile import Turnstile, TurnstileBusy
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -32,7 +41,6 @@ _T = TypeVar("_T")
 
 _TIMEOUT: Final = 30.0
 """Seconds that a thread waits for others: at the mutex, at the turnstile, for SQLite's own lock."""
-_REOPENINGS: Final = 5  # of a file that is replaced again and again while it is written to
 _MOMENT: Final = 0.001  # seconds; as long as a commit may take
 _FORK_WAIT: Final = 1.0  # seconds; it may wait for us, if we are in another file as well
 _TIMESTAMP_GRAIN: Final = 1_000_000_000  # nanoseconds: coarser than any file system's times
@@ -50,10 +58,14 @@ class Opened:
         "seen",
         "settled",
         "turnstile",
+        "undo",
+        "writing_parent",
     )
 
     def __init__(self, connection: sqlite3.Connection, path: str, given: str) -> None:
         self.connection: sqlite3.Connection = connection
+        self.undo: Callable[[], None] = connection.rollback
+        """Roll back what is open on it, if anything is."""
         self.turnstile: Turnstile | None = None
         self.names: tuple[str, str, str] = (given, f"{path}-wal", f"{path}-shm")
         self.identities: tuple[Identity, ...] = ()
@@ -63,6 +75,8 @@ class Opened:
         """The folder's time of change when the files were last seen to be in place: as long as it
         stays, none was put in or taken out. Nothing can be told from it (-2) if links lead
         there."""
+        self.writing_parent: int = 0
+        """In the child of a fork that came in the middle of a change: the process that made it."""
         self.passing: bool = False
         """Whether it serves one read only: somebody may write without this process noticing."""
 
@@ -93,10 +107,22 @@ class Opened:
         if connection is not None:
             connection.close()  # a store that nobody uses any more need not be closed
 
+    def disown(self, parent: int) -> None:
+        """Leave it to the parent process, in the child of a fork: whatever is done is its own."""
+        if self.connection.in_transaction:
+            self.writing_parent = parent
+        self.undo = _nothing
+        if self.turnstile is not None:
+            self.turnstile.leave = _nothing
+
     def close(self) -> None:
         self.connection.close()
         if self.turnstile is not None:
             self.turnstile.close()
+
+
+def _nothing() -> None:
+    """What a child has to do with what its parent has open."""
 
 
 class SqliteFile:
@@ -117,6 +143,8 @@ class SqliteFile:
         self._pid = os.getpid()
         self.mutex: threading.RLock = threading.RLock()
         self.opened: Opened | None = None
+        self.held: weakref.ref[Transaction] | None = None
+        """The transaction that is open, of whichever thread."""
         self._visits = 0
 
     def close(self) -> None:
@@ -124,7 +152,7 @@ class SqliteFile:
         if self._nested():
             raise NestedCommit(f"the SQLite file {self.path} cannot be closed while it is changed")
         try:
-            self._enter()
+            self.enter()
             self.drop()
         finally:
             try:  # noqa: SIM105 - the release must be the very next call
@@ -145,13 +173,12 @@ class SqliteFile:
 
     # -- one thread at a time ---------------------------------------------------------------------
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
         """Take the mutex; call it in a `try` whose `finally` releases it."""
         if self._pid != os.getpid():
             # Forked by something that ran no fork handlers. SQLite forbids even closing a parent's
             # connection in the child, so it is kept, unused, and a new one opened.
-            open_files.inherited.append(self.opened)
-            self.forget()
+            open_files.disinherit(self, self._pid)
         if not open_files.gate.is_set():
             open_files.gate.wait(_FORK_WAIT)
         if not self.mutex.acquire(False):
@@ -185,24 +212,66 @@ class SqliteFile:
                 if frame.f_code in _INSIDE:
                     return False
                 frame = frame.f_back  # type: ignore[assignment]
+        transaction = None if self.held is None else self.held()
+        if transaction is None:
+            return True
+        if transaction.goes_on:
+            return False
+        transaction.close()
         return True
 
-    def _nested(self) -> set[CodeType]:
+    def _nested(self) -> AbstractSet[CodeType]:
         """In what this thread is inside already: within a hook, or in a signal handler."""
         if not self.mutex._is_owned():  # type: ignore[attr-defined]
             return set()
-        found, frame = set(), sys._getframe(1)
+        transaction = self._transaction()
+        if transaction is not None and transaction.between_steps:
+            return _BETWEEN
+        found, frame = set[CodeType](), sys._getframe(1)
         while frame is not None:
-            if frame.f_code in _INSIDE and frame.f_locals.get("self") is self:
-                found.add(frame.f_code)
+            if frame.f_code in _INSIDE:
+                holder = frame.f_locals.get("self")
+                if holder is self or getattr(holder, "file", None) is self:
+                    found.add(frame.f_code)
             frame = frame.f_back  # type: ignore[assignment]
         if found:
             return found
+        if transaction is not None:
+            return _BETWEEN
         while self.mutex._is_owned():
             self.mutex.release()  # left by an exception between its taking and its release
         return found
 
     # -- transactions -----------------------------------------------------------------------------
+
+    def transaction(self) -> Block:
+        """A context manager: all that this thread writes within is one transaction."""
+        return Block(self)
+
+    def outer(self) -> Transaction | None:
+        """The transaction that this thread is in, between two of its steps.
+
+        :raises NestedCommit: it is within a step, or in another task than the transaction.
+        """
+        if not self._nested() - _BETWEEN:
+            return self._transaction()
+        raise self._refused()
+
+    def _transaction(self) -> Transaction | None:
+        transaction = None if self.held is None else self.held()
+        if transaction is None or not self.mutex._is_owned():  # type: ignore[attr-defined]
+            return None
+        if not transaction.goes_on:
+            transaction.close()
+            return None
+        transaction.check_task()
+        return transaction
+
+    def _refused(self) -> NestedCommit:
+        return NestedCommit(
+            f"the SQLite file {self.path}: this thread is in the middle of another change. A"
+            " before_commit hook adds events to it by plan.fire, not by a manager"
+        )
 
     def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `work` in a read transaction: everything that it reads is of one moment.
@@ -212,14 +281,18 @@ class SqliteFile:
 
         :raises StorageError: SQLite refused.
         """
-        if self._nested():
+        inside = self._nested()
+        if inside:
+            transaction = self.held() if inside is _BETWEEN and self.held else None
+            if transaction is not None:
+                return transaction.read(work)
             assert self._connection is not None
             return work(self._connection)
         try:
-            self._enter()
+            self.enter()
             return self._read(work)
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         finally:
             try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
@@ -227,12 +300,12 @@ class SqliteFile:
                 pass
 
     def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        opened = self._ready(False)
+        opened = self.ready(False)
         try:
             opened.connection.execute("BEGIN")
             return work(opened.connection)
         finally:
-            opened.connection.rollback()
+            opened.undo()
             if opened.passing:
                 self.drop()
 
@@ -251,15 +324,15 @@ class SqliteFile:
             with closing(SqliteFile(self.path, self._synchronous)) as beside:
                 return beside.write(work)
         if inside:
-            raise NestedCommit(
-                f"the SQLite file {self.path}: this thread is in the middle of another change. A"
-                " before_commit hook adds events to it by plan.fire, not by a manager"
-            )
+            transaction = self.held() if inside is _BETWEEN and self.held else None
+            if transaction is None:
+                raise self._refused()
+            return transaction.write(work)
         try:
-            self._enter()
+            self.enter()
             return self._write(work)
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         finally:
             try:  # noqa: SIM105 - the release must be the very next call
                 self.mutex.release()
@@ -267,13 +340,13 @@ class SqliteFile:
                 pass
 
     def _write(self, work: Callable[[sqlite3.Connection], tuple[_T, bool]]) -> _T:
-        for _ in range(_REOPENINGS):
-            opened = self._ready(True)
+        for _ in range(REOPENINGS):
+            opened = self.ready(True)
             connection, turnstile = opened.connection, opened.turnstile
             assert turnstile is not None
             try:
                 try:
-                    self._queue(turnstile)
+                    self.queue(turnstile)
                     connection.execute("BEGIN IMMEDIATE")
                     if opened.stood_lately() or opened.stands():
                         answer, keep = work(connection)
@@ -284,13 +357,14 @@ class SqliteFile:
                         if opened.stands():
                             return answer
                 finally:
-                    connection.rollback()
+                    opened.undo()
             finally:
                 turnstile.leave()
-            self._replaced()
+            self.replaced()
         raise StorageError(f"the SQLite file {self.path} is replaced again and again")
 
-    def _queue(self, turnstile: Turnstile) -> None:
+    def queue(self, turnstile: Turnstile) -> None:
+        """Wait for the turn; give it up in a `finally`."""
         try:
             turnstile.enter(_TIMEOUT)
         except TurnstileBusy as busy:
@@ -299,14 +373,16 @@ class SqliteFile:
                 " suspended, or does a before_commit hook hang in it?"
             ) from busy
         except OSError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
-    def _failed(self, error: Exception) -> StorageError:
+    def failed(self, error: Exception) -> StorageError:
+        """What is raised in place of an error of SQLite's."""
         return StorageError(f"the SQLite file {self.path}: {error}")
 
     # -- opening ----------------------------------------------------------------------------------
 
-    def _ready(self, writing: bool) -> Opened:
+    def ready(self, writing: bool) -> Opened:
+        """The connection, opened if need be; for whoever has the mutex."""
         opened = self.opened
         if (
             opened is None
@@ -323,7 +399,7 @@ class SqliteFile:
             if opened is not None and opened.connection.in_transaction:
                 self.drop()
             elif opened is not None and not opened.stands():
-                self._replaced()
+                self.replaced()
             if self.opened is None:
                 self._open(writing)
             opened = self.opened
@@ -334,7 +410,8 @@ class SqliteFile:
             raise StorageError(f"cannot open the SQLite file {self.path}: {error}") from error
         return opened
 
-    def _replaced(self) -> None:
+    def replaced(self) -> None:
+        """Another file has taken the place of the one that is open: let go of that."""
         logger.warning(
             "the SQLite file %s was deleted or replaced (or its -wal or -shm file was) while this"
             " process had it open: it is opened anew",
@@ -350,9 +427,10 @@ class SqliteFile:
         try:
             open_files.lock.acquire()
             open_files.make_room(self)
-            for _ in range(_REOPENINGS):
+            for _ in range(REOPENINGS):
                 real = os.path.realpath(self.path)
                 before = check_file(real)
+                self._check_parent(before)
                 try:
                     opened = self._connect(real)
                 except sqlite3.OperationalError:
@@ -374,6 +452,15 @@ class SqliteFile:
                 pass
         raise StorageError(f"the SQLite file {self.path} is replaced again and again")
 
+    def _check_parent(self, file: Identity) -> None:
+        for each in open_files.inherited:
+            if isinstance(each, Opened) and each.writing_parent and each.identities[0] == file:
+                raise StorageError(
+                    f"the SQLite file {self.path}: this process was forked while the process"
+                    f" {each.writing_parent} was writing to it, and SQLite cannot tell the two"
+                    " apart. Fork before or after a transaction, and in no before_commit hook"
+                )
+
     def _connect(self, real: str, options: str = "") -> Opened:
         connection = sqlite3.connect(
             f"file:{quote(real)}{options}" if options else real,
@@ -387,7 +474,7 @@ class SqliteFile:
             if not is_prepared(connection, real):
                 opened.turnstile = turnstile = self._turnstile()
                 try:
-                    self._queue(turnstile)
+                    self.queue(turnstile)
                     prepare(connection, real)
                 finally:
                     turnstile.leave()
@@ -408,6 +495,8 @@ def check_synchronous(synchronous: object) -> Synchronous:
     return "FULL" if synchronous.upper() == "FULL" else "NORMAL"
 
 
-_INSIDE: Final = frozenset(
+_INSIDE: Final = INSIDE.union(
     each.__code__ for each in (SqliteFile._read, SqliteFile._write, SqliteFile.drop)
 )
+_BETWEEN: Final = frozenset((SqliteFile.transaction.__code__,))
+"""Stands for "in a block of a transaction, between two of its steps"."""

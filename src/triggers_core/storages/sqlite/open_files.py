@@ -25,6 +25,14 @@ class File(Protocol):
         """Begin anew, in the child of a fork."""
 
 
+def disinherit(file: File, parent: int) -> None:
+    """Keep what the parent has open, unused, and let the file begin anew."""
+    if file.opened is not None:  # in use by the thread that forked
+        file.opened.disown(parent)
+        inherited.append(file.opened)
+    file.forget()
+
+
 logger: logging.Logger = logging.getLogger(__name__)
 
 _HANDLES: Final = 4  # a file has: the database, -wal, -shm, -turnstile
@@ -144,8 +152,7 @@ def _after_in_child() -> None:
     gate.set()
     _paused.clear()
     for file in every_file():
-        inherited.append(file.opened)  # in use by the thread that forked, if there is one
-        file.forget()
+        disinherit(file, os.getppid())
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,6 +17,9 @@ from triggers_core.exceptions import InvalidSetting, StorageError
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+REOPENINGS: Final = 5
+"""How often a file is opened anew that is replaced again and again while it is written to."""
+
 _REMOTE: Final = frozenset(
     (
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "beegfs"),

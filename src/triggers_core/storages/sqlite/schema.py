@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from contextlib import suppress
 from typing import Final
 
-from triggers_core.engine.records import decode_header
+from triggers_core.engine.missing import error_type
+from triggers_core.engine.records import decode_header, decode_instance
 from triggers_core.exceptions import StorageError, UnknownSchema
+from triggers_core.storages.groups import failed_at
 
 APPLICATION_ID: Final = 0x54524947  # "TRIG": marks the file as ours
-VERSION: Final = 2
+VERSION: Final = 3
 
 # What a commit costs is the pages that it touches (each is one WAL frame) and the statements. So:
 # one b-tree a table, and no index that a fire would have to keep unless it needs it.
@@ -72,6 +75,19 @@ BEGIN
     );
 END;
 """
+# What the fleet is grouped by: what waiting sessions lack (in no index, for nearly every fire
+# changes it), what instances failed of. Events by an application's id, in whatever session; and the
+# sessions of a configuration, page by page.
+_ADDED_IN_3: Final = """
+ALTER TABLE sessions ADD COLUMN missing TEXT;
+ALTER TABLE instances ADD COLUMN error TEXT;
+ALTER TABLE instances ADD COLUMN failed_at REAL;
+CREATE INDEX instances_errors ON instances (task, error, failed_at) WHERE status = 'failed';
+CREATE INDEX instances_failed_at ON instances (failed_at) WHERE status = 'failed';
+CREATE INDEX event_ids_id ON event_ids (id);
+DROP INDEX sessions_config;
+CREATE INDEX sessions_config ON sessions (config, uid) WHERE config IS NOT NULL;
+"""
 EVENT_BITS: Final = 32
 """Bits of an event's key that hold its number; those above hold the session's id. Room for four
 thousand million events in a session, and two thousand million sessions in a file."""
@@ -109,36 +125,69 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     """
     if is_prepared(connection, path):
         return  # another process was faster
-    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+    version, application, _ = connection.execute(_MARKS).fetchall()[0]
     if application == APPLICATION_ID:
-        _upgrade(connection)
+        _upgrade(connection, version)
         return
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     # One transaction: a crash leaves an empty file or a whole schema, which the marks below state.
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_TABLES} {_ADDED_IN_2} PRAGMA application_id = {APPLICATION_ID};"
-        f" PRAGMA user_version = {VERSION}; COMMIT;"
+        f"BEGIN IMMEDIATE; {_TABLES} {_ADDED_IN_2} {_ADDED_IN_3}"
+        f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
     )
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    """From version 1, in one transaction."""
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """From an earlier version, in one transaction."""
     try:
-        connection.executescript(f"BEGIN IMMEDIATE; {_ADDED_IN_2}")
-        for session, header in connection.execute("SELECT id, header FROM sessions").fetchall():
-            try:
-                address = decode_header(header).config
-            except UnknownSchema:
-                # Nobody can tell which one it needs: all of today's are kept for good.
-                connection.execute("UPDATE configurations SET kept = 1")
-                continue
-            if address:
-                values = (address_key(address), session)
-                connection.execute("UPDATE sessions SET config = ? WHERE id = ?", values)
+        connection.execute("BEGIN IMMEDIATE")
+        if version < 2:
+            _run(connection, _ADDED_IN_2)
+            _note_configurations(connection)
+        _run(connection, _ADDED_IN_3)
+        _note_groups(connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     finally:
         connection.rollback()
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Run several statements; unlike `executescript`, within the transaction that is open."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+
+
+def _note_configurations(connection: sqlite3.Connection) -> None:
+    """Which session uses which configuration."""
+    for session, header in connection.execute("SELECT id, header FROM sessions").fetchall():
+        try:
+            address = decode_header(header).config
+        except UnknownSchema:
+            # Nobody can tell which one it needs: all of today's are kept for good.
+            connection.execute("UPDATE configurations SET kept = 1")
+            continue
+        if address:
+            values = (address_key(address), session)
+            connection.execute("UPDATE sessions SET config = ? WHERE id = ?", values)
+
+
+def _note_groups(connection: sqlite3.Connection) -> None:
+    """What failed instances failed of. What sessions lack, their next change tells."""
+    select = "SELECT session, task, number, record FROM instances WHERE status = 'failed'"
+    for session, task, number, record in connection.execute(select).fetchall():
+        with suppress(UnknownSchema):
+            instance = decode_instance(record)
+            values = (error_type(instance), failed_at(instance), session, task, number)
+            connection.execute(
+                "UPDATE instances SET error = ?, failed_at = ?"
+                " WHERE session = ? AND task = ? AND number = ?",
+                values,
+            )
 
 
 def address_key(address: str) -> int:

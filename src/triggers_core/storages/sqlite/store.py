@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -26,28 +27,37 @@ from triggers_core.engine.records import (
     encode_record,
     number_in_id,
 )
-from triggers_core.exceptions import InvalidSetting, UnknownSchema
+from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans
+from triggers_core.exceptions import InvalidSetting, StorageError, UnknownSchema
 from triggers_core.storages.base import (
     Clock,
     Due,
     SessionSummary,
     Store,
+    add_due,
     check_age,
-    check_limit,
     check_window,
     drive,
-    fleet_order,
     may_wait,
     prunable,
     readable_header,
-    summarise,
 )
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.groups import (
+    MOST_COUNTED,
+    MOST_GROUPS,
+    ConfigurationInUse,
+    FailedGroup,
+    FailedInstance,
+    WaitingGroup,
+    failed_at,
+    group_text,
+)
 from triggers_core.storages.session import SessionStorage
-from triggers_core.storages.sqlite.batch import Batch
+from triggers_core.storages.sqlite import fleet
 from triggers_core.storages.sqlite.file import SqliteFile, Synchronous, check_synchronous
 from triggers_core.storages.sqlite.place import check_path
-from triggers_core.storages.sqlite.schema import EVENT_BITS, address_key
+from triggers_core.storages.sqlite.schema import EVENT_BITS, VERSION, address_key
 
 T = TypeVar("T")
 
@@ -56,8 +66,10 @@ _T = TypeVar("_T")
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
 
 _HEADER: Final = "SELECT id, header FROM sessions WHERE uid = ?"
-_SET_HEADER: Final = "UPDATE sessions SET header = ? WHERE id = ?"
-_SET_SESSION: Final = "UPDATE sessions SET header = ?, failed = ?, waiting_since = ? WHERE id = ?"
+_SET_HEADER: Final = "UPDATE sessions SET header = ?, missing = ? WHERE id = ?"
+_SET_SESSION: Final = (
+    "UPDATE sessions SET header = ?, missing = ?, failed = ?, waiting_since = ? WHERE id = ?"
+)
 _CONFIG_OF: Final = "SELECT id, config, header FROM sessions WHERE uid = ?"
 _SET_CONFIG: Final = "UPDATE sessions SET config = ? WHERE id = ?"
 _DROP_CONFIG: Final = (
@@ -65,12 +77,19 @@ _DROP_CONFIG: Final = (
     " AND NOT EXISTS (SELECT 1 FROM sessions WHERE config = ?)"
 )
 _ADD_SESSION: Final = (
-    "INSERT INTO sessions (header, failed, waiting_since, uid) VALUES (?, ?, ?, ?)"
+    "INSERT INTO sessions (header, missing, failed, waiting_since, uid) VALUES (?, ?, ?, ?, ?)"
 )
 _WAITING: Final = (
     "SELECT i.record FROM waits w JOIN instances i"
     " ON i.session = w.session AND i.task = w.task AND i.number = w.number"
     " WHERE w.session = ? AND w.trigger = ?"
+)
+# CROSS: along the first index, in its order. Whoever reads it stops where it has enough.
+_DUE: Final = (
+    "SELECT w.trigger, i.record FROM waits w CROSS JOIN instances i"
+    " ON i.session = w.session AND i.task = w.task AND i.number = w.number"
+    " WHERE w.session = ? AND w.trigger > ? AND w.trigger < ? AND i.status = 'unstarted'"
+    " ORDER BY w.trigger, w.task, w.number"
 )
 _INSTANCE: Final = "SELECT record FROM instances WHERE session = ? AND task = ? AND number = ?"
 _UNSTARTED: Final = (
@@ -87,6 +106,9 @@ _ADD_INSTANCE: Final = (
 _SET_INSTANCE: Final = (
     "UPDATE instances SET status = ?, logs = ?, due_at = ?, record = ?"
     " WHERE session = ? AND task = ? AND number = ?"
+)
+_SET_FAILED: Final = (
+    "UPDATE instances SET error = ?, failed_at = ? WHERE session = ? AND task = ? AND number = ?"
 )
 _ADD_WAIT: Final = "INSERT INTO waits (session, trigger, task, number) VALUES (?, ?, ?, ?)"
 _DROP_WAIT: Final = (
@@ -112,7 +134,6 @@ class SqliteStore(Store):
     ) -> None:
         super().__init__(clock)
         self.file: SqliteFile = SqliteFile(path, synchronous)
-        self._batch = Batch()
         self._configurations = ConfigurationCache()
 
     @property
@@ -125,6 +146,19 @@ class SqliteStore(Store):
             return os.path.getsize(self.file.path) > 0
         except OSError:
             return False
+
+    def set_up(self) -> bool:
+        before = self._version()
+        self.file.write(lambda connection: (None, False))
+        return before != VERSION
+
+    def _version(self) -> int:
+        """The version of the tables, as the file's header has it; 0 when there are none."""
+        try:
+            with open(self.file.path, "rb") as file:
+                return int.from_bytes(file.read(64)[60:], "big")
+        except OSError:
+            return 0
 
     @classmethod
     def _renew_lock(cls) -> None:
@@ -146,8 +180,6 @@ class SqliteStore(Store):
     # -- one session ------------------------------------------------------------------------------
 
     def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
-        batch = self._batch if self._batch.connection is not None else None
-
         def work(connection: sqlite3.Connection) -> tuple[Plan[T], bool]:
             found = _Found()
             plan = drive(
@@ -156,19 +188,37 @@ class SqliteStore(Store):
             if plan.empty:
                 return plan, False
             plan.stamp(self.clock())
-            if batch is not None:
-                batch.half_written = True  # should it be torn away in here
             self._save(connection, uid, plan, found)
-            if batch is not None:
-                batch.half_written = False
             return plan, True
 
-        return self.file.write(work) if batch is None else batch.commit(work)
+        return self.file.write(work)
 
     def together(self, work: Callable[[], _T]) -> _T:
-        if self._batch.connection is not None:
-            return work()
-        return self._batch.run(self.file, work)
+        raised: BaseException | None = None
+        try:
+            with self.file.transaction():
+                try:
+                    return work()
+                except BaseException as error:  # the commits that it has made are kept
+                    raised = error
+        except StorageError:
+            if raised is None:
+                raise  # else it tore one of them, and none is
+        raise raised
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self.file.transaction()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.file.held is not None and self.file.outer() is not None
+
+    def when_committed(self, callback: Callable[[], None]) -> None:
+        transaction = None if self.file.held is None else self.file.outer()
+        if transaction is None:
+            callback()
+        else:
+            transaction.callbacks.append(callback)
 
     def load(self, uid: str, query: Query) -> Snapshot:
         def work(connection: sqlite3.Connection) -> Snapshot:
@@ -189,6 +239,12 @@ class SqliteStore(Store):
         found.session, found.config = session, header.config
         records: list[tuple[bytes]] = []
         configuration = self._configuration(connection, header)
+        snapshot = Snapshot(now=self.clock(), header=header, configuration=configuration)
+        if query.moments is not None:
+            moments = (session, BEFORE_MOMENTS, AFTER_MOMENTS)
+            with closing(connection.execute(_DUE, moments)) as rows:
+                index = ((key, decode_instance(record)) for key, record in rows)
+                add_due(snapshot, index, query.moments)
         for trigger in query.triggers:
             if may_wait(header, configuration, trigger):
                 records += connection.execute(_WAITING, (session, trigger)).fetchall()
@@ -197,7 +253,6 @@ class SqliteStore(Store):
             records += connection.execute(_INSTANCE, key).fetchall()
         for task in query.unstarted:
             records += connection.execute(_UNSTARTED, (session, task)).fetchall()
-        snapshot = Snapshot(now=self.clock(), header=header, configuration=configuration)
         for (record,) in records:
             instance = decode_instance(record)
             snapshot.instances[instance.name] = instance
@@ -207,11 +262,12 @@ class SqliteStore(Store):
                 snapshot.known[event_id] = event
         if query.all_events:
             snapshot.events = self._events(connection, session, 0, -1)
+        if query.numbers:
+            snapshot.numbered = self._numbered(connection, session, query.numbers)
         if query.payloads:
-            asked = [each for each in snapshot.instances.values() if each.name in query.instances]
-            numbers = [n for each in asked for taken in each.taken.values() for n in taken]
-            taken = self._numbered(connection, session, numbers)
-            snapshot.payloads = {number: bytes(each.payload) for number, each in taken.items()}
+            asked = [snapshot.instances[n] for n in query.instances if n in snapshot.instances]
+            spans = [span for instance in asked for span in event_spans(instance)]
+            snapshot.numbered |= self._within(connection, session, spans)
         return snapshot
 
     def _event(self, connection: sqlite3.Connection, session: int, event_id: str) -> Event | None:
@@ -268,6 +324,9 @@ class SqliteStore(Store):
                 number,
             )
             execute(_ADD_INSTANCE if change.before is None else _SET_INSTANCE, row)
+            if instance.status is Status.FAILED and change.before is not Status.FAILED:
+                key = (session, task, number)
+                execute(_SET_FAILED, (instance.error, failed_at(instance), *key))
             for trigger in change.waits_before - change.waits_after:
                 execute(_DROP_WAIT, (session, trigger, task, number))
             for trigger in change.waits_after - change.waits_before:
@@ -281,15 +340,15 @@ class SqliteStore(Store):
         header: Header,
         session: int | None,
     ) -> int:
-        values = (encode_record(header),)
+        values = (encode_record(header), group_text(header.missing))
         if session is not None and not plan.fleet_changed:
             connection.execute(_SET_HEADER, (*values, session))
             return session
-        fleet = (header.total(Status.FAILED), header.waiting_since)
+        index = (header.total(Status.FAILED), header.waiting_since)
         if session is not None:
-            connection.execute(_SET_SESSION, (*values, *fleet, session))
+            connection.execute(_SET_SESSION, (*values, *index, session))
             return session
-        added = connection.execute(_ADD_SESSION, (*values, *fleet, uid)).lastrowid
+        added = connection.execute(_ADD_SESSION, (*values, *index, uid)).lastrowid
         assert added is not None
         return added
 
@@ -368,6 +427,20 @@ class SqliteStore(Store):
                 found[event.number] = event
         return found
 
+    def _within(
+        self, connection: sqlite3.Connection, session: int, spans: list[tuple[int, int]]
+    ) -> dict[int, Event]:
+        """The events of some spans: one statement for each, and one for all single numbers."""
+        single = [first for first, last in spans if first == last]
+        found = self._numbered(connection, session, single) if single else {}
+        for first, last in spans:
+            if first < last:
+                keys = _key(session, first), min(_key(session, last), _key(session + 1, 0) - 1)
+                for (record,) in connection.execute(_EVENTS, (*keys, -1)).fetchall():
+                    event = decode_event(record)
+                    found[event.number] = event
+        return found
+
     def delete(self, uid: str) -> bool:
         return self.file.write(lambda connection: (self._delete(connection, uid), True))
 
@@ -389,29 +462,14 @@ class SqliteStore(Store):
 
     # -- the fleet --------------------------------------------------------------------------------
 
-    def due(self, limit: int = 100) -> list[Due]:
-        select = (
-            "SELECT s.uid, i.task, i.number FROM instances i JOIN sessions s ON s.id = i.session"
-            " WHERE i.due_at <= ? ORDER BY i.due_at LIMIT ?"
-        )
-        return self._due(select, self.clock(), limit)
+    def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
+        return fleet.due(self.file, self.clock() + within, limit)
 
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
-        select = (
-            "SELECT s.uid, i.task, i.number FROM instances i JOIN sessions s ON s.id = i.session"
-            " WHERE i.due_at > ? ORDER BY i.due_at DESC LIMIT ?"
-        )
-        return self._due(select, self.clock() + seconds, limit)
-
-    def _due(self, select: str, at: float, limit: int) -> list[Due]:
-        amount = check_limit(limit)
-        values = (at, -1 if amount is None else amount)
-        rows = self.file.read(lambda c: c.execute(select, values).fetchall())
-        return [Due(uid, f"{task}#{number}") for uid, task, number in rows]
+        return fleet.due_after(self.file, self.clock() + seconds, limit)
 
     def next_due(self) -> float | None:
-        select = "SELECT min(due_at) FROM instances WHERE due_at IS NOT NULL"
-        ((due_at,),) = self.file.read(lambda c: c.execute(select).fetchall())
+        due_at = fleet.first_due(self.file)
         return None if due_at is None else due_at - self.clock()
 
     def sessions(
@@ -422,36 +480,41 @@ class SqliteStore(Store):
         limit: int | None = None,
         after: str = "",
     ) -> list[SessionSummary]:
-        limit = check_limit(limit)
-        queries = []
-        if failed:
-            since = "waiting_since IS NULL, waiting_since, " if waiting else ""
-            queries.append(f"failed > 0 AND uid > ? ORDER BY failed DESC, {since}uid")
-        if waiting:
-            queries.append("waiting_since IS NOT NULL AND uid > ? ORDER BY waiting_since, uid")
-        found: dict[str, SessionSummary] = {}
-        for query in queries or ["uid > ? ORDER BY uid"]:
-            select = f"SELECT uid, header FROM sessions WHERE {query} LIMIT ? OFFSET ?"
-            found |= self._summaries(select, after, limit)
-        return fleet_order(list(found.values()), failed, waiting, limit)
+        return fleet.sessions(self.file, failed, waiting, limit, after)
 
-    def _summaries(self, select: str, after: str, limit: int | None) -> dict[str, SessionSummary]:
-        def work(connection: sqlite3.Connection) -> dict[str, SessionSummary]:
-            found: dict[str, SessionSummary] = {}
-            seen = 0
-            while limit is None or len(found) < limit:
-                amount = -1 if limit is None else limit - len(found)
-                rows = connection.execute(select, (after, amount, seen)).fetchall()
-                for uid, record in rows:
-                    header = readable_header(uid, record)
-                    if header is not None:
-                        found[uid] = summarise(uid, header)
-                seen += len(rows)
-                if amount < 0 or len(rows) < amount:
-                    break
-            return found
+    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
+        return fleet.waiting_groups(self.file, limit)
 
-        return self.file.read(work)
+    def waiting_for(
+        self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf
+    ) -> list[SessionSummary]:
+        return fleet.waiting_for(self.file, missing, limit, after)
+
+    def failed_groups(self, limit: int | None = MOST_GROUPS) -> list[FailedGroup]:
+        return fleet.failed_groups(self.file, limit)
+
+    def failed_instances(
+        self,
+        *,
+        task: str | None = None,
+        error: str | None = None,
+        limit: int | None = 100,
+        after: FailedInstance | None = None,
+    ) -> list[FailedInstance]:
+        return fleet.failed_instances(self.file, task, error, limit, after)
+
+    def find_event(self, event_id: str, limit: int | None = 100) -> list[tuple[str, int]] | None:
+        return fleet.find_event(self.file, event_id, limit)
+
+    def configurations_in_use(
+        self, limit: int | None = 100, after: str = "", most: int = MOST_COUNTED
+    ) -> list[ConfigurationInUse]:
+        return fleet.configurations_in_use(self.file, limit, after, most)
+
+    def sessions_with(
+        self, address: str, limit: int | None = 100, after: str = ""
+    ) -> list[SessionSummary]:
+        return fleet.sessions_with(self.file, address, limit, after)
 
     def prune(self, older_than: float, resolved_only: bool = True) -> int:
         before = self.clock() - check_age(older_than, resolved_only)

@@ -10,13 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 from triggers_core import payloads
 from triggers_core.application import Application, default_application
-from triggers_core.engine.attempts import Claim, Claimed, Finish
+from triggers_core.backtest.log import LoggedEvent, logged_event, read_time, recorded_events
+from triggers_core.engine.attempts import Claim, Claimed, Finish, Recover
 from triggers_core.engine.backtest_step import TOKEN, Step, Unusual
 from triggers_core.engine.commands import Fire, FireOutcome
 from triggers_core.engine.configuration import Configuration
@@ -42,6 +44,8 @@ class TaskTotals(msgspec.Struct, kw_only=True):
 
     run: int = 0
     abandoned: int = 0
+    late: int = 0
+    """Those of the abandoned whose deadline had passed."""
     unstarted: int = 0
     failed: int = 0
     """Instances whose body failed; always 0 in a dry replay."""
@@ -61,16 +65,6 @@ class BacktestResult(msgspec.Struct, kw_only=True):
     store: Store
 
 
-class LoggedEvent(msgspec.Struct, kw_only=True, frozen=True):
-    """One line of a log. Other keys (`n`, `ts`) are ignored."""
-
-    session: str
-    trigger: str
-    kwargs: dict[str, Any] | None = None
-    id: str | None = None
-    """The application's own event id, if the log has it; else the position in the log is used."""
-
-
 def backtest(
     config: Mapping[str, Any] | Configuration,
     events: Iterable[Mapping[str, Any] | LoggedEvent],
@@ -80,8 +74,12 @@ def backtest(
     app: Application | None = None,
     progress: Callable[[int], None] | None = None,
     stuck_at_most: int = 100,
+    until: float | str | datetime | None = None,
 ) -> BacktestResult:
     """Replay a log of events through a configuration.
+
+    If the configuration tells time, that passes between the events by their `ts`: what falls due
+    does so at its moment, as with a sweep that is never late. Bodies take no time.
 
     :param config: the task configuration; every session of the log gets it.
     :param events: mappings with `session`, `trigger` and optionally `kwargs` and `id`, in the order
@@ -92,6 +90,8 @@ def backtest(
     :param run: execute the bodies, in this thread, instead of finishing each instance with ``{}``.
     :param app: whose limits and plugins apply; the default application when not given.
     :param progress: called with the number of events done, after each.
+    :param until: up to when time passes after the last event (as `ts`, or an aware datetime); not
+        beyond it when not given. Without meaning unless the configuration tells time.
     :raises InvalidConfiguration: names the place.
     :raises InvalidEvent: names the event's position in the log and what is wrong with it.
 
@@ -103,6 +103,7 @@ def backtest(
     app = app or default_application
     store = storage.store if isinstance(storage, SessionStorage) else storage or PackedStore()
     parsed = app.parse(config)
+    end = None if until is None else read_time(until, "until")
     replay = _Run(app, store, parsed) if run else _Dry(app, store, parsed)
     log = _Log(replay, events, progress)
     if run:  # what a body does, and how long it takes, is nobody's to put into a transaction
@@ -111,6 +112,8 @@ def backtest(
     else:
         while store.together(log.some):
             pass
+    if replay.clock is not None:
+        replay.pass_time(end)
     sessions, totals = _totals(store, parsed)
     return BacktestResult(
         sessions=sessions,
@@ -152,7 +155,7 @@ class _Log:
             return False
         position, event = line
         try:
-            logged = _logged(event)
+            logged = logged_event(event)
             event_id = str(position) if logged.id is None else logged.id
             status = self._replay.event(logged, event_id)
         except InvalidInput as error:
@@ -164,6 +167,26 @@ class _Log:
         return True
 
 
+class _Clock:
+    """The time of the log."""
+
+    def __init__(self) -> None:
+        self.at = self.latest = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def what_tells_time(configuration: Configuration) -> str:
+    """The first directive of a configuration that tells time; empty when there is none."""
+    for task in configuration.tasks.values():
+        if task.rule.within is not None:
+            return f"{task.name}.within"
+        if task.rule.waiting is not None or task.rule.until is not None:
+            return f"{task.name}.waiting"
+    return ""
+
+
 class _Dry:
     """Replays events without running bodies, hooks that observe or runners."""
 
@@ -171,14 +194,25 @@ class _Dry:
         self.store = store
         self.configuration = configuration
         self.limits = app.rules.limits
+        self.timed_by = what_tells_time(configuration)
+        self.clock: _Clock | None = _Clock() if self.timed_by else None
         self.rules: Rules = msgspec.structs.replace(
             app.rules,
             default_configuration=configuration,
             default_requires=app.plugins.requires_for(configuration),
+            clock=self.clock,
         )
 
     def event(self, event: LoggedEvent, event_id: str) -> str:
         """Record one event and bring everything that it makes ready to its end."""
+        at = None
+        if self.clock is not None:
+            if event.ts is None:
+                raise InvalidEvent(
+                    f"it has no `ts`, and {self.timed_by} tells time: give each event the time at"
+                    " which it happened, as seconds since 1970 or ISO 8601 text"
+                )
+            at = read_time(event.ts)
         fire = Fire(
             trigger=check_name(event.trigger, "trigger"),
             payload=payloads.encode(event.kwargs, self.limits),
@@ -186,6 +220,10 @@ class _Dry:
             given_id=True,
         )
         uid = check_name(event.session, "session")
+        if self.clock is not None and at is not None:
+            self._work_off(uid, at)
+            self.clock.at = at
+            self.clock.latest = max(self.clock.latest, at)
         plan = self._record(uid, fire)
         recorded = plan.outcome
         if recorded.status == "duplicate":
@@ -197,6 +235,24 @@ class _Dry:
 
     def commit(self, uid: str, command: Command[T]) -> Plan[T]:
         return self.store.commit(uid, command, self.rules)
+
+    def pass_time(self, until: float | None) -> None:
+        """Let time pass in every session, up to a moment or to the last event of the log."""
+        assert self.clock is not None
+        end = self.clock.latest if until is None else max(until, self.clock.latest)
+        for summary in all_sessions(self.store):
+            self._work_off(summary.uid, end)
+
+    def _work_off(self, uid: str, until: float) -> None:
+        """Work off what falls due in a session, moment by moment, and what that makes ready."""
+        assert self.clock is not None
+        while True:
+            header = self.store.load(uid, Query()).header
+            if header is None or header.next_moment is None or header.next_moment > until:
+                return
+            self.clock.at = header.next_moment
+            plan = self.commit(uid, Recover())
+            self._drain(uid, [each.name for each in plan.scheduled])
 
     def _record(self, uid: str, fire: Fire) -> Plan[FireOutcome]:
         """Record an event, and end what it makes ready; the plan's `scheduled` is what is left."""
@@ -285,18 +341,10 @@ def _interruptible() -> Iterator[None]:
         raise _Interrupted from error
 
 
-def _logged(event: Mapping[str, Any] | LoggedEvent) -> LoggedEvent:
-    if isinstance(event, LoggedEvent):
-        return event
-    try:
-        return msgspec.convert(event, LoggedEvent)
-    except msgspec.ValidationError as error:
-        raise InvalidEvent(str(error)) from None
-
-
 def _totals(store: Store, configuration: Configuration) -> tuple[int, dict[str, TaskTotals]]:
     totals = {name: TaskTotals() for name in configuration.tasks}
     sessions = 0
+    deadlines = any(task.rule.within is not None for task in configuration.tasks.values())
     for summary in all_sessions(store):
         sessions += 1
         for name, counts in summary.counts.items():
@@ -306,4 +354,19 @@ def _totals(store: Store, configuration: Configuration) -> tuple[int, dict[str, 
             task.abandoned += by_status[Status.ABANDONED]
             task.unstarted += by_status[Status.UNSTARTED]
             task.failed += by_status[Status.FAILED]
+        if deadlines:
+            for instance in store.instances(summary.uid, statuses={Status.ABANDONED}):
+                totals[instance.task].late += instance.late
     return sessions, totals
+
+
+__all__ = [
+    "BacktestResult",
+    "LoggedEvent",
+    "TaskTotals",
+    "backtest",
+    "logged_event",
+    "read_time",
+    "recorded_events",
+    "what_tells_time",
+]

@@ -1,8 +1,9 @@
-"""Applications for tests: isolated from the environment, on either storage."""
+"""Applications for tests: isolated from the environment, on either storage; waiting for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,3 +30,13 @@ def application(storage: str, folder: Path, **settings: Any) -> Iterator[Applica
         yield app
     finally:
         app.close()
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Wait until something holds; fails after a minute."""
+    pause = threading.Event()
+    for _ in range(3_000):
+        if true():
+            return
+        pause.wait(0.02)
+    raise AssertionError("it did not come to that")

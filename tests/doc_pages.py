@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"#\s+([\w./-]+\.(?:py|toml))\n")
-_PATIENCE = 120  # seconds until an example that hangs fails; they take less than one
+_PATIENCE = 240  # seconds until an example that hangs fails; only a whole contract takes many
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,24 @@ class Page:
 
 def run_python(arguments: list[str], folder: Path) -> str:
     """What a Python process prints in a folder, on settings of its own."""
+    done = _run(arguments, folder)
+    assert done.returncode == 0, f"python {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def fails_python(arguments: list[str], folder: Path) -> str:
+    """What a Python process prints that ends with 1, as pytest does where a test fails."""
+    done = _run(arguments, folder)
+    assert done.returncode == 1, f"python {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("TRIGGER")
     }
     paths = [str(Path(triggers_core.__file__).parents[1]), environment.get("PYTHONPATH", "")]
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
         env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -111,8 +124,6 @@ def run_python(arguments: list[str], folder: Path) -> str:
         timeout=_PATIENCE,
         check=False,
     )
-    assert done.returncode == 0, f"python {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def pages() -> list[Page]:

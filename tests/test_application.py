@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from applications import eventually
 from msgspec import structs
 
 from triggers_core import Application, TaskContext, TriggerTask, hookimpl
@@ -66,15 +67,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     yield write
     for name in names:
         sys.modules.pop(name, None)
-
-
-def eventually(true: Callable[[], object]) -> None:
-    pause = threading.Event()
-    for _ in range(3_000):
-        if true():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it did not come to that")
 
 
 class Calls(TriggerTask):

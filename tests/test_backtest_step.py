@@ -4,6 +4,7 @@ transaction: what comes out is what came out one commit at a time, also when it 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from recorded_logs import recorded_log
 
 import triggers_core.backtest
 from triggers_core import Application, hookimpl
-from triggers_core.backtest import BacktestResult, backtest
+from triggers_core.backtest import BacktestResult, backtest, recorded_events
 from triggers_core.engine import backtest_step
 from triggers_core.engine.additions import CommitPlan, CommitSession
 from triggers_core.engine.backtest_step import Unusual
@@ -220,3 +221,22 @@ def test_sessions_that_are_packed_again_and_again(monkeypatch: pytest.MonkeyPatc
     assert [each.uid for each in result.store.sessions(limit=2, after=everybody[4])] == (
         everybody[6:8]
     )
+
+
+def test_sessions_as_a_log(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the application fired comes again, page by page; the rest comes by itself."""
+    monkeypatch.setattr("triggers_core.backtest.log._PAGE", 2)
+    backtest(CHAIN, events(), app.store, app=app)
+    app.manager("s0").fire("other", {"at": date(2026, 12, 1)}, event_id="stripe:evt_1")
+    again = list(recorded_events(app))
+    assert [each.trigger for each in again if each.session == "s1"] == list(TRIGGERS)
+    assert (again[7].id, again[7].kwargs) == ("stripe:evt_1", {"at": date(2026, 12, 1)})
+    result = backtest(CHAIN, again)
+    assert result.tasks == backtest(CHAIN, events()).tasks
+    assert (result.sessions, result.events, result.duplicates) == (3, 22, 0)
+
+
+def test_generated_ids_are_left_to_the_session_that_made_them(app: Application) -> None:
+    app.manager("s0").fire("go")
+    [event] = recorded_events(app)
+    assert event.id is None

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from triggers_core.engine.attempts import Claim, Claimed, Finish, Recover, Recovered
+from triggers_core.engine.attempts import Applying, Claim, Claimed, Finish, Recover, Recovered
 from triggers_core.engine.commands import Fire
+from triggers_core.engine.fire_rule import fire
 from triggers_core.engine.machine import Draft, cascade_of, fired_by
+from triggers_core.engine.moments import record
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules
 from triggers_core.engine.records import Instance, Status
@@ -151,7 +153,7 @@ def claim_without_fence(patch: pytest.MonkeyPatch) -> None:
         instance.token = self.token
         task = draft.configuration.tasks[instance.task]
         claimed = Claimed(
-            instance=instance, task=task, generation=self.generation, payloads=snapshot.payloads
+            instance=instance, task=task, generation=self.generation, events=snapshot.numbered
         )
         return draft.plan(claimed)
 
@@ -169,7 +171,7 @@ class CascadeLater:
         draft = Draft((yield Query(instances=(self.instance,), triggers=(task,))), rules)
         instance = draft.instance(task, number)
         draft.touch(instance).keep_times = True
-        instance.result = draft.fire(cascade_of(instance, self.result)).number
+        instance.result = fire(draft, cascade_of(instance, self.result)).number
         return draft.plan(None)
 
 
@@ -177,10 +179,10 @@ def cascade_in_a_second_commit(patch: pytest.MonkeyPatch) -> None:
     """Outcome first, cascade afterwards: the way of a queue without transactions."""
     commit = TriggerManager.commit
 
-    def outcome_only(self: Finish, draft: Draft, snapshot: Any, instance: Instance) -> None:
+    def outcome_only(self: Finish, draft: Draft, snapshot: Any, instance: Instance) -> Applying:
         draft.set_status(instance, Status.FINISHED)
-        for fire in self.fires:
-            draft.fire(fired_by(instance, fire.trigger, fire.payload))
+        for each in self.fires:
+            yield from record(draft, fired_by(instance, each.trigger, each.payload))
 
     def in_two_steps(self: TriggerManager, command: Any) -> Plan[Any]:
         plan = commit(self, command)

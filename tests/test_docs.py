@@ -10,23 +10,28 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from doc_pages import DOCS, ROOT, Page, pages, run_python
+from doc_pages import DOCS, ROOT, Page, fails_python, pages, run_python
 
 from triggers_core import views
 from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.language import LANGUAGE
 from triggers_core.hookspecs import TriggersSpec
 from triggers_core.limits import Limits, Timing
+from triggers_core.methods.awaitable import AwaitableMethods
 from triggers_core.plugins.checks import HOOKS
 from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.runners import TaskRunner
 from triggers_core.settings import Settings
 from triggers_core.settings.sources import EnvironmentSource, ModuleSource, PyprojectSource, Source
 from triggers_core.storages.base import Store
+from triggers_core.testing import SessionUnderTest, TriggerManagerTestCaseMixin, Triggers
 from triggers_core.testing.fake_distributions import FakeDistributions, distributions
+from triggers_core.testing.simulation import Rates
 
 __all__ = ["distributions"]  # a fixture
 
@@ -36,7 +41,14 @@ SETTINGS = Page(DOCS / "settings.md")
 PLUGINS = Page(DOCS / "plugins.md")
 STORAGE = Page(DOCS / "writing-a-storage.md")
 RUNNER = Page(DOCS / "writing-a-runner.md")
+ASYNC = Page(DOCS / "async.md")
+FAULTS = Page(DOCS / "fault-injection.md")
+TESTING = Page(DOCS / "testing.md")
 VIEWS = Page(DOCS / "views.md")
+WORDS = Page(DOCS / "what-a-task-can-wait-for.md")
+COOKBOOK = {each.stem for each in (DOCS / "cookbook").glob("*.md")} - {"index"}
+ELSEWHERE = {"django-views", "fastapi", "from-celery-chords", "from-the-2017-framework"}
+"""Recipes that take other servers and frameworks: the tests of plugins run them."""
 
 every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 every_hook = pytest.mark.parametrize("hook", HOOKS)
@@ -204,6 +216,83 @@ def test_the_plugin_list(distributions: FakeDistributions) -> None:
         assert ", ".join(ours) == expected.replace("none", ""), (heading, listed, autoload)
 
 
+# -- the language of conditions -------------------------------------------------------------------
+
+
+def test_the_examples_of_every_word(tmp_path: Path) -> None:
+    ran = WORDS.run(tmp_path)
+    assert {f"python {name}" for name in WORDS.files} - {"python shop.py"} == set(ran)
+
+
+def test_every_word_is_explained() -> None:
+    listed = WORDS.text.partition("\n\n```")[0]
+    words = {"anyOf", "atLeast", "of", "where", "as", *LANGUAGE} - {"after", "andEvery", "unless"}
+    assert not [word for word in sorted(words) if f"`{word}`" not in listed]
+    headings = {line for line in WORDS.text.splitlines() if line.startswith("#")}
+    linked = re.findall(r"\]\(#([\w-]+)\)", WORDS.text)
+    assert {anchor(each) for each in headings} >= set(linked)
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lstrip("# ")).lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", sorted(COOKBOOK - ELSEWHERE))
+def test_a_recipe(name: str, tmp_path: Path) -> None:
+    WORDS.write_files(tmp_path)
+    page = Page(DOCS / "cookbook" / f"{name}.md")
+    ran = page.run(tmp_path)
+    imported = "\n".join(page.files.values())
+    assert {f"python {file}" for file in page.files if not is_imported(file, imported)} == set(ran)
+
+
+def is_imported(file: str, code: str) -> bool:
+    """Whether other files of a page need it, so that it need not be run by itself."""
+    package, _, module = file.removesuffix(".py").rpartition("/")
+    return bool(package) or f"from {module} import" in code
+
+
+def test_every_recipe_is_listed() -> None:
+    index = Page(DOCS / "cookbook" / "index.md").text
+    assert COOKBOOK >= ELSEWHERE
+    for name in COOKBOOK:
+        assert f"[]({name}.md)" in index
+        assert f"\n{name}\n" in index
+
+
+def test_moving_from_the_framework_of_2017(tmp_path: Path) -> None:
+    page = Page(DOCS / "cookbook" / "from-the-2017-framework.md")
+    assert page.run(tmp_path) == ["python after.py"]
+    pytest_options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:django"]
+    assert "1 passed" in run_python([*pytest_options, "test_subject.py"], tmp_path)
+    assertions = {name for name in vars(TriggerManagerTestCaseMixin) if name.startswith("assert")}
+    missing = {name for name in assertions if f"self.{name}(" not in page.text}
+    assert missing == {"assertInstanceStatus"}
+
+
+def test_carrying_a_session_over() -> None:
+    scope: dict[str, Any] = {}
+    exec(Page(DOCS / "cookbook" / "from-the-2017-framework.md").files["carry_over.py"], scope)
+    mail = SimpleNamespace(name="t_mail")
+    old = SimpleNamespace(
+        storage=SimpleNamespace(
+            get_unresolved_tasks=lambda: [mail],
+            latest_kwargs={"first": {"page": 1}, "t_subject": {"id": 7}},
+        )
+    )
+    configuration = {
+        "t_subject": {"after": ["first"], "run": "app.Subject"},
+        "t_mail": {"after": ["t_subject"], "run": "app.Mail"},
+    }
+    with Triggers() as triggers:
+        session = triggers.session({})
+        for _ in range(2):  # it died half-way
+            scope["carry_over"](old, session.manager, configuration)
+        assert session.ran("t_mail") == 1
+        assert session.manager.storage["t_mail#0"].kwargs == {"t_subject": {"id": 7}}
+        assert len(session.manager.storage.instances) == 1
+
+
 # -- storages and runners -------------------------------------------------------------------------
 
 
@@ -212,7 +301,7 @@ def test_the_examples_of_a_storage_and_a_runner(tmp_path: Path) -> None:
     assert RUNNER.run(tmp_path) == ["python web.py", "python worker.py"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "promises"), [(STORAGE, 200), (RUNNER, 20)], ids=["storage", "runner"]
 )
@@ -236,11 +325,54 @@ def test_the_interfaces_are_described() -> None:
         assert not missing, f"{page.name} does not mention {missing}"
 
 
+def test_the_examples_of_faults_and_that_every_rate_is_described(tmp_path: Path) -> None:
+    assert len(FAULTS.run(tmp_path)) == 2
+    table = FAULTS.section("What goes wrong, and how often").text
+    for name in Rates.__struct_fields__:
+        assert f"`{name}`" in table, name
+
+
+def test_the_examples_in_coroutines(tmp_path: Path) -> None:
+    assert ASYNC.run(tmp_path) == ["python web.py", "python client.py"]
+
+
+def test_every_awaitable_method_is_listed() -> None:
+    listed = ASYNC.text
+    for name in vars(AwaitableMethods):
+        assert name.startswith("_") or f"`{name}" in listed, name
+
+
 def test_the_example_of_the_views_and_that_each_is_listed(tmp_path: Path) -> None:
     assert VIEWS.run(tmp_path) == ["python page.py"]
     modules = {f"`views.{each.name}`" for each in pkgutil.iter_modules(views.__path__)}
     missing = [each for each in modules if each not in VIEWS.text]
     assert not missing
+
+
+def test_the_tests_of_workflows(tmp_path: Path) -> None:
+    TESTING.write_files(tmp_path)
+    pytest_options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:django"]
+    names = [name for name in TESTING.files if name.startswith("test_")] + ["test_readme.py"]
+    [of_readme] = README.section("Prove a workflow").fences("python")
+    (tmp_path / "test_readme.py").write_text(of_readme)
+    assert re.search(r"^\d+ passed", run_python([*pytest_options, *names], tmp_path), re.MULTILINE)
+    failing = [name for name in TESTING.files if name.startswith("failing/")]
+    shown = TESTING.fences("text")
+    printed = fails_python([*pytest_options, "-o", "pythonpath=.", *failing], tmp_path)
+    assert len(failing) == len(shown) == 2
+    lines = [line.rstrip() for line in printed.splitlines()]
+    for text in shown:
+        assert text in "\n".join(lines) + "\n"
+
+
+def test_all_that_can_be_asked_in_a_test_is_listed() -> None:
+    for name, each in vars(SessionUnderTest).items():
+        if inspect.isfunction(each) and not name.startswith("_"):
+            assert f"s.{name}" in TESTING.text, name
+    assertions = {name for name in vars(TriggerManagerTestCaseMixin) if name.startswith("assert")}
+    assert len(assertions) == 10
+    missing = {name for name in assertions if name not in TESTING.text}
+    assert missing == {"assertInstanceStatus"}
 
 
 # -- the README -----------------------------------------------------------------------------------
@@ -260,7 +392,7 @@ def test_the_shop_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_the_other_examples_of_the_readme(tmp_path: Path) -> None:
-    _, settings, backtest = README.fences("python")
+    _, settings, _, backtest = README.fences("python")
     assert Settings.isolated(**configured(settings)).TRIGGER_RUNNER == "celery"
     events = [
         {"session": order, "trigger": trigger}

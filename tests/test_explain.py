@@ -14,6 +14,7 @@ from triggers_core import Application, TriggerManager, hookimpl
 from triggers_core.engine.attempts import Claim, PassOn
 from triggers_core.engine.commands import Configure
 from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.fire_rule import fire
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.protocol import CommandSteps, Query, Rules
 from triggers_core.engine.records import Event
@@ -56,7 +57,7 @@ class Many:
         draft = Draft((yield Query(triggers=("unheard", "cancelled"))), rules)
         for number in range(10_000):
             trigger = "cancelled" if number % 2 else "unheard"
-            draft.fire(Event(id="", trigger=trigger, payload=msgspec.Raw(b"{}")))
+            fire(draft, Event(id="", trigger=trigger, payload=msgspec.Raw(b"{}")))
         return draft.plan(None)
 
 

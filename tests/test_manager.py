@@ -326,6 +326,19 @@ def test_kwargs_must_fit_the_model_that_the_task_states(
         assert problem in error["message"]
 
 
+def test_kwargs_of_a_task_that_states_no_model(manager: TriggerManager) -> None:
+    @trigger_task(name="tests.untyped")
+    def untyped(context: TaskContext) -> None:
+        print(context.kwargs)
+
+    manager.update_configuration({"t_x": {"after": ["page"], "run": untyped}})
+    manager.fire("page")
+    finished(manager)
+    error = manager.storage["t_x#0"].metadata["error"]
+    assert error["type"].endswith("InvalidConfiguration")
+    assert "tests.untyped has no kwargs_model" in error["message"]
+
+
 def test_event_ids_and_once(manager: TriggerManager) -> None:
     first = manager.fire("paid", {"a": 1, "b": 2}, event_id="stripe:evt_1")
     again = manager.fire("paid", {"b": 2, "a": 1}, event_id="stripe:evt_1")

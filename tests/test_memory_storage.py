@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,13 +16,14 @@ import pytest
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.protocol import Query, Rules
 from triggers_core.exceptions import NestedCommit, UnknownSchema
-from triggers_core.storages import memory
+from triggers_core.storages import due_order, memory
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.testing import VirtualClock
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.invariants import check_store
+from triggers_core.testing.storage.moments import due, move
 
-FILE = memory.__file__
+FILES = {memory.__file__, due_order.__file__}
 
 
 class Interrupted(BaseException):
@@ -29,12 +32,12 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interrupted_at(step: int) -> Iterator[None]:
-    """Raise before the bytecode of this number that the storage's module executes."""
+    """Raise before the bytecode of this number that the storage's modules execute."""
     left = step
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
-        if frame.f_code.co_filename != FILE:
+        if frame.f_code.co_filename not in FILES:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -53,18 +56,22 @@ def interrupted_at(step: int) -> Iterator[None]:
 
 
 def a_session() -> SessionDriver:
-    """A session in which two instances wait, one is held for a retry and one is running."""
+    """A session in which four instances wait, two of them for a moment, and one is running."""
     session = SessionDriver(MemoryStore(VirtualClock()))
     session.configure(t_x={"after": ["a"], "andEvery": "b"}, t_y={"andEvery": "c"})
     session.fire("b")
     session.fire("b")
     session.fire("c", event_id="given")
     session.claim("t_y#0")
+    due(session, 1e9 + 3, 1e9 + 2)
     return session
 
 
 CHANGES: dict[str, Callable[[SessionDriver], object]] = {
     "fire": lambda session: session.fire("a", event_id="now"),
+    "first due": lambda session: due(session, 1e9 + 1, 1e9 + 2, 1e9 + 9),
+    "put off": lambda session: move(session, "t_x#2", 1e9 + 1),
+    "never due": lambda session: move(session, "t_x#3", None),
     "configure": lambda session: session.configure(t_z={"after": ["c"]}),
     "delete": lambda session: session.store.delete(session.uid),
     "prune": lambda session: session.store.prune(-1, resolved_only=False),
@@ -73,7 +80,10 @@ CHANGES: dict[str, Callable[[SessionDriver], object]] = {
 
 @pytest.mark.traces
 @pytest.mark.parametrize("change", list(CHANGES))
-def test_an_interrupted_change_is_stored_or_not(change: str) -> None:
+def test_an_interrupted_change_is_stored_or_not(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due_order, "_LONGEST", 2)
     whole = a_session()
     untouched = _facts(whole)
     CHANGES[change](whole)
@@ -115,6 +125,7 @@ def _facts(session: SessionDriver) -> Any:
         list(snapshot.configuration.tasks),
         [(event.number, event.trigger) for event in snapshot.events],
         sorted(snapshot.known),
+        list(session.store.load(session.uid, Query(moments=2e9)).instances),
         [(each.name, each.status, each.taken) for each in session.store.instances(session.uid)],
     )
 
@@ -136,6 +147,31 @@ def test_a_handler_that_changes_the_session_in_the_middle_of_a_decision() -> Non
     assert [event.id for event in session.events()][-2:] == ["inner", "outer"]
     assert [event.number for event in session.events()] == list(range(5))
     check_store(session.store)
+
+
+def test_threads_wait_for_each_other_up_to_the_end_of_a_write() -> None:
+    """Also once a change is decided: what another one wrote then would be overwritten."""
+    others: list[threading.Thread] = []
+
+    def clock() -> float:
+        if decided and not others:
+            others.append(threading.Thread(target=session.fire, args=("b",)))
+            others[0].start()
+            others[0].join(0.25)
+        return 1e9
+
+    class Fires:
+        def decide(self, uid: str, rules: Rules) -> Any:
+            fire = Fire(trigger="a", payload=b"{}", event_id="e")
+            plan = yield from fire.decide(uid, rules)
+            decided.append(plan)
+            return plan
+
+    decided: list[Any] = []
+    session = SessionDriver(MemoryStore(clock))
+    session.commit(Fires())
+    others[0].join()
+    assert session.fired() == ["a", "b"]
 
 
 def test_a_handler_in_the_middle_of_a_write_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,3 +244,23 @@ def test_a_damaged_record_harms_its_session_alone(damage: bytes) -> None:
     assert [each.uid for each in store.sessions()] == ["good"]
     assert store.delete("bad")
     assert [each.uid for each in store.due()] == []
+
+
+def test_what_falls_due_is_kept_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(due_order, "_LONGEST", 4)
+    randomly = random.Random(7)
+    order: due_order.DueOrder = []
+    expected: set[due_order.Entry] = set()
+    for adding in (0.8, 0.1, 0.8):
+        for _ in range(300):
+            if randomly.random() < adding:
+                entry = (str(randomly.randrange(20)), "t_x", randomly.randrange(8))
+                due_order.add(order, entry)
+                expected.add(entry)
+            else:
+                entry = randomly.choice([*sorted(expected), ("7", "t_x", 99)])
+                due_order.discard(order, entry)
+                expected.discard(entry)
+            assert list(due_order.entries(order)) == sorted(expected)
+            assert all(0 < len(some) <= 4 for some in order)
+    assert 10 < len(order) < len(expected)

@@ -8,12 +8,14 @@ from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from triggers_core.storages.base import Clock, Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing.model import compare_with_model
+from triggers_core.testing.model.words import compare_sweeps
 
 # TRIGGERS_MODEL_TIMES=10 looks ten times as long.
 TIMES = int(os.environ.get("TRIGGERS_MODEL_TIMES", "1"))
@@ -48,3 +50,8 @@ def test_sqlite_does_what_the_model_says(fast_dir: Path) -> None:
             file.unlink()
 
     compare_with_model(empty_file, options(120))
+
+
+@pytest.mark.parametrize("worked", [False, True])
+def test_sweeps_decide_nothing(worked: bool) -> None:
+    compare_sweeps(lambda clock: closing(MemoryStore(clock)), options(60), worked=worked)

@@ -11,7 +11,7 @@ import pytest
 from applications import STORAGES, application
 
 from triggers_core import Application, TaskContext, payloads, trigger_task
-from triggers_core.engine import configuration, machine
+from triggers_core.engine import features
 from triggers_core.engine.commands import Configure
 from triggers_core.engine.configuration import Configuration, Task, parse_configuration
 from triggers_core.engine.records import (
@@ -96,7 +96,15 @@ def test_an_error_names_its_session_once() -> None:
 @pytest.mark.parametrize(
     "task",
     [
-        {"after": [{"anyOf": ["a", "b"]}], "run": "x"},
+        {"after": [{"sequence": ["a", "b"]}], "run": "x"},
+        {"after": [{"anyOf": ["a", "b"], "within": 3}], "run": "x"},
+        {"after": [{"trigger": "a", "where": {"b": {"like": "c"}}}], "run": "x"},
+        {"after": [{"trigger": "a"}], "run": "x"},
+        {"after": ["a"], "keeping": "last", "run": "x"},
+        {"after": ["a"], "waiting": {"for": "b"}, "run": "x"},
+        {"after": ["a"], "within": "3 fortnights", "run": "x"},
+        {"after": ["a"], "everyTime": {"atMost": 3}, "run": "x"},
+        {"after": ["a"], "otherwise": {"early": "b"}, "run": "x"},
         {"after": {"anyOf": ["a", "b"]}, "run": "x"},
         {"after": "abc", "run": "x"},
         {"after": ["a"], "andEvery": ["b", "c"], "run": "x"},
@@ -146,15 +154,15 @@ def test_a_process_that_knows_fewer_features(
     manager = app.manager("order:1")
     manager.fire("a")
     with monkeypatch.context() as newer:
-        for module in (configuration, machine):
-            newer.setattr(module, "FEATURES", frozenset({"any-of", "deadline"}))
-        newer.setattr(Task, "features", property(lambda task: frozenset({"any-of"})))
+        newer.setattr(features, "FEATURES", {"sequence": "0.3.0", "quorum": "0.10.0"})
+        newer.setattr(Task, "features", property(lambda task: {"sequence", "quorum"}))
         parsed = parse_configuration({"t_x": {"after": ["b"], "run": "x"}})
         manager.commit(Configure(configuration=parsed))
         manager.fire("c")
         assert manager.storage.metadata is not None
-        assert manager.storage.metadata.requires == ("feature:any-of",)
-    upgrade = "order:1: .*needs a newer triggers-core, which knows any-of: upgrade it"
+        required = ("feature:quorum>=0.10.0", "feature:sequence>=0.3.0")
+        assert manager.storage.metadata.requires == required
+    upgrade = "order:1: .*triggers-core, which knows quorum, sequence: upgrade it .* to 0.10.0 or"
     for change in (
         lambda: manager.fire("b"),
         lambda: manager.close_session(),
@@ -163,23 +171,20 @@ def test_a_process_that_knows_fewer_features(
         with pytest.raises(UnknownSchema, match=upgrade):
             change()
     assert [event.trigger for event in manager.storage.events] == ["a", "c"]
-    told = "needs a newer triggers-core, which knows any-of: what follows may leave something out"
+    told = "a newer triggers-core (0.10.0 or later), which knows quorum and sequence: what follows"
     assert told in str(manager.explain())
     assert app.manager("order:2").fire("b").status == "recorded"
 
 
 def test_a_default_configuration_says_which_features_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    for module in (configuration, machine):
-        monkeypatch.setattr(module, "FEATURES", frozenset({"any-of"}))
-    monkeypatch.setattr(Task, "features", property(lambda task: frozenset({"any-of"})))
-    default = {"t_x": {"after": ["b"], "run": "x"}}
+    default = {"t_x": {"after": [{"anyOf": ["a", "b"]}], "run": "x"}}
     with application("memory", tmp_path, TRIGGER_CONFIGURATION=default) as app:
         manager = app.manager("order:1")
         manager.fire("c")
         assert manager.storage.metadata is not None
-        assert manager.storage.metadata.requires == ("feature:any-of",)
+        assert manager.storage.metadata.requires == ("feature:any-of>=0.2",)
 
 
 # -- bounds ----------------------------------------------------------------------------------------

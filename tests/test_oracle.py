@@ -295,7 +295,7 @@ def test_a_bad_event_is_named_by_its_place(app: Application, bad: Any, message: 
 
 def test_a_bad_configuration_stores_nothing(app: Application) -> None:
     with pytest.raises(InvalidConfiguration, match=r"t_ship\.after: expected a list"):
-        backtest({"t_ship": {"after": "paid", "run": "x"}}, [event("paid")], app.store, app=app)
+        backtest({"t_ship": {"after": 3, "run": "x"}}, [event("paid")], app.store, app=app)
     assert app.store.sessions() == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from payload_samples import LIMITS, UTC_NOON, WIDE, View, identical, kwargs
 
 from triggers_core.exceptions import InvalidPayload
-from triggers_core.payloads import decode, encode, merge, same
+from triggers_core.payloads import decode, decoder_of, encode, merge, same
 
 # -- decode, same -------------------------------------------------------------------------------
 
@@ -136,3 +136,40 @@ def test_merge_lets_over_win(under: dict[str, Any], over: dict[str, Any]) -> Non
     for key, value in over.items():
         if not isinstance(value, dict):
             assert identical(merged[key], value)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"b": 2},
+        {"a": 1, "b": {"a": [1, 2.5, None, True]}, "c": "text"},
+        {"a": {"b": {"c": "é"}}, "class": 1, "a b": 2, '"': 3, "": 4},
+        {"a": Decimal("1.10"), "b": 1},
+        {"a": 1, "b": Decimal("1.10")},
+        {"$dict": {"a": 1}},
+        {"a": {"$x": 1}},
+        {"a": 'a text with {"$decimal": in it'},
+        {"a": 2**70, "b": 1e300},
+    ],
+    ids=repr,
+)
+def test_only_some_values_are_read_as_they_are_by_decode(payload: dict[str, Any]) -> None:
+    data = encode(payload, LIMITS)
+    for names in ([], ["a"], ["a", "class", "a b", '"', "absent"], ["$dict"]):
+        read = decoder_of(names)(data)
+        whole = decode(data)
+        for name in names:
+            assert (name in read) == (name in whole)
+            if name in whole:
+                assert read[name] == whole[name]
+                assert type(read[name]) is type(whole[name])
+
+
+def test_reading_some_values_of_a_damaged_payload_says_what_decode_says() -> None:
+    for data in (b'{"a":1', b"[1]", b'{"a":{"$new":1}}'):
+        with pytest.raises(InvalidPayload) as some:
+            decoder_of(["a"])(data)
+        with pytest.raises(InvalidPayload) as whole:
+            decode(data)
+        assert str(some.value) == str(whole.value)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from doc_pages import DOCS, ROOT, Page
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TEMPLATE = ROOT / "plugins" / "_template"
 _PATIENCE = 280  # seconds until a step that hangs fails

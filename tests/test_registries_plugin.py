@@ -183,7 +183,7 @@ def test_the_metadata_of_the_core_is_no_second_provider(files: FakeDistributions
     ("group", "key", "message"),
     [
         (GROUP, "sqlit", "there is no storage 'sqlit': did you mean 'sqlite'"),
-        (GROUP, "zzz", "there is no storage 'zzz': known are memory, .*sqlite"),
+        (GROUP, "zzz", "there is no storage 'zzz': known are .*memory, .*sqlite"),
         (GROUP, None, "there is no storage None"),
         (GROUP, "redis://:s3cret@host", r"there is no storage 'redis://:\*\*\*@host'"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -45,12 +45,7 @@ def stores() -> list[Counted]:
 
 @pytest.fixture
 def app(stores: list[Counted]) -> Iterator[Application]:
-    settings = Settings.isolated(
-        TRIGGER_STORAGE_TYPE="memory",
-        TRIGGER_PLUGINS=[Named(*stores)],
-        TRIGGER_TIMING={"sweep": 5.0},
-    )
-    app = Application("test", settings)
+    app = app_on(stores)
     yield app
     app.close()
 
@@ -64,7 +59,7 @@ def rounds_of(app: Application, clock: VirtualClock, pace: Pace | None = None) -
     return Rounds(app, Outages(logging.getLogger("triggers_core.test")), pace, clock=clock)
 
 
-def looks(stores: list[Counted]) -> list[int]:
+def looks(stores: Sequence[Counted]) -> list[int]:
     """How often each was looked at since the last call."""
     found = [store.looks for store in stores]
     for store in stores:
@@ -135,3 +130,96 @@ def test_a_store_that_fails_keeps_nobody_from_theirs(
     rounds.turn()
     assert looks(stores) == [1, 1, 1]
     assert "works again" in caplog.text
+
+
+# -- what other processes tell ---------------------------------------------------------------------
+
+
+class Hearing(Counted):
+    """Hears of what other processes store, as those in a database can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callbacks: dict[Callable[[], None], None] = {}
+        self.deaf = False
+
+    def watch_due(self, callback: Callable[[], None]) -> None:
+        if self.deaf:
+            raise StorageError("no connection is left")
+        self.callbacks[callback] = None
+
+    def unwatch_due(self, callback: Callable[[], None]) -> None:
+        self.callbacks.pop(callback, None)
+
+
+@pytest.fixture
+def hearing() -> list[Hearing]:
+    return [Hearing() for _ in range(3)]
+
+
+def test_a_store_that_hears_of_something_due_is_looked_at_next(
+    hearing: list[Hearing], clock: VirtualClock
+) -> None:
+    app, woken = app_on(hearing), []
+    rounds = rounds_of(app, clock)
+    rounds.turn()
+    assert [len(each.callbacks) for each in hearing] == [0, 0, 0], "nobody could be woken"
+    rounds.wake = lambda: woken.append(1)
+    clock.advance(5.0)
+    rounds.turn()
+    clock.advance(5.0)
+    rounds.turn()
+    assert [len(each.callbacks) for each in hearing] == [1, 1, 1]
+    looks(hearing)
+    assert rounds.turn() == pytest.approx(5.0)
+    [hear] = hearing[1].callbacks
+    hear()
+    assert woken == [1]
+    assert rounds.turn() == pytest.approx(5.0)
+    assert looks(hearing) == [0, 1, 0]
+    rounds.turn()
+    assert looks(hearing) == [0, 0, 0]
+    rounds.release()
+    assert [len(each.callbacks) for each in hearing] == [0, 0, 0]
+    app.close()
+
+
+def test_a_store_that_cannot_hear_is_looked_at_all_the_same(
+    hearing: list[Hearing], clock: VirtualClock
+) -> None:
+    app = app_on(hearing)
+    rounds = rounds_of(app, clock)
+    rounds.wake = lambda: None
+    hearing[0].deaf = True
+    rounds.turn()
+    assert all(looks(hearing))
+    assert [len(each.callbacks) for each in hearing] == [0, 1, 1]
+    app.close()
+
+
+def test_only_so_many_stores_are_heard_and_none_that_has_gone(clock: VirtualClock) -> None:
+    hearing = [Hearing() for _ in range(30)]
+    named = Named(*hearing)
+    app = app_on(hearing, named)
+    rounds = rounds_of(app, clock)
+    rounds.wake = lambda: None
+    rounds.turn(unbounded=True)
+    heard = [each for each in hearing if each.callbacks]
+    assert len(heard) == 20
+    named.stores = tuple(each for each in hearing if each not in heard[:5])
+    app.settings_changed()
+    for _ in range(2):
+        clock.advance(10.0)
+        rounds.turn(unbounded=True)
+    assert not any(each.callbacks for each in heard[:5])
+    assert sum(bool(each.callbacks) for each in hearing) == 20
+    app.close()
+
+
+def app_on(stores: Sequence[MemoryStore], named: Named | None = None) -> Application:
+    settings = Settings.isolated(
+        TRIGGER_STORAGE_TYPE="memory",
+        TRIGGER_PLUGINS=[named or Named(*stores)],
+        TRIGGER_TIMING={"sweep": 5.0},
+    )
+    return Application("test", settings)

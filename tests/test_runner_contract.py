@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,6 +27,7 @@ def _application(**settings: Any) -> Application:
 
 class TestThreading(RunnerContract):
     bound = 2
+    lacks: ClassVar = {"durable": "sessions are in memory"}
 
     @pytest.fixture
     def app(self) -> Iterator[Application]:

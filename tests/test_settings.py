@@ -503,8 +503,9 @@ def test_settings_of_django_that_nobody_reads(folder: Path, way: str) -> None:
         cwd=folder,
     )
     problem = (
-        "TRIGGER_IMPORTS, TRIGGER_STORAGE_TYPE in Django's settings: nobody reads them there: set"
-        " the environment variable TRIGGERS_SETTINGS_MODULE=fake_django_settings, or hand them to"
+        "TRIGGER_IMPORTS, TRIGGER_STORAGE_TYPE in Django's settings: nobody reads them there:"
+        " install triggers-django and add 'triggers_django' to INSTALLED_APPS, set the environment"
+        " variable TRIGGERS_SETTINGS_MODULE=fake_django_settings, or hand them to"
         " triggers_core.configure()"
     )
     if way == "ignored":
@@ -515,7 +516,10 @@ def test_settings_of_django_that_nobody_reads(folder: Path, way: str) -> None:
         assert problem not in ran.stderr, "Django's are not loaded for this, and are read here"
 
 
-def test_a_settings_module_of_django_that_is_being_imported(folder: Path) -> None:
+def test_a_settings_module_of_django_that_is_being_imported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "django.conf", raising=False)  # other tests may have set it up
     write_module(folder, "TRIGGERS_RUNNER = 'celery'")
     environ = {"DJANGO_SETTINGS_MODULE": "fake_settings"}
     assert Settings([ModuleSource(environ)]).problems() == ()

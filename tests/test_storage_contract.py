@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -13,11 +15,20 @@ from triggers_core.storages.base import Clock, Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.sqlite import SqliteStore
-from triggers_core.testing import StorageContract, VirtualClock
+from triggers_core.testing import StorageContract
+
+_GONE = "sessions are in the memory of one process"
+_NO_DATABASE = "there is no database that an application could share"
 
 
 class TestMemory(StorageContract):
-    not_durable = "the storage memory is gone with its process"
+    lacks: ClassVar = {
+        "durable": _GONE,
+        "processes": _GONE,
+        "transactions": "nothing takes back what was changed in memory",
+        "joined": _NO_DATABASE,
+        "awaited": _NO_DATABASE,
+    }
 
     @pytest.fixture
     def make_store(self) -> Callable[[Clock], Store]:
@@ -25,7 +36,7 @@ class TestMemory(StorageContract):
 
 
 class TestPacked(StorageContract):
-    not_durable = "the storage is gone with its process"
+    lacks = TestMemory.lacks
 
     @pytest.fixture
     def make_store(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], Store]:
@@ -34,44 +45,20 @@ class TestPacked(StorageContract):
 
 
 class TestSqlite(StorageContract):
+    lacks: ClassVar = {
+        "joined": "an application has no connection to this file, and SQLite one writer at a time",
+        "awaited": "the sqlite3 of the standard library blocks",
+    }
+
     @pytest.fixture
     def make_store(self, fast_dir: Path) -> Callable[[Clock], Store]:
         numbers = count()
         return lambda clock: SqliteStore(fast_dir / f"{next(numbers)}.db", clock=clock)
 
     @pytest.fixture
-    def reopen(self) -> Callable[[Store], Store]:
-        def reopen(store: Store) -> Store:
+    def opener(self) -> Callable[[Store], Callable[..., Store]]:
+        def opener(store: Store) -> Callable[..., Store]:
             assert isinstance(store, SqliteStore)
-            store.close()
-            return SqliteStore(store.file.path, clock=store.clock)
+            return partial(SqliteStore, store.file.path)
 
-        return reopen
-
-
-class TestTheSuite:
-    """The contract as something to derive from."""
-
-    def test_only_subclasses_named_test_are_collected(self) -> None:
-        class Base(StorageContract): ...
-
-        class TestDerived(Base): ...
-
-        collected = [each.__test__ for each in (StorageContract, Base, TestDerived)]
-        assert collected == [False, False, True]
-
-    def test_replacing_a_promise_is_noticed(self) -> None:
-        class TestCheating(StorageContract):
-            def test_one_owner_at_a_time_holds_a_lease(self, *_: object) -> None: ...
-
-            def test_of_its_own(self) -> None: ...
-
-        with pytest.raises(AssertionError, match="promises of its contract: test_one_owner_at"):
-            TestCheating().test_no_promise_is_overridden()
-
-    def test_a_clock_only_goes_forward(self) -> None:
-        clock = VirtualClock(100)
-        clock.advance(0.5)
-        with pytest.raises(ValueError, match="only goes forward"):
-            clock.advance(-1)
-        assert clock() == 100.5
+        return opener

@@ -6,11 +6,24 @@ import json
 
 import pytest
 
+from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import SessionNotFound
 from triggers_core.storages.memory import MemoryStorage, MemoryStore
 from triggers_core.testing import SessionDriver, VirtualClock
-from triggers_core.views.session import event_data, instance_data, session_data, summary_data
-from triggers_core.views.stuck import count_waits, find_overdue, list_all, list_stuck, never_fired
+from triggers_core.views.session import (
+    event_data,
+    instance_data,
+    session_data,
+    summary_data,
+)
+from triggers_core.views.stuck import (
+    Waits,
+    count_waits,
+    find_overdue,
+    list_all,
+    list_stuck,
+    never_fired,
+)
 
 
 @pytest.fixture
@@ -100,3 +113,93 @@ def test_what_a_whole_store_waits_for(store: MemoryStore) -> None:
         ("t_x", "paid", "b")
     ]
     assert never_fired(store, ["paid", "packed"]) == ["packed"]
+
+
+# -- the language of conditions --------------------------------------------------------------------
+
+
+@pytest.fixture
+def words(clock: VirtualClock) -> SessionDriver:
+    session = SessionDriver(MemoryStore(clock), "w")
+    session.configure(
+        t_ship={
+            "after": ["placed", {"anyOf": ["paid", "invoiced"]}, {"atLeast": 2, "of": "packed"}],
+            "within": "1 hour",
+        },
+        t_remind={"after": ["placed"], "waiting": 60},
+        t_count={"after": ["edited", "saved"], "everyTime": True},
+    )
+    return session
+
+
+def stuck(session: SessionDriver) -> Waits:
+    return count_waits(session.store, session.store.load(session.uid, Query()).configuration)
+
+
+def waits_of(session: SessionDriver) -> list[tuple[str, str]]:
+    return sorted((each.task, each.trigger) for each in stuck(session).waits)
+
+
+def test_what_conditions_wait_for(words: SessionDriver) -> None:
+    words.fire("placed")
+    words.fire("packed")
+    assert waits_of(words) == [("t_ship", "invoiced"), ("t_ship", "packed"), ("t_ship", "paid")]
+    words.fire("packed")
+    assert waits_of(words) == [("t_ship", "invoiced"), ("t_ship", "paid")]
+    [first, _] = stuck(words).waits
+    assert first.due_at == 1_000_000_000.0 + 3_600
+
+
+def test_what_waits_for_the_next_time_is_not_stuck(words: SessionDriver) -> None:
+    words.configure(t_ship={"after": ["never"]}, t_remind={"after": ["never"]})
+    words.fire("edited")
+    assert waits_of(words) == [("t_count", "saved")]
+    words.fire("saved")
+    words.finish(words.claim("t_count#0"))
+    words.fire("edited")
+    assert stuck(words).sessions == 0
+    [summary] = words.store.sessions()
+    assert summary_data(summary)["unstarted"] == 0
+    data = session_data(MemoryStorage("w", words.store))  # type: ignore[arg-type]
+    assert data["unresolved"] == []
+    assert data["tasks"]["t_count"]["unstarted"] == 1
+
+
+def test_what_is_held_back_is_not_stuck(words: SessionDriver) -> None:
+    words.configure(t_ship={"after": ["never"]})
+    words.fire("placed")
+    assert stuck(words).sessions == 0
+
+
+def test_moments_that_come(words: SessionDriver) -> None:
+    words.fire("placed")
+    storage = MemoryStorage("w", words.store)  # type: ignore[arg-type]
+    assert session_data(storage)["coming"] == [
+        {"name": "t_remind#0", "at": "2001-09-09T01:47:40+00:00", "then": "scheduled"},
+        {"name": "t_ship#0", "at": "2001-09-09T02:46:40+00:00", "then": "late"},
+    ]
+    data = instance_data(storage["t_ship#0"])
+    assert (data["due_at"], data["moment"], data["why"]) == (
+        "2001-09-09T02:46:40+00:00",
+        None,
+        None,
+    )
+
+
+def test_moments_that_nobody_looked_at_are_overdue(
+    words: SessionDriver, clock: VirtualClock
+) -> None:
+    words.fire("placed")
+    clock.advance(61)
+    assert find_overdue(words.store).instances == {"w": 1}
+    clock.advance(3_600)
+    assert find_overdue(words.store).instances == {"w": 2}
+    words.recover()
+    assert find_overdue(words.store).instances == {}
+    storage = MemoryStorage("w", words.store)  # type: ignore[arg-type]
+    data = instance_data(storage["t_ship#0"])
+    assert (data["due_at"], data["moment"], data["why"]) == (
+        None,
+        "2001-09-09T02:46:40+00:00",
+        "late",
+    )

@@ -672,7 +672,9 @@ def test_a_task_that_is_unknown_here_is_left_to_others(caplog: pytest.LogCapture
     assert ended.passed_on == 1.0
     assert (instance.status, instance.attempt, instance.log_level) == ("scheduled", 1, 0)
     assert instance.due_at == clock() + 1.0
-    assert "worker.later" in instance.metadata[PASSED_ON]["why"]
+    told = instance.metadata[PASSED_ON]
+    assert "worker.later" in told["why"]
+    assert (told["since"], told["times"]) == (clock(), 1)
     assert "left to other workers" in caplog.text
 
     @trigger_task(name="worker.later")

@@ -9,7 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triggers_core.application import Application, configure, get_trigger_manager, prune
+    from triggers_core.application import (
+        Application,
+        aget_trigger_manager,
+        configure,
+        get_trigger_manager,
+        prune,
+    )
     from triggers_core.engine.records import Status
     from triggers_core.exceptions import TriggersError, with_context
     from triggers_core.hookspecs import hookimpl
@@ -17,7 +23,7 @@ if TYPE_CHECKING:
     from triggers_core.manager import FireResult, TriggerManager
     from triggers_core.tasks import TaskContext, TriggerTask, trigger_task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Application": "application",
@@ -28,6 +34,7 @@ _HOMES = {
     "TriggerManager": "manager",
     "TriggerTask": "tasks",
     "TriggersError": "exceptions",
+    "aget_trigger_manager": "application",
     "configure": "application",
     "get_trigger_manager": "application",
     "hookimpl": "hookspecs",
@@ -46,6 +53,7 @@ __all__ = [
     "TriggerTask",
     "TriggersError",
     "__version__",
+    "aget_trigger_manager",
     "configure",
     "get_trigger_manager",
     "hookimpl",

@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 from weakref import WeakSet
@@ -19,6 +20,7 @@ from triggers_core.engine.configuration import Configuration, parse_configuratio
 from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import ImportExited, TaskNotFound, WrongState
 from triggers_core.hookspecs import hookimpl
+from triggers_core.host import host
 from triggers_core.plugins.hook_calls import Plugins
 from triggers_core.registries import storage_backends, task_runners, trigger_managers
 from triggers_core.runners.base import TaskRunner
@@ -34,6 +36,7 @@ from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
+    from triggers_core.running.calls import Calls
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -138,6 +141,7 @@ class Application:
         self._imported = False
         self._runners: dict[str, TaskRunner] = {}
         self._places = Places(self)
+        self._calls: Calls | None = None
         self._renew_locks()
         _applications.add(self)
 
@@ -161,8 +165,29 @@ class Application:
         for part, settings in _SETTINGS_OF.items():
             if not settings.isdisjoint(values):
                 self._given.pop(part, None)
+        self._reset_for(values)
+
+    def settings_changed(self, *names: str) -> None:
+        """Read the settings again: a source says something else now.
+
+        What was made from the settings is let go of, as `reset` does; what `configure` set, and
+        plugins that a module has registered, stay.
+
+        :param names: the settings that may have changed; all of them when not given.
+        :raises WrongState: called by a body, in a thread of the runner.
+
+        Example::
+
+            add_source(DjangoSource())
+            default_application.settings_changed()
+        """
+        self._refuse_here("settings_changed")
+        self.settings.reload()
+        self._reset_for(names or self.settings.names())
+
+    def _reset_for(self, changed: Collection[str]) -> None:
         # What a module has registered stays, unless the list of plugins is another one.
-        kept = _SETTINGS_OF["plugins"].isdisjoint(values)
+        kept = _SETTINGS_OF["plugins"].isdisjoint(changed)
         plugins = self._parts.get("plugins") if kept else None
         self.reset()
         if plugins is not None:
@@ -231,9 +256,15 @@ class Application:
         """
         self._refuse_here("close")
         for _ in range(_MAX_CLOSE_ROUNDS):  # who fires meanwhile makes another runner
+            made = self._parts.get("store")
+            if made is not None:
+                made.follow_up()  # while there are runners to dispatch to
             with self._lock:
                 runners = list(self._runners.items())
-            if not runners:
+            calls = self._calls
+            if calls is not None and calls.in_use:
+                calls.shutdown()  # they may dispatch
+            elif not runners:
                 break
             for key, runner in runners:
                 # Outside of the lock, and still in its place: cascades have to be dispatched.
@@ -254,6 +285,12 @@ class Application:
             each.close()
 
     def _refuse_here(self, what: str) -> None:
+        calls = self._calls
+        if calls is not None and calls.is_own_thread():
+            raise WrongState(
+                f"{what} was called in a thread that an event loop awaits, by a hook: it would wait"
+                " for itself for ever. Call it where the program begins or ends"
+            )
         if any(runner.is_own_thread() for runner in list(self._runners.values())):
             raise WrongState(
                 f"{what} was called in a thread of the runner, by a body or a hook: it would wait"
@@ -284,11 +321,62 @@ class Application:
         """
         self.close()
 
+    async def astart(self) -> Self:
+        """As `start`, without blocking the event loop.
+
+        Example::
+
+            async with app:
+                await serve()
+        """
+        return await self.in_thread(self.start)
+
+    async def astop(self) -> None:
+        """As `stop`, without blocking the event loop."""
+        from triggers_core.running.calls import in_new_thread  # asyncio: 19 ms; here it is loaded
+
+        self._refuse_here("stop")
+        await in_new_thread(self.close)  # in none of those that it waits for
+
+    async def __aenter__(self) -> Self:
+        return await self.astart()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.astop()
+
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    # -- from coroutines --------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> Calls:
+        """The threads in which calls are made that an event loop awaits."""
+        calls = self._calls
+        if calls is None:
+            from triggers_core.running.calls import Calls  # asyncio: 19 ms; here it is loaded
+
+            with self._lock:
+                calls = self._calls = self._calls or Calls()
+        return calls
+
+    async def in_thread(self, call: Callable[[], T], store: Store | None = None) -> T:
+        """Make a call that may block in a thread, in a copy of this context; what it returns.
+
+        Cancelled before the call begins, it is never made; afterwards it runs to its end, and an
+        error of it is logged.
+
+        :param store: what the call uses, if that wants to be called in certain threads
+            (`Store.in_thread`).
+
+        Example::
+
+            manager = await app.in_thread(lambda: app.manager("order:42"))
+        """
+        return await self.calls.run(call, None if store is None else store.in_thread)
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -448,8 +536,15 @@ class Application:
 
     # -- tasks ------------------------------------------------------------------------------------
 
+    def task_modules(self) -> list[str]:
+        """The modules that define tasks: those of `TRIGGER_IMPORTS`, and those that the host names.
+
+        In a Django project, the host names each application's ``trigger_tasks``.
+        """
+        return list(dict.fromkeys([*self.settings.TRIGGER_IMPORTS, *host().task_modules()]))
+
     def import_tasks(self) -> None:
-        """Import the modules of `TRIGGER_IMPORTS`, once.
+        """Import the modules that define tasks (`task_modules`), once.
 
         Threads that come meanwhile wait, as Python's imports do. A module that failed is imported
         again by the next call.
@@ -463,7 +558,7 @@ class Application:
         try:
             # No lock of ours: a thread that imports one of them itself, and makes a manager then,
             # would wait for us, and we for it. Python's own locks notice that.
-            modules = [_imported(module) for module in self.settings.TRIGGER_IMPORTS]
+            modules = [_imported(module) for module in self.task_modules()]
         finally:
             self._importing.now = False
         if not any(getattr(module.__spec__, "_initializing", False) for module in modules):
@@ -597,6 +692,21 @@ def get_trigger_manager(uid: str, app: Application | None = None) -> TriggerMana
     return (app or default_application).manager(uid)
 
 
+async def aget_trigger_manager(uid: str, app: Application | None = None) -> TriggerManager:
+    """As `get_trigger_manager`, without blocking the event loop.
+
+    The first call of a process imports tasks and plugins, unless `Application.astart` has; and a
+    `storage_load` hook may do anything.
+
+    Example::
+
+        manager = await aget_trigger_manager("applicant:42")
+        await manager.afire("firstPageReceived", {"responses": {...}})
+    """
+    used = app or default_application
+    return await used.in_thread(partial(used.manager, uid))
+
+
 def prune(older_than: float, resolved_only: bool = True, app: Application | None = None) -> int:
     """Erase the sessions that nothing has changed for `older_than` seconds.
 
@@ -608,6 +718,7 @@ def prune(older_than: float, resolved_only: bool = True, app: Application | None
 
 __all__ = [
     "Application",
+    "aget_trigger_manager",
     "configure",
     "default_application",
     "get_trigger_manager",

@@ -21,12 +21,25 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 KNOWN_DISTRIBUTIONS: Final = {
     "triggers.plugins": {
+        "django": "triggers-django",
         "finalize": "triggers-finalize",
+        "otel": "triggers-otel",
         "retry": "triggers-retry",
         "structlog": "triggers-structlog",
     },
-    "triggers.storages": {"redis": "triggers-redis"},
-    "triggers.runners": {"celery": "triggers-celery"},
+    "triggers.storages": {
+        "cache": "triggers-django",
+        "django": "triggers-django",
+        "postgres": "triggers-postgres",
+        "redis": "triggers-redis",
+    },
+    "triggers.runners": {"celery": "triggers-celery", "django": "triggers-django"},
+    "triggers.test_places": {
+        "celery": "triggers-celery",
+        "postgres": "triggers-postgres",
+        "redis": "triggers-redis",
+    },
+    "triggers.commands": {"web": "triggers-web", "webhook": "triggers-web"},
 }
 """Group → name of an entry point → distribution to install, for the plugins of the project.
 Those of their directives: `configuration.PLUGIN_DIRECTIVES`."""

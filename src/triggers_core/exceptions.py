@@ -65,6 +65,10 @@ class LimitExceeded(InvalidInput, ValueError):
     """A limit of `triggers_core.limits.Limits` would be exceeded; the message names it."""
 
 
+class ConditionTooLarge(InvalidConfiguration, LimitExceeded):
+    """A condition is nested too deeply or has too many members; `path` names the place."""
+
+
 class TaskNameFired(InvalidInput, ValueError):
     """An application fired a task's name by hand; only the task's own cascade does that."""
 
@@ -108,7 +112,15 @@ class WrongState(TriggersError, RuntimeError, ValueError):
 
 
 class NestedCommit(WrongState):
-    """A `before_commit` hook changed a session through a manager, in place of `plan.fire`."""
+    """A change would wait for one that its own thread or task has not ended.
+
+    A `before_commit` hook changed a session through a manager, in place of `plan.fire`; or a
+    session was changed past the open transaction that has changed it before.
+    """
+
+
+class MustAwait(WrongState):
+    """A method that blocks was called where only its awaitable form works; the message names it."""
 
 
 class SessionClosed(WrongState):
@@ -199,6 +211,18 @@ class DuplicateKey(PluginError, ValueError):
 
 class StorageError(TriggersError):
     """A storage could not do its work; the cause is chained."""
+
+
+class CannotJoin(StorageError, TypeError):
+    """A storage cannot be part of that transaction, or of none at all; nothing was stored."""
+
+
+class TransactionConflict(StorageError):
+    """The application's transaction lost against another one: a deadlock, a serialisation failure.
+
+    The database has taken back, or will take back, everything in it. Only the application can run
+    the whole of it again; a storage does so by itself with transactions of its own.
+    """
 
 
 class UnknownSchema(StorageError):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from triggers_core.engine.protocol import Plan
     from triggers_core.engine.records import Event, Instance
     from triggers_core.manager import TriggerManager
+    from triggers_core.plugins.fire_contexts import Firing
     from triggers_core.plugins.pending_event import PendingEvent
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
@@ -73,6 +74,47 @@ class TriggersSpec:
                 if event.trigger == "paid" and event.kwargs.get("amount", 0) <= 0:
                     raise FireVetoed("paid: the amount must be positive")
                 event.kwargs = {**event.kwargs, "received_by": "shop-1"}
+        """
+
+    @hookspec
+    def fire_context(
+        self, manager: TriggerManager, firing: Firing
+    ) -> AbstractContextManager[Any] | None:
+        """Put a context manager around each fire of the application: tracing spans, timings.
+
+        Called for fires of the application only, before `pre_fire` and anything else. The context
+        managers of all plugins are entered in order, and left the other way round, when `fire` is
+        about to return or to raise: what it raises is handed to `__exit__`, whose answer does not
+        count. Within a transaction of the application that is before the commit.
+
+        On entering, `firing.carrier` may be filled: a few texts (1,024 characters in all) that are
+        stored with the event and with what follows from it in the same commit; whoever takes the
+        event sees them, `context.event_records()` in a body. Do not block: an awaited fire on a
+        connection of the event loop is spanned in that loop.
+
+        An error, on the way in or out, and a carrier that cannot be stored are logged, and the fire
+        goes on. To refuse a fire is for `pre_fire`.
+
+        :param manager: the manager whose `fire` was called.
+        :param firing: the fire; `firing.result` says on leaving what became of it.
+        :returns: a context manager, what it yields is not used; None for none.
+
+        **Example**::
+
+            from contextlib import contextmanager
+            from contextvars import ContextVar
+
+            from triggers_core import hookimpl
+
+            request_id = ContextVar("request_id", default="none")
+
+            @hookimpl
+            @contextmanager
+            def fire_context(firing):
+                firing.carrier["request_id"] = request_id.get()
+                yield
+                if firing.result is not None:
+                    print(firing.trigger, firing.result.status)
         """
 
     @hookspec

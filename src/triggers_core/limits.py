@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-_MOST: Final = {"kwargs_depth": 500, "attempts": 1_000_000}
+_MOST: Final = {"kwargs_depth": 500, "condition_depth": 20, "attempts": 1_000_000}
 """The largest values of fields that count, where the next is not enough: Python's stack ends."""
 _MOST_OF_ALL: Final = 2**31 - 1
 _TEN_YEARS: Final = 10 * 366 * 86_400.0
@@ -35,6 +35,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Levels of nesting in kwargs or a result; the kwargs themselves are level 1."""
     tasks: int = 1_000
     """Tasks in one session's configuration."""
+    condition_depth: int = 8
+    """Levels of lists, `anyOf` and `atLeast` below a task's `after` or `unless`."""
+    condition_width: int = 100
+    """Members of one of them."""
     instances: int = 10_000
     """Instances of one task in one session."""
     trigger_names: int = 10_000

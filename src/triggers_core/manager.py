@@ -6,64 +6,41 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
-import msgspec
-
-from triggers_core import payloads
 from triggers_core.application import Application, default_application
 from triggers_core.engine.attempts import Recovered
-from triggers_core.engine.commands import (
-    Close,
-    Configure,
-    Configured,
-    FailByHand,
-    Fire,
-    Replay,
-    ResolveLogs,
-    Skip,
-    UpdateMetadata,
-)
+from triggers_core.engine.commands import Configured
 from triggers_core.engine.configuration import Configuration, Task
-from triggers_core.engine.names import check_event_id, check_name, new_id
-from triggers_core.engine.nesting import AfterCommit, refuse_endless_answers, refuse_within_hooks
+from triggers_core.engine.names import check_name
+from triggers_core.engine.nesting import AfterCommit, refuse_within_hooks
 from triggers_core.engine.protocol import Command, Plan
-from triggers_core.engine.records import UNRESOLVED, Event, Instance
-from triggers_core.exceptions import InvalidConfiguration, InvalidInput, TaskNotFound, TriggersError
+from triggers_core.engine.records import UNRESOLVED, Event, Instance, Status
+from triggers_core.exceptions import TriggersError
 from triggers_core.explain import Explanation, explain
 from triggers_core.failures import log_exception, message_of
-from triggers_core.limits import Limits
+from triggers_core.methods import operations
+from triggers_core.methods.awaitable import AwaitableMethods
+from triggers_core.methods.operations import FireResult, InstanceOrName, Kwargs, Operation
+from triggers_core.plugins.fire_contexts import Firing
 from triggers_core.registries import trigger_managers
 from triggers_core.running.messages import Message
 from triggers_core.running.sweep import recover_session
+from triggers_core.storages.base import drive
 from triggers_core.storages.session import SessionStorage, TaskInstance
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+UNSTARTED = Status.UNSTARTED
+
 T = TypeVar("T")
-Kwargs = Mapping[str, Any]
-InstanceOrName = TaskInstance | str
 
 
-class FireResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a fire."""
-
-    status: str
-    """``recorded``, ``duplicate`` (the event id was seen before) or ``already fired`` (`once`)."""
-    scheduled: tuple[str, ...]
-    """Names of the instances that are scheduled now because of it."""
-    event_id: str
-    """The id under which it can be fired again without effect."""
-    number: int
-    """The event's number in its session."""
-    waited_for: bool = True
-    """False when no task of the session's configuration names the trigger, in `unless` neither: a
-    slip of the pen, maybe. True for a session without a configuration: its first one will look at
-    what was fired before it. (Plugins that look at every event in `before_commit` name none.)"""
-
-
-class TriggerManager:
+class TriggerManager(AwaitableMethods):
     """One session: fire triggers into it, configure it, look after its instances.
+
+    In a coroutine, await the method of the same name with an ``a`` before it.
 
     :param storage: where the session lives.
     :param app: whose settings, plugins and runners it uses; the default application if not given.
@@ -72,11 +49,18 @@ class TriggerManager:
 
         manager = TriggerManager(storage_backends.get("sqlite", "applicant:42", path="triggers.db"))
         manager.fire("firstPageReceived", {"responses": {...}})
+        await manager.afire("firstPageReceived", {"responses": {...}})
     """
 
     default_task_runner_name: ClassVar[str | None] = None
     """The key of the runner for tasks without `using`, in place of `TRIGGER_RUNNER`. Sweeps follow
     it when the class is that of `TRIGGER_MANAGER_TYPE`."""
+
+    _outside: Self | None = None
+    """Of a manager within a transaction: that of the same session outside of it."""
+
+    actor: str = ""
+    """Who acts on the session by hand; see `by`."""
 
     def __init__(self, storage: SessionStorage, app: Application | None = None) -> None:
         self.storage = storage
@@ -94,10 +78,64 @@ class TriggerManager:
         """The session's uid."""
         return self.storage.uid
 
+    @property
+    def outside(self) -> Self:
+        """The same session outside of any transaction that `using` has joined."""
+        return self._outside or self
+
+    def by(self, who: str) -> Self:
+        """The same session, in the hands of a person: what they fire, replay, skip or fail says so.
+
+        `explain` tells, and so do the records: `Event.by`, `TaskInstance.acted_by`.
+
+        :param who: a name, any printable text of 1 to 200 characters.
+        :raises InvalidName: it is no such text.
+
+        Example::
+
+            manager.by("alice").skip_failed_instance("t_mail#0")
+        """
+        check_name(who, "actor")
+        other = copy.copy(self)
+        other.actor = who
+        if self._outside is not None:
+            other._outside = self._outside.by(who)
+        return other
+
     def sibling(self, uid: str) -> Self:
         """The same kind of manager for another session of the same store."""
         other = copy.copy(self)
         other.storage = type(self.storage).on(self.storage.store, uid)
+        if self._outside is not None:
+            other._outside = self._outside.sibling(uid)
+        return other
+
+    def using(self, connection: object) -> Self:
+        """The same session within a transaction of the application's.
+
+        What this manager changes is stored when the application commits, and with what the
+        application itself has written there, or not at all; what it reads includes all of that.
+        Hooks and dispatch follow the commit. If the process dies in between, the sweep of another
+        one dispatches.
+
+        :param connection: what the application has its transaction in. Which kinds there are, says
+            the storage: a connection of psycopg, SQLAlchemy or Django for `postgres`.
+        :raises CannotJoin: the storage cannot be part of that transaction; says why.
+
+        A deadlock or a serialisation failure is raised as `TransactionConflict`: only the
+        application can run its transaction again.
+
+        Example::
+
+            with psycopg.connect(conninfo) as connection:
+                connection.execute("INSERT INTO orders VALUES (%s, %s)", [42, "paid"])
+                get_trigger_manager("order:42").using(connection).fire("paid")
+        """
+        outside = self.outside
+        other = copy.copy(outside)
+        store = outside.storage.store.joined(connection)
+        other.storage = type(self.storage).on(store, self.uid)
+        other._outside = outside
         return other
 
     # -- firing and configuring -------------------------------------------------------------------
@@ -109,6 +147,7 @@ class TriggerManager:
         event_id: str | None = None,
         once: bool = False,
         force: bool = False,
+        dry_run: bool = False,
     ) -> FireResult:
         """Record an event and schedule whatever it completes.
 
@@ -117,6 +156,8 @@ class TriggerManager:
         :param event_id: names the event: the same id again is a no-op that says so.
         :param once: a no-op when the trigger has fired before.
         :param force: allow the name of a task, which normally fires by itself.
+        :param dry_run: store nothing and run nothing; only answer what would be scheduled.
+            `pre_fire` hooks are not asked, for they may have effects of their own.
         :raises InvalidName, InvalidPayload, LimitExceeded: about the arguments.
         :raises TaskNameFired: `trigger_name` is a task of the session.
         :raises EventIdConflict: the id was used for another trigger or payload. What counts is the
@@ -126,47 +167,36 @@ class TriggerManager:
 
         In every case of an error nothing has been stored.
         """
-        given = event_id is not None
-        trigger = check_name(trigger_name, "trigger")
-        identity = check_event_id(event_id, generated=True) if event_id is not None else new_id()
-        plugins, limits = self.app.plugins, self.app.rules.limits
-        refuse_endless_answers(limits.additions)
-        as_given: bytes | None = None
-        if plugins.has_pre_fire:
-            refuse_within_hooks("fire into", self.uid)
-            if given:
-                as_given = _encoded(trigger_kwargs, limits)
-            trigger_kwargs = plugins.pre_fire(
-                self, trigger, trigger_kwargs, identity, once=once, force=force
+        plugins = self.app.plugins
+        if dry_run or not plugins.has_fire_context:
+            command, answer = operations.fire(
+                self, trigger_name, trigger_kwargs, event_id, once, force, dry_run=dry_run
             )
-        payload = payloads.encode(trigger_kwargs, limits)
-        plan = self.commit(
-            Fire(
-                trigger=trigger,
-                payload=payload,
-                event_id=identity,
-                given_id=given,
-                as_given=as_given,
-                once=once,
-                force=force,
+            return answer(self._dry_run(command) if dry_run else self.commit(command))
+        firing = Firing(trigger_name, event_id)
+        with plugins.fire_contexts(self, firing):
+            command, answer = operations.fire(
+                self, trigger_name, trigger_kwargs, event_id, once, force, firing
             )
-        )
-        recorded = plan.outcome
-        return FireResult(
-            status=recorded.status,
-            scheduled=tuple([each.name for each in plan.scheduled]),
-            event_id=recorded.event_id,
-            number=recorded.number,
-            waited_for=recorded.waited_for,
-        )
+            firing.result = answer(self.commit(command))
+        return firing.result
 
-    def update_configuration(self, configuration: Mapping[str, Any] | Configuration) -> Configured:
+    def update_configuration(
+        self,
+        configuration: Mapping[str, Any] | Configuration,
+        past: bool = False,
+        dry_run: bool = False,
+    ) -> Configured:
         """Add tasks to the session, or replace those of the same name.
 
         Everything is checked before anything is stored. The session's first configuration applies
         the events recorded before it; later ones re-evaluate the unstarted instances of the tasks
         that they replace.
 
+        :param past: apply the recorded events to the tasks that are new, each event at its own
+            time: deadlines count in it, and a hold does not end before now.
+        :param dry_run: store nothing and run nothing; only answer.
+        :returns: what began, runs, is held, was late or called off because of it, and what moved.
         :raises InvalidConfiguration: names the place, for example
             ``t_x.after: expected a list of trigger names, got 'go'``.
 
@@ -176,25 +206,9 @@ class TriggerManager:
                 {"t_ship": {"after": ["paid", "packed"], "run": "shop.tasks.Ship"}}
             )
         """
-        parsed = self.app.parse(configuration)
-        for task in parsed.tasks.values():
-            self._check_task(task)
-        requires = self.app.plugins.requires_for(parsed)
-        return self.commit(Configure(configuration=parsed, requires=requires)).outcome
-
-    def _check_task(self, task: Task) -> None:
-        try:
-            runner = self.app.runner(task.using or self.default_task_runner_name)
-        except TriggersError as error:
-            raise InvalidConfiguration(
-                f"{task.name}.using: {error}", f"{task.name}.using"
-            ) from error
-        if not runner.executes_here:
-            return  # the worker knows its tasks; this process may not import them
-        try:
-            self.app.resolve_task(task.run, task.using)
-        except TaskNotFound as error:
-            raise InvalidConfiguration(f"{task.name}.run: {error}", f"{task.name}.run") from error
+        if dry_run:
+            return self._dry_run(operations.configure(self, configuration, past)).outcome
+        return self._carry_out(operations.update_configuration(self, configuration, past))
 
     # -- looking after instances ------------------------------------------------------------------
 
@@ -210,15 +224,9 @@ class TriggerManager:
         :raises WrongState: the instance is not failed.
         :raises InstanceNotFound: there is none of this name.
         """
-        payload = None
-        if replacement_kwargs is not None:
-            payload = payloads.encode_replacement(replacement_kwargs, self.app.rules.limits)
-        moved = self.commit(Replay(instance=_name(failed_instance), payload=payload)).outcome
-        assert moved.replay is not None
-        replay = self._instance(moved.replay)
-        self.app.plugins.post_replay(self, moved.instance, moved.replay)
-        self._call("_post_replay", self._instance(moved.instance), replay)
-        return replay
+        return self._carry_out(
+            operations.replay_failed_instance(self, failed_instance, replacement_kwargs)
+        )
 
     def skip_failed_instance(
         self,
@@ -232,21 +240,16 @@ class TriggerManager:
         :param result: the kwargs of that cascade.
         :raises WrongState: the instance is not failed.
         """
-        encoded = payloads.encode(result, self.app.rules.limits, "result")
-        skip = Skip(instance=_name(failed_instance), cascade=cascade, result=encoded)
-        moved = self.commit(skip).outcome
-        skipped = self._instance(moved.instance)
-        self.app.plugins.post_skip(self, moved.instance, cascade)
-        self._call("_post_skip", skipped, cascade)
-        return skipped
+        return self._carry_out(
+            operations.skip_failed_instance(self, failed_instance, cascade, result)
+        )
 
     def fail_instance(self, task_instance: InstanceOrName, reason: str) -> TaskInstance:
         """Fail an instance that is stuck in `scheduled` or `running`; its worker is fenced off.
 
         :raises WrongState: the instance is neither.
         """
-        command = FailByHand(instance=_name(task_instance), reason=str(reason))
-        return self._instance(self.commit(command).outcome.instance)
+        return self._carry_out(operations.fail_instance(self, task_instance, reason))
 
     def update_instance_metadata(
         self, task_instance: InstanceOrName, metadata: Kwargs
@@ -256,14 +259,11 @@ class TriggerManager:
         :raises InvalidPayload: it holds something that cannot be stored.
         :raises LimitExceeded: the metadata would exceed `Limits.record_bytes`.
         """
-        checked = payloads.decode(payloads.encode(metadata, self.app.rules.limits, "metadata"))
-        command = UpdateMetadata(instance=_name(task_instance), metadata=checked)
-        return self._instance(self.commit(command).outcome.instance)
+        return self._carry_out(operations.update_instance_metadata(self, task_instance, metadata))
 
     def mark_instance_logs_resolved(self, task_instance: InstanceOrName) -> TaskInstance:
         """Note that somebody has dealt with what an instance logged."""
-        command = ResolveLogs(instance=_name(task_instance))
-        return self._instance(self.commit(command).outcome.instance)
+        return self._carry_out(operations.mark_instance_logs_resolved(self, task_instance))
 
     def get_unresolved_tasks(self) -> list[Task]:
         """The tasks that have no instance yet, or an unresolved one."""
@@ -289,7 +289,7 @@ class TriggerManager:
 
     def close_session(self) -> None:
         """Refuse further events; what is under way runs to its end, cascades included."""
-        self.commit(Close())
+        self._carry_out(operations.close_session(self))
 
     def delete_session(self) -> bool:
         """Erase the session; whether there was one. Messages about it are stale from then on."""
@@ -313,6 +313,7 @@ class TriggerManager:
         :returns: whether it got there in time.
         :raises WrongState: called by a body or a hook in a thread of the runner.
         """
+        self.storage.store.follow_up()
         return self.app.runner(self.default_task_runner_name).join_all(timeout)
 
     # -- for subclasses ---------------------------------------------------------------------------
@@ -335,10 +336,27 @@ class TriggerManager:
         """
         storage = self.storage
         refuse_within_hooks("change", storage.uid)
-        plan = storage.store.commit(storage.uid, command, self.app.rules)
-        if plan.header is not None or plan.changes:
-            self.after_commit(plan)
-        return plan
+        while True:
+            plan = storage.store.commit(storage.uid, command, self.app.rules)
+            if not plan.empty:
+                self._when_committed("after_commit", plan)
+            if not plan.again:  # else it was only what was due before
+                return plan
+
+    def _dry_run(self, command: Command[T]) -> Plan[T]:
+        """What a change would do, as the session stands now."""
+        load = partial(self.storage.store.load, self.uid)
+        return drive(command, self.uid, self.app.rules, load)
+
+    def _carry_out(self, operation: Operation[T]) -> T:
+        command, answer = operation
+        return answer(self.commit(command))
+
+    def _when_committed(self, method: str, *arguments: Any) -> None:
+        """Call a method of the manager outside of any transaction, once that has been committed."""
+        store = self.storage.store
+        call = partial(getattr(self.outside, method), *arguments)
+        store.when_committed(partial(self._call_in_thread, call) if store.awaits else call)
 
     def after_commit(self, plan: Plan[Any]) -> None:
         """What follows a commit once it is durable: hooks in causal order, then dispatch."""
@@ -353,10 +371,20 @@ class TriggerManager:
         if plan.scheduled:
             assert plan.header is not None
             self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
+        for note in plan.notes:
+            logger.warning("%s: %s", self.uid, note)
         for change in plan.changes:
-            if change.hold_for is not None:
+            if change.instance.due_at is not None and change.instance.status is UNSTARTED:
                 self.app.runner(self.default_task_runner_name).wake()
                 break
+
+    def _after_replay(self, failed: Instance, replay: Instance) -> None:
+        self.app.plugins.post_replay(self, failed, replay)
+        self._call("_post_replay", self._instance(failed), self._instance(replay))
+
+    def _after_skip(self, skipped: Instance, cascade: bool) -> None:
+        self.app.plugins.post_skip(self, skipped, cascade)
+        self._call("_post_skip", self._instance(skipped), cascade)
 
     def _tell(self, plan: Plan[Any], overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}
@@ -435,18 +463,6 @@ def _accepted(function: Callable[..., Any], given: int) -> int:
         return given
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return min(given, sum(each.kind in positional for each in parameters))
-
-
-def _encoded(kwargs: Kwargs | None, limits: Limits) -> bytes | None:
-    """Kwargs as the application gave them; None when only a `pre_fire` hook makes data of them."""
-    try:
-        return payloads.encode(kwargs, limits)
-    except InvalidInput:
-        return None
-
-
-def _name(instance: InstanceOrName) -> str:
-    return instance.name if isinstance(instance, TaskInstance) else str(instance)
 
 
 __all__ = ["FireResult", "TriggerManager", "trigger_managers"]

@@ -13,8 +13,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from triggers_core import payloads
-from triggers_core.engine.attempts import BodyFire, KwargsByTrigger, check_cooldown
+from triggers_core.engine.attempts import BodyFire, check_cooldown
 from triggers_core.engine.names import check_event_id, check_name
+from triggers_core.engine.taken_events import (
+    KwargsByTrigger,
+    TakenEvent,
+    seen_events,
+    taken_events,
+)
 from triggers_core.exceptions import (
     DuplicateKey,
     InvalidArgument,
@@ -28,6 +34,7 @@ from triggers_core.texts import convert, short_repr
 
 if TYPE_CHECKING:
     from triggers_core.engine.configuration import Task
+    from triggers_core.engine.records import Event
     from triggers_core.limits import Timing
     from triggers_core.manager import TriggerManager
     from triggers_core.storages.session import TaskInstance
@@ -85,6 +92,7 @@ class TaskContext:
         trigger_kwargs: KwargsByTrigger,
         task_class: type[TriggerTask],
         lost: threading.Event | None = None,
+        events: Mapping[int, Event] | None = None,
     ) -> None:
         """Made by whoever makes the attempt; see `triggers_core.running.worker.context_of`."""
         self.manager = manager
@@ -92,14 +100,48 @@ class TaskContext:
         self.task = task
         """The task's configuration."""
         self.trigger_kwargs = trigger_kwargs
-        """Trigger → kwargs, over the task's `withParams`."""
+        """Key (mostly a trigger's name) → kwargs, over the task's `withParams`.
+
+        A dict for what keeps one event, a list of dicts for what counts or keeps several.
+        """
+        self._events = events or {}
         self.task_class = task_class
         """The class whose body runs; `TriggerTask` itself when it is not known here."""
         self._log_level = 0
         self.fires: list[BodyFire] = []
         """What the body has fired so far."""
+        self.carrier: dict[str, str] = {}
+        """What a tracer hands on with all that this attempt fires, its cascade included; filled by
+        a plugin's `body_context` (`triggers_core.engine.carriers`)."""
+        self.log_fields: dict[str, Any] = {}
+        """What plugins add to the fields that every line of the attempt carries."""
         self.lost: threading.Event = lost or threading.Event()
         """Set once a heartbeat was rejected; `lease_lost` reads it."""
+
+    def events(self, key: str) -> list[TakenEvent]:
+        """The recorded events behind the kwargs of a key, in order: when each was fired, by whom.
+
+        They stay what they were when a replay runs with other kwargs.
+
+        Example::
+
+            first, *others = context.events("packed")
+            first.at, first.kwargs
+        """
+        return seen_events(self.instance.record, key, self._events)
+
+    def event_records(self, limit: int = 1_000) -> list[Event]:
+        """The records of the events that it waited for, each once, by number.
+
+        For plugins: no payload is decoded, so that it costs little. Bodies read `events`.
+
+        :param limit: how many at most.
+
+        Example::
+
+            latest = context.event_records()[-1].at
+        """
+        return taken_events(self.instance.record, self._events, limit)
 
     @property
     def log_level(self) -> int:
@@ -156,8 +198,17 @@ class TaskContext:
 
     @property
     def kwargs(self) -> Any:
-        """`trigger_kwargs` as the task's `kwargs_model`; raises `KwargsMismatch`."""
-        return self.validate(self.task_class.kwargs_model)
+        """`trigger_kwargs` as the task's `kwargs_model`; raises `KwargsMismatch`.
+
+        :raises InvalidConfiguration: the task has none.
+        """
+        model = self.task_class.kwargs_model
+        if model is None:
+            raise InvalidConfiguration(
+                f"{self.task_class.name} has no kwargs_model that context.kwargs could fit: give it"
+                " one, or read context.trigger_kwargs"
+            )
+        return self.validate(model)
 
     def validate(self, model: type[T]) -> T:
         """Turn `trigger_kwargs` into a typed model.

@@ -19,6 +19,7 @@ from triggers_core import (
     TaskContext,
     TriggerManager,
     TriggerTask,
+    aget_trigger_manager,
     configure,
     get_trigger_manager,
     hookimpl,
@@ -26,7 +27,8 @@ from triggers_core import (
     trigger_task,
 )
 from triggers_core.engine.additions import CommitPlan, CommitSession
-from triggers_core.engine.attempts import Retry
+from triggers_core.engine.attempts import Recovered, Retry
+from triggers_core.engine.commands import Configured
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.protocol import Plan
 from triggers_core.engine.records import Event, Instance
@@ -38,8 +40,30 @@ from triggers_core.settings import Settings
 from triggers_core.storages import SessionStorage, storage_backends
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import TaskInstance
+from triggers_core.testing import SessionUnderTest, Triggers
 
 assert_type(triggers_core.__version__, str)
+
+
+# -- tests of workflows ---------------------------------------------------------------------------
+
+
+def workflows(triggers: Triggers) -> None:
+    config = {"t_ship": {"after": ["paid", "packed"], "run": "shop.Ship"}}
+    session = triggers.session(config)
+    assert_type(session, SessionUnderTest)
+    assert_type(session.fire("paid", {"amount": 120}), FireResult)
+    assert session.ran("t_ship") + session.fired("paid") == 1
+    assert session.status("t_ship") == "unstarted"
+    session.fails("t_ship", ConnectionError, times=2)
+    session.returns("t_ship", lambda context: {"attempt": context.attempt})
+    session.advance(timedelta(days=3))
+    assert_type(session.replay("t_ship"), TaskInstance)
+    assert_type(triggers.use(TRIGGER_PLUGINS=["finalize"]), Application)
+    events = ["packed", ("paid", {"amount": 120})]
+    assert_type(triggers.assert_any_order(config, events, {"t_ship": 1}, duplicates=True), int)
+    triggers.assert_any_order(config, events, duplicates="twice")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(triggers.replay_log("events.jsonl")["order:42"], SessionUnderTest)
 
 
 # -- applications ---------------------------------------------------------------------------------
@@ -130,6 +154,32 @@ def instances(manager: TriggerManager) -> None:
     assert_type(manager.get_unresolved_instances(), list[TaskInstance])
     assert_type(manager.get_instances_with_unresolved_logs(), list[TaskInstance])
     manager.replay_failed_instance(0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def awaited(app: Application) -> None:
+    async with app as started:
+        assert_type(started, Application)
+    manager = await aget_trigger_manager("order:42", app)
+    assert_type(manager, TriggerManager)
+    assert_type(await manager.afire("paid", {"amount": 42}, event_id="e", once=True), FireResult)
+    await manager.afire("paid", ["amount"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await manager.aupdate_configuration({}, dry_run=True), Configured)
+    assert_type(await manager.aget_instance("t_ship#0"), TaskInstance)
+    assert_type(await manager.aread(lambda storage: storage.exists), bool)
+    assert_type(await manager.areplay_failed_instance("t_ship#0"), TaskInstance)
+    assert_type(await manager.askip_failed_instance("t_ship#0", cascade=True), TaskInstance)
+    assert_type(await manager.afail_instance("t_ship#0", "stuck"), TaskInstance)
+    assert_type(await manager.aupdate_instance_metadata("t_ship#0", {}), TaskInstance)
+    assert_type(await manager.amark_instance_logs_resolved("t_ship#0"), TaskInstance)
+    assert_type(await manager.aget_unresolved_tasks(), list[Task])
+    assert_type(await manager.aget_unresolved_instances(), list[TaskInstance])
+    assert_type(await manager.aget_instances_with_unresolved_logs(), list[TaskInstance])
+    assert_type(await manager.aexplain("t_ship"), Explanation)
+    await manager.aclose_session()
+    assert_type(await manager.adelete_session(), bool)
+    assert_type(await manager.arecover(), Recovered)
+    assert_type(await manager.ajoin(timeout=5), bool)
+    assert_type(await app.in_thread(lambda: 42), int)
 
 
 # -- tasks ----------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -28,7 +28,16 @@ from triggers_core.payloads.values import LOADERS, MAX_INT_BITS, plain_value
 from triggers_core.payloads.walk import CHANGED, ESCAPE, walk_dict
 from triggers_core.texts import short_repr
 
-__all__ = ["MAX_INT_BITS", "decode", "digest", "encode", "encode_leniently", "merge", "same"]
+__all__ = [
+    "MAX_INT_BITS",
+    "decode",
+    "decoder_of",
+    "digest",
+    "encode",
+    "encode_leniently",
+    "merge",
+    "same",
+]
 
 _to_json = msgspec.json.Encoder().encode
 _to_sorted_json = msgspec.json.Encoder(order="deterministic").encode
@@ -149,6 +158,30 @@ def decode(data: bytes) -> dict[str, Any]:
             f"a stored payload cannot be read: {error}; restore it, or add a missing time zone "
             "with the distribution tzdata"
         ) from error
+
+
+def decoder_of(names: Iterable[str]) -> Callable[[bytes], dict[str, Any]]:
+    """Return a `decode` that needs only some of the values at the top, and may leave out the rest.
+
+    What is not read costs next to nothing, however large it is.
+
+    Example::
+
+        decoder_of(["page"])(b'{"page":1,"answers":["yes","no"]}')["page"]  # 1
+    """
+    wanted: Any = TypedDict("Kwargs", dict.fromkeys(names, Any), total=False)  # type: ignore[misc]
+    from_json: Any = msgspec.json.Decoder(wanted).decode
+
+    def decode_some(data: bytes) -> dict[str, Any]:
+        if b'{"$' in data:  # a tag, maybe of the whole
+            return decode(data)
+        try:
+            found: dict[str, Any] = from_json(data)
+            return found
+        except msgspec.DecodeError:
+            return decode(data)  # says what is wrong
+
+    return decode_some
 
 
 def _restore(node: Any) -> Any:

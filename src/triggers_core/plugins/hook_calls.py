@@ -19,6 +19,7 @@ from triggers_core.failures import log_exception
 from triggers_core.plugins.body_contexts import BodyContexts
 from triggers_core.plugins.checks import HOOKS
 from triggers_core.plugins.directives import collect_directives
+from triggers_core.plugins.fire_contexts import FireContexts, Firing
 from triggers_core.plugins.infos import PluginInfo, PluginStatus
 from triggers_core.plugins.loading import Installed, Wanted, read_list
 from triggers_core.plugins.pending_event import PendingEvent
@@ -55,6 +56,7 @@ class Plugins:
         plugins.manager.get_plugin("retry")
     """
 
+    has_fire_context: bool
     has_pre_fire: bool
     has_post_fire: bool
     has_post_commit: bool
@@ -224,6 +226,10 @@ class Plugins:
                     f" {type(event.kwargs).__name__}: set it to a mapping, {{}} for none"
                 )
         return event.kwargs
+
+    def fire_contexts(self, manager: TriggerManager, firing: Firing) -> FireContexts:
+        """What plugins put around a fire, as one context manager; see `has_fire_context`."""
+        return FireContexts(self._calls["fire_context"], manager, firing)
 
     def before_commit_hooks(self) -> tuple[tuple[str, BeforeCommit], ...]:
         """The `before_commit` implementations: (plugin, callable of session and plan), in order."""

@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
-from weakref import WeakSet
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod, WeakSet
 
 from triggers_core.failures import log_exception
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger(__name__)
 
 _live: WeakSet[ThreadingTaskRunner] = WeakSet()
+_settling: dict[int, WeakMethod[Callable[[], Any]]] = {}
 _closer: threading.Thread | None = None
 _closer_pid = 0
 _closer_lock = threading.Lock()
@@ -31,6 +33,16 @@ def remember(runner: ThreadingTaskRunner) -> None:
 def forget(runner: ThreadingTaskRunner) -> None:
     """This runner has been shut down."""
     _live.discard(runner)
+
+
+def settle_at_exit(method: Callable[[], Any]) -> None:
+    """Call a method when the process ends, before what it may dispatch to is shut down.
+
+    For a store that calls back from a thread of its own. Kept weakly.
+    """
+    owner = id(method.__self__)  # type: ignore[attr-defined]
+    _settling[owner] = WeakMethod(method, lambda _: _settling.pop(owner, None))
+    finish_at_exit()
 
 
 def finish_at_exit() -> None:
@@ -62,6 +74,13 @@ def _wait_and_close() -> None:
 
 
 def _close_all() -> None:
+    for each in list(_settling.values()):
+        settle = each()
+        try:
+            if settle is not None:
+                settle()
+        except Exception as error:
+            log_exception(logger, "what follows the last commits failed", error)
     for runner in list(_live):
         try:
             runner.shutdown()

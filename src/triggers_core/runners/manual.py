@@ -9,7 +9,7 @@ from triggers_core.exceptions import InvalidSetting
 from triggers_core.runners.base import TaskRunner
 from triggers_core.running.heartbeats import Heartbeats
 from triggers_core.running.messages import Message
-from triggers_core.running.worker import run_message
+from triggers_core.running.worker import close_loop, run_message
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -80,3 +80,4 @@ class ManualRunner(TaskRunner):
         """Forget what has been dispatched: it is left to the sweep of others."""
         self._jobs.clear()
         self.heartbeats.stop()
+        close_loop()

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from triggers_core.exceptions import InvalidSetting, WrongState, is_greenlet_exit
 from triggers_core.failures import log_exception
+from triggers_core.host import OwnThread, between_jobs, host
 from triggers_core.runners.base import TaskRunner
 from triggers_core.runners.exits import finish_at_exit, forget, remember
+from triggers_core.runners.inline import InlineQueue
 from triggers_core.running.heartbeats import Heartbeats
 from triggers_core.running.messages import Message
 from triggers_core.running.outages import Outages
 from triggers_core.running.rounds import Rounds
-from triggers_core.running.worker import claim, run_claimed
+from triggers_core.running.worker import claim, close_loop, run_claimed
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -80,6 +82,8 @@ class ThreadingTaskRunner(TaskRunner):
         self.outages: Outages = Outages(logger)
         self.heartbeats: Heartbeats = Heartbeats(self.app.rules.timing.heartbeat, self.outages)
         self._rounds = Rounds(self.app, self.outages)
+        self._rounds.wake = self._nap.set
+        self._inline = InlineQueue()
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
@@ -93,6 +97,9 @@ class ThreadingTaskRunner(TaskRunner):
 
     def dispatch(self, manager: TriggerManager, message: Message, task: Task | None) -> None:
         self._check_fork()
+        if host().inline():
+            self._inline.run(manager, message, self._holder)
+            return
         with self._lock:
             if self._stopping:
                 return  # the sweep of another process, or of the next start, takes it
@@ -177,6 +184,7 @@ class ThreadingTaskRunner(TaskRunner):
         """Carry out one job, whatever comes of it."""
         manager, message = job
         abandon = None if worker is None else lambda: self._abandon(worker)
+        between_jobs()
         try:
             claimed = claim(manager, message, self._holder)
             if claimed is not None:
@@ -191,6 +199,8 @@ class ThreadingTaskRunner(TaskRunner):
                 error,
                 *(message.uid, message.instance),
             )
+        finally:
+            between_jobs()
 
     def join_all(self, timeout: float | None = None) -> bool:
         """Wait until nothing dispatched here is left, cascades and immediate retries included.
@@ -257,12 +267,12 @@ class ThreadingTaskRunner(TaskRunner):
     def _see_to_sweep(self) -> None:
         if not self.sweeps or (self._sweeper is not None and self._sweeper.is_alive()):
             return
+        if not self._rounds.unused and not host().sweeps():
+            return  # nobody called `start`, and this is no process for that
         with self._lock:
             if self._stopping or (self._sweeper is not None and self._sweeper.is_alive()):
                 return
-            sweeper = threading.Thread(
-                target=self._sweep_forever, name="triggers-sweep", daemon=True
-            )
+            sweeper = OwnThread(target=self._sweep_forever, name="triggers-sweep", daemon=True)
             try:
                 sweeper.start()
             except Exception as error:  # no thread to be had: the next dispatch tries again
@@ -331,7 +341,7 @@ class _Worker:
         self.began: bool = False
         self._runner = runner
         number = len(runner._workers)
-        self.thread: threading.Thread = threading.Thread(
+        self.thread: threading.Thread = OwnThread(
             target=self._live, name=f"triggers-worker-{number}", daemon=True
         )
 
@@ -347,4 +357,7 @@ class _Worker:
                 self._runner.run(job, self)
                 del job
         finally:
-            self._runner._leave(self)
+            try:
+                close_loop()
+            finally:
+                self._runner._leave(self)

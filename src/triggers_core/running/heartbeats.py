@@ -12,6 +12,7 @@ from typing import Final
 from triggers_core.engine.attempts import Heartbeat
 from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import LeaseLost, NotFound, is_greenlet_exit
+from triggers_core.host import OwnThread, between_jobs
 from triggers_core.running.outages import Outages, is_outage
 from triggers_core.storages.base import Store
 
@@ -87,7 +88,7 @@ class Heartbeats:
         """
         self.interval: float = min(interval, LONGEST_WAIT)
         self._outages = outages or Outages(logger)
-        self._held: set[Lease] = set()
+        self._held: dict[Lease, None] = {}  # in the order of the claims
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -97,13 +98,13 @@ class Heartbeats:
         """Renew a lease for as long as the block runs."""
         try:
             with self._lock:
-                self._held.add(lease)
+                self._held[lease] = None
             self.revive()
             yield
         finally:
             lease.released = True
             with self._lock:
-                self._held.discard(lease)
+                self._held.pop(lease, None)
 
     def revive(self) -> None:
         """See to it that the thread lives, if there is anything to renew. Never raises."""
@@ -113,7 +114,7 @@ class Heartbeats:
             if not self._held or (self._thread is not None and self._thread.is_alive()):
                 return
             self._stop = stop = threading.Event()
-            thread = threading.Thread(
+            thread = OwnThread(
                 target=self._beat_forever, args=(stop,), name="triggers-heartbeat", daemon=True
             )
             try:
@@ -141,7 +142,9 @@ class Heartbeats:
 
     def _beat_forever(self, stop: threading.Event) -> None:
         while not stop.wait(self.interval):
+            between_jobs()
             self.beat()
+            between_jobs()
 
     def stop(self) -> None:
         """End the thread."""

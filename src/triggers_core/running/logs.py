@@ -46,6 +46,7 @@ def log_fields(context: TaskContext) -> dict[str, Any]:
         "instance": instance.name,
         "attempt": context.attempt,
         "retries": context.retries,
+        **context.log_fields,
     }
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from triggers_core.engine.names import new_id
 from triggers_core.exceptions import is_greenlet_exit
+from triggers_core.host import between_jobs
 from triggers_core.running.heartbeats import LONGEST_WAIT
 from triggers_core.running.outages import Outages
 from triggers_core.running.sweep import LEASE, next_look, sweep
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger(__name__)
 
 _STORES_A_TURN: Final = 100  # looked at in one turn; the others have to wait for theirs
+_STORES_HEARD: Final = 20  # of which other processes are heard: each may take a connection
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,16 +44,39 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 class _Schedule:
     """What is remembered about a store from one turn to the next."""
 
-    __slots__ = ("at", "leading", "pause", "place")
+    __slots__ = ("_told", "at", "heard", "leading", "pause", "place")
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, told: Callable[[], None]) -> None:
         self.place = place
+        self._told = told
         self.at = 0.0
         """When to look at it again, by the monotonic clock."""
         self.leading = False
         """Whether this process has the store's lease for sweeping."""
         self.pause = 0.0
         """Seconds to wait after the next failure in a row; 0: none has been."""
+        self.heard = False
+        """Whether another process has told of something that is due, since the last turn began."""
+
+    def hear(self) -> None:
+        """Another process has stored something that falls due soon: look now. In any thread."""
+        self.heard = True
+        self._told()
+
+    def watch(self) -> None:
+        """Hear from other processes, where the storage can."""
+        store = self.place.store
+        try:
+            store.watch_due(self.hear)
+        except Exception:
+            logger.debug("%s: other processes will not be heard", store.place, exc_info=True)
+
+    def unwatch(self) -> None:
+        """Hear nothing more."""
+        try:
+            self.place.store.unwatch_due(self.hear)
+        except Exception:
+            logger.debug("%s: cannot stop listening", self.place.store.place, exc_info=True)
 
 
 class Rounds:
@@ -77,8 +102,11 @@ class Rounds:
         self._owner = new_id()
         self.unused = False
         """Whether the application's own store is looked after before anybody uses it."""
+        self.wake: Callable[[], None] | None = None
+        """Has the next turn begin now, from any thread; None: other processes are not heard."""
         self._schedules: dict[object, _Schedule] = {}
         self._everywhere = threading.Event()
+        self._watched: set[_Schedule] = set()
 
     def look_everywhere(self) -> None:
         """The next turn looks at every store: something has changed in one of them."""
@@ -89,11 +117,21 @@ class Rounds:
 
         :param unbounded: look at all stores whose time has come, however long that takes.
         """
+        between_jobs()
+        try:
+            return self._turn(unbounded)
+        finally:
+            between_jobs()
+
+    def _turn(self, unbounded: bool) -> float:
         schedules = self._schedules = self._known()
         if self._everywhere.is_set():
             self._everywhere.clear()
             for each in schedules.values():
                 each.at = 0.0
+        for each in schedules.values():
+            if each.heard:
+                each.heard, each.at = False, 0.0
         began = self._clock()
         waiting = sorted(schedules.values(), key=_at)
         for schedule in waiting if unbounded else waiting[:_STORES_A_TURN]:
@@ -120,8 +158,12 @@ class Rounds:
             self._outages.works("stores", what)
         schedules = {}
         for key, place in places.items():
-            schedules[key] = self._schedules.get(key) or _Schedule(place)
-            schedules[key].place = place  # of the kind of manager that was seen last
+            schedule = schedules[key] = self._schedules.get(key) or _Schedule(place, self._told)
+            if schedule.place.store is not place.store:
+                self._unwatch(schedule)
+            schedule.place = place  # of the kind of manager that was seen last
+        for key in self._schedules.keys() - schedules.keys():
+            self._unwatch(self._schedules[key])
         return schedules
 
     def _longest(self, stores: int) -> float:
@@ -132,6 +174,7 @@ class Rounds:
     def _look_after(self, schedule: _Schedule) -> float:
         """Sweep a store whatever happens; returns after how many seconds to look at it again."""
         place = schedule.place.store.place
+        self._watch(schedule)
         longest = self._longest(len(self._schedules))
         try:
             wait = self._sweep(schedule, longest)
@@ -146,6 +189,24 @@ class Rounds:
         schedule.pause = 0.0
         self._outages.works(place, f"{place}: the sweep")
         return wait
+
+    def _told(self) -> None:
+        wake = self.wake
+        if wake is not None:
+            wake()
+
+    def _watch(self, schedule: _Schedule) -> None:
+        if self.wake is None:
+            return
+        if schedule not in self._watched and len(self._watched) >= _STORES_HEARD:
+            return
+        self._watched.add(schedule)
+        schedule.watch()
+
+    def _unwatch(self, schedule: _Schedule) -> None:
+        if schedule in self._watched:
+            self._watched.discard(schedule)
+            schedule.unwatch()
 
     def _sweep(self, schedule: _Schedule, longest: float) -> float:
         store, timing = schedule.place.store, self._app.rules.timing
@@ -164,8 +225,9 @@ class Rounds:
         return longest if soonest is None else min(soonest, longest)
 
     def release(self) -> None:
-        """Let another process sweep at once."""
+        """Let another process sweep at once, and hear nothing more of others."""
         for schedule in list(self._schedules.values()):
+            self._unwatch(schedule)
             if not schedule.leading:
                 continue
             schedule.leading = False

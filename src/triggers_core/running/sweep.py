@@ -6,6 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ import msgspec
 
 from triggers_core.engine.attempts import Recover, Recovered
 from triggers_core.engine.due_times import is_misdated, shortest_reach
-from triggers_core.engine.protocol import Query
+from triggers_core.engine.protocol import Plan, Query
 from triggers_core.exceptions import BodyInterrupted, is_greenlet_exit
 from triggers_core.limits import Timing
 from triggers_core.running.outages import describe, is_outage
@@ -183,7 +184,9 @@ class _Turn:
                     in_a_row = 0
                     self.stubborn.forget(uid)
                     self.swept.recovered.append(recovered)
-                    self.moved = self.moved or bool(recovered.dispatch or recovered.failed)
+                    self.moved = self.moved or bool(
+                        recovered.dispatch or recovered.failed or recovered.due
+                    )
         finally:
             _report(self.store, problems)
 
@@ -276,6 +279,11 @@ def _misdated(turn: _Turn, far: Iterable[Due], timing: Timing) -> list[Due]:
 def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Recovered:
     """Look after the overdue ones among a session's instances, and dispatch them."""
     plan = manager.commit(Recover(instances=instances))
+    manager.storage.store.when_committed(partial(_after_recovery, manager.outside, plan))
+    return plan.outcome
+
+
+def _after_recovery(manager: TriggerManager, plan: Plan[Recovered]) -> None:
     recovered = plan.outcome
     for name, attempt, holder in recovered.lost:
         follows = "it has failed" if name in recovered.failed else f"attempt {attempt + 1} follows"
@@ -287,7 +295,6 @@ def recover_session(manager: TriggerManager, instances: tuple[str, ...]) -> Reco
     for plugin, problem in recovered.dropped.items():
         logger.error("%s: plugin %s was left out: %s", manager.uid, plugin, problem)
     manager.dispatch(recovered.generation, recovered.again, plan.tasks)
-    return recovered
 
 
 _TOLERANCE: Final = 1.0  # seconds by which two clocks may differ, and neither was set

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from triggers_core.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from triggers_core.failures import log_exception
+from triggers_core.host import OwnThread, between_jobs
 from triggers_core.interpreter import stacks
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -73,9 +74,10 @@ class _Alarms:
                 continue
             try:
                 name = "triggers-limit"
-                threading.Thread(target=alarm.ring, name=name, daemon=True).start()
+                OwnThread(target=alarm.ring, name=name, daemon=True).start()
             except BaseException:  # no thread to be had: others wait meanwhile
                 alarm.ring()
+                between_jobs()
 
 
 class Alarm:

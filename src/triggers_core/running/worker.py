@@ -6,14 +6,16 @@ import inspect
 import itertools
 import logging
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from triggers_core.engine.attempts import AttemptResult, Claim, Claimed, KwargsByTrigger
+from triggers_core.engine.attempts import AttemptResult, Claim, Claimed, PassOn
+from triggers_core.engine.carriers import check_carrier
+from triggers_core.engine.taken_events import KwargsByTrigger
 from triggers_core.exceptions import (
     BodyInterrupted,
     LeaseLost,
@@ -27,6 +29,7 @@ from triggers_core.exceptions import (
     with_context,
 )
 from triggers_core.failures import log_exception, message_of
+from triggers_core.host import between_jobs
 from triggers_core.running import outcomes
 from triggers_core.running.heartbeats import Heartbeats, Lease
 from triggers_core.running.logs import log_failure
@@ -156,6 +159,16 @@ def run_claimed(
     return ended
 
 
+def close_loop() -> None:
+    """End the event loop in which this thread has run asynchronous bodies, if it has.
+
+    A runner calls it when a thread of its ends, or in its `shutdown`.
+    """
+    loops = sys.modules.get("triggers_core.running.loops")
+    if loops is not None:
+        loops.close()
+
+
 def context_of(
     manager: TriggerManager, claimed: Claimed, lost: threading.Event | None = None
 ) -> tuple[TaskContext, BaseException | None]:
@@ -172,7 +185,8 @@ def context_of(
     except BaseException as error:
         problem = error
     instance = TaskInstance(manager.storage.store, manager.uid, claimed.instance)
-    return TaskContext(manager, instance, claimed.task, kwargs, task_class, lost), problem
+    context = TaskContext(manager, instance, claimed.task, kwargs, task_class, lost, claimed.events)
+    return context, problem
 
 
 class _Attempt:
@@ -263,14 +277,9 @@ class _Attempt:
             return result
         if self._strikes is not None:
             self._strikes.leave()
-        import asyncio  # 19 ms, and only asynchronous bodies use it
+        from triggers_core.running import loops  # asyncio: 19 ms, for asynchronous bodies only
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(_awaited(result, self._strikes))
-        # Eager runners run bodies where they are fired, perhaps in somebody else's loop.
-        return _elsewhere(lambda: asyncio.run(_awaited(result, self._strikes)))
+        return loops.run(_awaited(result, self._strikes))
 
     # -- time limits ------------------------------------------------------------------------------
 
@@ -322,6 +331,8 @@ class _Attempt:
         """Store an outcome; during an outage it is tried again for as long as a lease lasts."""
         outcome.token = self.token
         outcome.log_level = max(_level(self.context), outcome.log_level)
+        if not isinstance(outcome, PassOn):
+            outcome.carrier = _carrier(self.context)
         manager = self.manager
         until = pause = 0.0
         while True:
@@ -357,6 +368,7 @@ class _Attempt:
                     )
                 time.sleep(min(pause * random.uniform(0.5, 1.0), left))
                 pause = min(pause * 2, _LONGEST_PAUSE, lease / 10)
+                between_jobs()  # a connection that has broken would fail again
             else:
                 self._tell(ended)
                 return ended
@@ -382,6 +394,14 @@ def _level(context: TaskContext) -> int:
         return logging.ERROR
 
 
+def _carrier(context: TaskContext) -> dict[str, str] | None:
+    try:
+        return check_carrier(context.carrier)
+    except BaseException as problem:
+        log_exception(logger, "context.carrier is left out", problem)
+        return None
+
+
 async def _awaited(result: Any, strikes: Strikes | None) -> Any:
     if strikes is None:
         return await result
@@ -396,24 +416,3 @@ async def _awaited(result: Any, strikes: Strikes | None) -> Any:
         raise strikes.struck from None
     finally:
         strikes.leave()
-
-
-def _elsewhere(call: Callable[[], Any]) -> Any:
-    """Call a function in a thread of its own, in this context; wait for it."""
-    done: list[tuple[Any, BaseException | None]] = []
-
-    def target() -> None:
-        try:
-            done.append((call(), None))
-        except BaseException as error:
-            done.append((None, error))
-
-    thread = threading.Thread(
-        target=copy_context().run, args=(target,), name="triggers-async", daemon=True
-    )
-    thread.start()
-    thread.join()
-    result, error = done[0]
-    if error is not None:
-        raise error
-    return result

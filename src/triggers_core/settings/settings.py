@@ -91,11 +91,12 @@ class Settings:
     """The settings of one application, read on first use.
 
     The first source that has a value wins: `configure` in code, environment variables of the same
-    names, the settings module that `TRIGGERS_SETTINGS_MODULE` names, ``[tool.triggers]`` in the
-    nearest pyproject.toml, the defaults. In the environment, lists are JSON or have commas between
+    names, what plugins have added (`sources.add_source`: Django's settings), the settings module
+    that `TRIGGERS_SETTINGS_MODULE` names, ``[tool.triggers]`` in the nearest pyproject.toml, the
+    defaults. In the environment, lists are JSON or have commas between
     their values, and everything else that is no plain text is JSON.
 
-    :param sources: in place of the last three but the defaults; an empty one reads nothing.
+    :param sources: in place of all of these but code and defaults; an empty one reads nothing.
 
     Example::
 
@@ -130,7 +131,7 @@ class Settings:
     """Plugin → its options, such as ``{"retry": {"times": 5}}``."""
 
     def __init__(self, sources: Sequence[Source] | None = None) -> None:
-        self._sources = tuple(standard_sources() if sources is None else sources)
+        self._own_sources = None if sources is None else tuple(sources)
         self._code: dict[str, Found] = {}
         self._read: dict[str, Found] | None = None
         self._values: dict[str, Any] = {}
@@ -231,11 +232,14 @@ class Settings:
     def _all_read(self) -> dict[str, Found]:
         with self._lock:
             if self._read is None:
+                sources = standard_sources() if self._own_sources is None else self._own_sources
                 read: dict[str, Found] = {}
                 problems: dict[str, None] = {}
-                for source in reversed(self._sources):
+                for source in reversed(sources):
+                    read.update(source.defaults())
+                for source in reversed(sources):
                     read.update(source.read(self.names()))
-                for source in self._sources:
+                for source in sources:
                     found = source.problems(self.names(), read.keys() | self._code.keys())
                     problems.update(dict.fromkeys(found))
                 for problem in problems:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.redaction import error_text, mask_url
@@ -41,6 +41,9 @@ class Found(NamedTuple):
 class Source:
     """A place that settings are read from."""
 
+    reads_django: ClassVar[bool] = False
+    """Whether it reads Django's settings, so that nobody has to be warned that nobody does."""
+
     def read(self, known: Collection[str]) -> Mapping[str, Found]:
         """The settings that stand there, by their full names.
 
@@ -48,6 +51,15 @@ class Source:
         :raises InvalidSetting: the place cannot be read, or holds an unknown name.
         """
         raise NotImplementedError
+
+    def defaults(self) -> Mapping[str, Found]:
+        """Values for settings that stand in no source at all, in place of the project's own ones.
+
+        Example::
+
+            {"TRIGGER_STORAGE_TYPE": Found("django", "default in a Django project")}
+        """
+        return {}
 
     def problems(self, known: Collection[str], taken: Collection[str]) -> list[str]:
         """What stands there and is read by nobody, though it looks like a setting: warnings.
@@ -82,7 +94,7 @@ class EnvironmentSource(Source):
         return [
             f"environment variable {unknown_setting(name, meant)}"
             for name in sorted(self._environ)
-            if name not in meant and (name.startswith(PREFIX) or _nearly(name, meant))
+            if name not in meant and (name.startswith(PREFIX) or nearly(name, meant))
         ]
 
 
@@ -115,11 +127,13 @@ class ModuleSource(EnvironmentSource):
 
     def problems(self, known: Collection[str], taken: Collection[str]) -> list[str]:
         if not self._path:
+            if any(each.reads_django for each in _added):
+                return []
             return _unread_in_django(self._environ, known, taken)
         return [
             f"settings module {self._path}: {unknown_setting(name, known)}"
             for name in sorted(dir(sys.modules.get(self._path)))
-            if name not in known and not name.startswith(PREFIX) and _nearly(name, known)
+            if name not in known and not name.startswith(PREFIX) and nearly(name, known)
         ]
 
 
@@ -145,7 +159,7 @@ class PyprojectSource(Source):
             name = _full_name(key)
             if name not in known:
                 short = [each.removeprefix(PREFIX).lower() for each in known]
-                names = known if key == name or _nearly(key, known) else short
+                names = known if key == name or nearly(key, known) else short
                 raise InvalidSetting(f"{origin}: {unknown_setting(key, names)}")
             if name in found:
                 raise InvalidSetting(f"{origin}: {name} is set twice, once as {key!r}: remove one")
@@ -183,14 +197,43 @@ class PyprojectSource(Source):
         return start, {}, {}
 
 
+_added: list[Source] = []
+
+
 def standard_sources() -> tuple[Source, ...]:
-    """The sources of an application that is not isolated; the first one that has a value wins."""
-    return EnvironmentSource(), ModuleSource(), PyprojectSource()
+    """The sources of an application that is not isolated; the first one that has a value wins.
+
+    The environment comes first, then what plugins have added (the last addition first), then the
+    settings module and pyproject.toml.
+    """
+    return EnvironmentSource(), *reversed(_added), ModuleSource(), PyprojectSource()
+
+
+def add_source(source: Source) -> None:
+    """Let every application that is not isolated read a further source, from now on.
+
+    For a framework that has settings of its own: its plugin adds a source as soon as these can be
+    read, then calls `Application.settings_changed` of the default application, for whatever had
+    been read before. The same source again is no error.
+
+    Example::
+
+        add_source(DjangoSource())
+        default_application.settings_changed()
+    """
+    if source not in _added:
+        _added.append(source)
+
+
+def remove_source(source: Source) -> None:
+    """Take back what `add_source` has added, if it has."""
+    if source in _added:
+        _added.remove(source)
 
 
 def unknown_setting(name: str, known: Collection[str]) -> str:
     """What to say about a setting that does not exist."""
-    meant = _nearly(name, known)
+    meant = nearly(name, known)
     hint = f": did you mean {meant!r}?" if meant else did_you_mean(name, known)
     return f"{name}: there is no such setting{hint}"
 
@@ -199,7 +242,7 @@ def _full_name(key: str) -> str:
     return key if key.startswith(PREFIX) else PREFIX + key.upper().replace("-", "_")
 
 
-def _nearly(name: str, known: Iterable[str]) -> str | None:
+def nearly(name: str, known: Iterable[str]) -> str | None:
     """The name that was meant by one that begins like a setting's; None when none is near."""
     found = _NEARLY.fullmatch(name)
     if not found:
@@ -218,12 +261,12 @@ def _unread_in_django(
     try:
         settings: Any = conf.settings if conf and conf.settings.configured else None
         names = dir(settings if settings is not None else sys.modules.get(module))
-        unread = [each for each in names if _nearly(each, known) or each in known]
+        unread = [each for each in names if nearly(each, known) or each in known]
     except Exception:  # of whoever's settings they are
         return []
     listed = ", ".join(sorted(each for each in unread if each not in taken))
     return [
-        f"{listed} in Django's settings: nobody reads them there: set the"
-        f" environment variable {MODULE_VARIABLE}={module or 'the module'}, or hand them to"
-        " triggers_core.configure()"
+        f"{listed} in Django's settings: nobody reads them there: install triggers-django and add"
+        f" 'triggers_django' to INSTALLED_APPS, set the environment variable"
+        f" {MODULE_VARIABLE}={module or 'the module'}, or hand them to triggers_core.configure()"
     ] * bool(listed)

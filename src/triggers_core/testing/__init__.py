@@ -1,5 +1,12 @@
 """What tests of applications and plugins build on. Needs pytest.
 
+For workflows:
+
+- `Triggers`: what the fixture `triggers` gives; `SessionUnderTest`: one of its sessions.
+- `TriggerManagerTestCaseMixin`: assertions for `unittest`.
+
+For storages, runners and other plugins:
+
 - `VirtualClock`: time that passes when told to.
 - `StorageContract`, `RunnerContract`: suites that a plugin derives its tests from.
 - `check_session`, `check_store`: whether all that a store keeps agrees with itself.
@@ -18,7 +25,20 @@ In modules of their own, for who needs them:
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 import pytest
+
+if TYPE_CHECKING:
+    from triggers_core.testing.clock import VirtualClock
+    from triggers_core.testing.driver import SessionDriver
+    from triggers_core.testing.faults import Crash, CrashingStore, CrashPoints
+    from triggers_core.testing.invariants import check_session, check_store
+    from triggers_core.testing.kit import SessionUnderTest, TriggerManagerTestCaseMixin, Triggers
+    from triggers_core.testing.runner_contract import RunnerContract
+    from triggers_core.testing.storage_contract import StorageContract
+    from triggers_core.testing.suite import Suite
 
 # Before the modules are imported: pytest shows the values in their assertions, as in test files.
 pytest.register_assert_rewrite(
@@ -31,13 +51,23 @@ pytest.register_assert_rewrite(
     )
 )
 
-from triggers_core.testing.clock import VirtualClock  # noqa: E402
-from triggers_core.testing.crash import Crash, CrashingStore, CrashPoints  # noqa: E402
-from triggers_core.testing.driver import SessionDriver  # noqa: E402
-from triggers_core.testing.invariants import check_session, check_store  # noqa: E402
-from triggers_core.testing.runner_contract import RunnerContract  # noqa: E402
-from triggers_core.testing.storage_contract import StorageContract  # noqa: E402
-from triggers_core.testing.suite import Suite  # noqa: E402
+_HOMES = {
+    "Crash": "faults",
+    "CrashPoints": "faults",
+    "CrashingStore": "faults",
+    "RunnerContract": "runner_contract",
+    "SessionDriver": "driver",
+    "SessionUnderTest": "kit",
+    "StorageContract": "storage_contract",
+    "Suite": "suite",
+    "TriggerManagerTestCaseMixin": "kit",
+    "Triggers": "kit",
+    "VirtualClock": "clock",
+    "check_session": "invariants",
+    "check_store": "invariants",
+}
+"""Name → its module, which is loaded on first use: pytest loads this package wherever it is
+installed."""
 
 __all__ = [
     "Crash",
@@ -45,9 +75,21 @@ __all__ = [
     "CrashingStore",
     "RunnerContract",
     "SessionDriver",
+    "SessionUnderTest",
     "StorageContract",
     "Suite",
+    "TriggerManagerTestCaseMixin",
+    "Triggers",
     "VirtualClock",
     "check_session",
     "check_store",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = import_module(f"{__name__}.{_HOMES[name]}")
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = globals()[name] = getattr(module, name)
+    return value

@@ -21,14 +21,8 @@ from triggers_core.settings import Settings
 from triggers_core.storages.base import Clock, Store
 from triggers_core.tasks import TaskContext, trigger_task
 from triggers_core.testing.clock import VirtualClock
-from triggers_core.testing.crash import (
-    Broker,
-    Crash,
-    CrashingStore,
-    CrashPoints,
-    InlineRunner,
-    Journal,
-)
+from triggers_core.testing.faults.delivery import Broker, InlineRunner
+from triggers_core.testing.faults.store import Crash, CrashingStore, CrashPoints, Journal
 from triggers_core.testing.invariants import check_store
 
 UID: Final = "applicant:42"
@@ -84,6 +78,9 @@ CONFIGURATION: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+Facts = Counter[tuple[str, ...]]
+
+
 class Process:
     """One life of the application: everything that a crash takes away."""
 
@@ -103,6 +100,11 @@ class Process:
         )
         self.runner: InlineRunner = InlineRunner(self.app, self.points, broker, journal)
         self.app.use_runner(self.runner)
+
+    @staticmethod
+    def facts(store: Store) -> Facts:
+        """What the store holds, each with how often: what no crash may change."""
+        return _facts(store)
 
     def run(self) -> None:
         """The application's life, from start to end. Started again, it goes through it again."""
@@ -147,7 +149,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, kw_only=True):
     """How one run of the scenario ended."""
 
-    facts: Counter[tuple[str, ...]]
+    facts: Facts
     """What the store holds at the end, each with how often: instances by task, status, triggers
     taken and depth; events by trigger, task that fired them and payload."""
     journal: Journal
@@ -161,9 +163,12 @@ MakeStore = Callable[[Clock], Store]
 Reopen = Callable[[Store], Store]
 
 
-def run_with(fault: Fault, make_store: MakeStore, reopen: Reopen) -> Outcome:
+def run_with(
+    fault: Fault, make_store: MakeStore, reopen: Reopen, life: type[Process] = Process
+) -> Outcome:
     """Run the scenario with a fault; restart it after each crash until it reaches its end.
 
+    :param life: the scenario.
     :raises AssertionError: it reached none, or what the store holds does not agree with itself.
     """
     clock, journal = VirtualClock(), Journal()
@@ -171,7 +176,7 @@ def run_with(fault: Fault, make_store: MakeStore, reopen: Reopen) -> Outcome:
     broker, points, crashes = _broker(fault), list[str](), 0
     try:
         for crash_at in (fault.crash_at, fault.again_at, None):
-            process = Process(store, clock, broker, journal, crash_at)
+            process = life(store, clock, broker, journal, crash_at)
             points = points or process.points.reached
             try:
                 process.run()
@@ -182,7 +187,11 @@ def run_with(fault: Fault, make_store: MakeStore, reopen: Reopen) -> Outcome:
                 broker = broker if fault.broker_survives else Broker()
         check_store(store)
         return Outcome(
-            facts=_facts(store), journal=journal, points=points, sent=broker.sent, crashes=crashes
+            facts=life.facts(store),
+            journal=journal,
+            points=points,
+            sent=broker.sent,
+            crashes=crashes,
         )
     finally:
         store.close()
@@ -194,8 +203,8 @@ def _broker(fault: Fault) -> Broker:
     )
 
 
-def _facts(store: Store) -> Counter[tuple[str, ...]]:
-    facts: Counter[tuple[str, ...]] = Counter()
+def _facts(store: Store) -> Facts:
+    facts: Facts = Counter()
     instances = store.instances(UID)
     for instance in instances:
         taken = ",".join(sorted(instance.taken))
@@ -245,18 +254,21 @@ class Survey(msgspec.Struct, kw_only=True):
 
 
 def survey(
-    faults: Callable[[Outcome], Iterator[Fault]], make_store: MakeStore, reopen: Reopen
+    faults: Callable[[Outcome], Iterator[Fault]],
+    make_store: MakeStore,
+    reopen: Reopen,
+    life: type[Process] = Process,
 ) -> Survey:
     """Run the scenario without a fault, then with each of those that `faults` derives from it."""
     quiet = logging.getLogger("triggers_core")
     before = quiet.level
     quiet.setLevel(logging.CRITICAL)  # what goes wrong here does so on purpose
     try:
-        expected = run_with(Fault(), make_store, reopen)
+        expected = run_with(Fault(), make_store, reopen, life)
         result = Survey()
         for fault in faults(expected):
             try:
-                found = run_with(fault, make_store, reopen)
+                found = run_with(fault, make_store, reopen, life)
             except AssertionError as error:
                 result.points += 1
                 result.lost += 1

@@ -18,7 +18,6 @@ from triggers_core.engine.attempts import (
     Recovered,
     Retry,
     SkipRunning,
-    recorded_kwargs,
 )
 from triggers_core.engine.commands import (
     Configure,
@@ -35,8 +34,9 @@ from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import Command, Plan, Query, Rules
 from triggers_core.engine.records import Event, Header, Instance, Status
+from triggers_core.engine.taken_events import recorded_kwargs
 from triggers_core.exceptions import InstanceNotFound
-from triggers_core.storages.base import Store
+from triggers_core.storages.base import Store, taken_events
 
 T = TypeVar("T")
 
@@ -277,10 +277,9 @@ class SessionDriver:
         return {each.name: each.status.value for each in self.store.instances(self.uid)}
 
     def kwargs(self, name: str) -> dict[str, Any]:
-        """Trigger → kwargs that an instance has recorded."""
+        """Key → kwargs that an instance has recorded."""
         instance = self.instance(name)
-        numbers = [number for numbers in instance.taken.values() for number in numbers]
-        return recorded_kwargs(instance, self.store.payloads(self.uid, numbers))
+        return recorded_kwargs(instance, taken_events(self.store, self.uid, instance))
 
     def metadata(self, name: str) -> dict[str, Any]:
         """An instance's metadata."""

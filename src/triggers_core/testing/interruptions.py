@@ -32,6 +32,7 @@ from triggers_core.engine.attempts import Claim, Claimed, Finish, Heartbeat
 from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Status
+from triggers_core.exceptions import CannotJoin
 from triggers_core.storages.base import Store
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.invariants import check_session
@@ -339,9 +340,44 @@ class Deletes(Operation):
         return not left
 
 
+class Transactions(Operation):
+    """Two fires that are one, into two sessions; for stores that have transactions."""
+
+    def prepare(self) -> None:
+        self.other: SessionDriver = SessionDriver(self.store, f"{self.session.uid}/{new_id()}")
+        self.id: str = new_id()
+        for each in (self.session, self.other):
+            each.fire("go")  # the first one has more to do
+
+    def work(self) -> None:
+        with self.store.transaction():
+            self.session.fire("go", event_id=self.id)
+            self.other.fire("go", event_id=self.id)
+
+    def check(self, completed: bool) -> bool:
+        one, two = (
+            self.id in self.store.load(each.uid, Query(event_ids=(self.id,))).known
+            for each in (self.session, self.other)
+        )
+        assert one == two, f"a transaction is torn: {one} and {two}"
+        assert one or not completed, "a transaction was acknowledged, and is not there"
+        self.store.delete(self.other.uid)
+        return one
+
+
 OPERATIONS: Final[tuple[type[Operation], ...]] = (
     *(Fires, Claims, Finishes, Heartbeats, Reads, Connects, Closes, Leases, Deletes),
 )
+
+
+def operations_of(store: Store) -> tuple[type[Operation], ...]:
+    """All that can be interrupted in a store."""
+    try:
+        with store.transaction():
+            pass
+    except CannotJoin:
+        return OPERATIONS
+    return (*OPERATIONS, Transactions)
 
 
 @dataclass
@@ -370,15 +406,16 @@ def survey(
     store: Store,
     moments: Moments = "signals",
     step: int = 1,
-    operations: tuple[type[Operation], ...] = OPERATIONS,
+    operations: tuple[type[Operation], ...] | None = None,
     also: Callable[[], None] = lambda: None,
 ) -> Report:
     """Interrupt every operation at each moment (or each `step`-th) and look what is left.
 
+    :param operations: which ones; all that the store has, when not given.
     :param also: called after each: a further check, for example that another process can write.
     """
     report, sessions = Report(), _sessions(store)
-    for kind in operations:
+    for kind in operations or operations_of(store):
         enough = len(report.problems) + 3  # of one kind of operation
         for number in range(1, _MOMENTS, step):
             operation = kind(next(sessions))
@@ -396,11 +433,12 @@ def at_random(
     store: Store,
     amount: int,
     seed: int = 0,
-    operations: tuple[type[Operation], ...] = OPERATIONS,
+    operations: tuple[type[Operation], ...] | None = None,
     also: Callable[[], None] = lambda: None,
 ) -> Report:
     """Interrupt operations by real signals until `amount` were. In the main thread only."""
     report, sessions, chance = Report(), _sessions(store), random.Random(seed)
+    operations = operations or operations_of(store)
     takes = dict.fromkeys(operations, 0.001)
     while report.interrupted.total() < amount and len(report.problems) <= 10:
         kind = chance.choice(operations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import pytest
@@ -52,6 +52,7 @@ class RunnerContract(Suite):
 
         class TestThreading(RunnerContract):
             bound = 2
+            lacks = {"durable": "sessions are in memory"}
 
             @pytest.fixture
             def app(self):
@@ -63,9 +64,17 @@ class RunnerContract(Suite):
                 app.close()
     """
 
+    subject: ClassVar[str] = "runner"
+    capabilities: ClassVar[Mapping[str, str]] = {
+        "here": "bodies run in this process: TaskRunner.executes_here",
+        "bound": "there is a bound to how many bodies run at the same time",
+        "durable": "the store of the fixture app outlives app.stop()",
+    }
+    to_override: ClassVar[frozenset[str]] = Suite.to_override | {"app", "settle", "bound"}
+
     bound: ClassVar[int] = 0
     """How many bodies at most the runner, as `app` sets it up, runs at the same time; at least 2.
-    0 for one that leaves this to others."""
+    For one that leaves this to others, `lacks` says so."""
 
     @pytest.fixture
     def app(self) -> Application:
@@ -90,10 +99,30 @@ class RunnerContract(Suite):
         return app.manager("order:1")
 
     @pytest.fixture
-    def here(self, app: Application) -> None:
+    def here(self, promise: str) -> None:
         """Skips the tests that look into the bodies' process."""
-        if not app.runner().executes_here:
-            pytest.skip(f"the runner {app.runner().key} executes bodies in other processes")
+        if "here" in self.lacks:
+            pytest.skip(f"not offered: here: {self.lacks['here']}")
+
+    # -- what not every runner offers -------------------------------------------------------------
+
+    def test_bodies_run_here_or_the_suite_says_why_not(self, app: Application) -> None:
+        runner = app.runner()
+        if "here" not in self.lacks:
+            assert runner.executes_here, self.undeclared(
+                "here", f"{type(runner).__name__}.executes_here is False"
+            )
+        else:
+            assert not runner.executes_here, (
+                f"{type(self).__name__} says that it lacks 'here', and"
+                f" {type(runner).__name__}.executes_here is True"
+            )
+
+    def test_there_is_a_bound_or_the_suite_says_why_not(self) -> None:
+        if "bound" not in self.lacks and "here" not in self.lacks:
+            assert self.bound >= 2, self.undeclared("bound", "set bound to it, at least 2")
+        else:
+            assert not self.bound, f"{type(self).__name__} has a bound, and lacks one"
 
     # -- attempts ---------------------------------------------------------------------------------
 
@@ -256,7 +285,9 @@ class RunnerContract(Suite):
         assert error["context"] == {"subject": 42}
         assert "in act" in error["traceback"]
 
-    def test_and_is_replayed(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
+    def test_what_failed_is_replayed(
+        self, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
         configure(manager, t_a=(bodies.SaysAndFails, {"after": ["go"]}))
         manager.fire("go", {"n": 1})
         settle()
@@ -391,8 +422,11 @@ class RunnerContract(Suite):
         fire_silently(app, manager, "t_a#0")
         app.stop()
         with app.store as store:
-            if not store.instances("order:1"):
-                pytest.skip("the storage of this application does not outlive its stop")
+            if "durable" in self.lacks:
+                pytest.skip(f"not offered: durable: {self.lacks['durable']}")
+            assert store.instances("order:1"), self.undeclared(
+                "durable", "sessions of this application are gone when it has stopped"
+            )
         app.configure(TRIGGER_TIMING={"sweep": 0.05})
         ahead = app.store.now() + 3_600
         app.store.clock = lambda: ahead
@@ -401,6 +435,18 @@ class RunnerContract(Suite):
         _eventually(lambda: app.store.instances("order:1")[0].status is Status.FINISHED)
         app.stop()
         app.stop()
+
+    def test_what_recover_dispatches_runs(
+        self, app: Application, manager: TriggerManager, settle: Callable[[], None]
+    ) -> None:
+        """Who sweeps calls `Application.recover`, in whichever process: then it has to run."""
+        configure(manager, t_a=(bodies.Echo, {"after": ["go"]}))
+        fire_silently(app, manager, "t_a#0")
+        ahead = app.store.now() + 3_600
+        app.store.clock = lambda: ahead
+        app.recover()
+        settle()
+        assert ran(manager) == {"t_a#0": 1}
 
     @pytest.mark.usefixtures("here")
     def test_making_a_manager_and_reading_start_no_thread(self, app: Application) -> None:
@@ -432,8 +478,8 @@ class RunnerContract(Suite):
 
     @pytest.mark.usefixtures("here")
     def test_the_pool_is_bounded(self, manager: TriggerManager, settle: Callable[[], None]) -> None:
-        if not self.bound:
-            pytest.skip("this runner leaves it to others how many bodies run at the same time")
+        if "bound" in self.lacks:
+            pytest.skip(f"not offered: bound: {self.lacks['bound']}")
         configure(manager, t_a=(bodies.Gated, {"andEvery": "go"}))
         gate = Gate("bounded")
         for _ in range(3 * self.bound):

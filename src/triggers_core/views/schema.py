@@ -1,7 +1,8 @@
 """The JSON Schema of configurations, generated from types: the core's directives and the plugins'.
 
-It says what an editor can know. What needs more than one value (a task that waits for its own name)
-is found by `triggers check`.
+The words of the language of conditions are in `schema_words`. The schema says what an editor can
+know. What needs more than one value (a task that waits for its own name) is found by `triggers
+check`.
 """
 
 from __future__ import annotations
@@ -14,36 +15,32 @@ from msgspec import UNSET, Meta, UnsetType
 
 from triggers_core.engine.configuration import Directive
 from triggers_core.engine.names import MAX_LENGTH
+from triggers_core.views.schema_words import (
+    NO_CONTROLS,
+    language_definitions,
+    language_properties,
+)
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)]
-Names = list[Name]
+_GIVEN: Final = {"not": {"type": "null"}}
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH, extra_json_schema=NO_CONTROLS)]
 
 
 class TaskDirectives(
     msgspec.Struct,
     kw_only=True,
     forbid_unknown_fields=True,
-    rename={"and_every": "andEvery", "with_params": "withParams"},
+    rename={"with_params": "withParams"},
 ):
     """One task: *after* these, *and every* that, *unless* those, *run* this."""
 
+    # And those of the language of conditions, whose shapes no type tells.
     run: Annotated[Name, Meta(description="The registered name of the task class to run.")]
-    after: Annotated[
-        Names, Meta(description="Triggers that must all have fired, in any order.")
-    ] = []
-    and_every: Annotated[
-        Name | None,
-        Meta(description="One more trigger; each time it fires, the task runs once."),
-    ] = None
-    unless: Annotated[
-        Names | None,
-        Meta(description="Triggers that, once all of them have fired, call off what waits."),
-    ] = None
     with_params: Annotated[
-        dict[Name, dict[str, Any]] | None,
-        Meta(description="Default kwargs by trigger; what was really fired wins over them."),
+        dict[str, dict[str, Any]] | None,
+        Meta(description="Default kwargs by key; what was really fired wins over them."),
     ] = None
     using: Annotated[
         Name | None, Meta(description="The key of the runner, if not the usual one.")
@@ -54,12 +51,15 @@ class TaskDirectives(
 
 
 def configuration_schema(
-    directives: Mapping[str, Directive], max_tasks: int | None = None
+    directives: Mapping[str, Directive],
+    max_tasks: int | None = None,
+    max_width: int | None = None,
 ) -> dict[str, Any]:
     """The JSON Schema of a configuration.
 
     :param directives: those that plugins own, by name.
     :param max_tasks: the limit of tasks.
+    :param max_width: the limit of members of a condition.
 
     Example::
 
@@ -72,19 +72,25 @@ def configuration_schema(
         kind.__doc__ = TaskDirectives.__doc__
     (reference,), definitions = msgspec.json.schema_components([kind])
     task = definitions[reference["$ref"].rpartition("/")[2]]
+    task["properties"] = {**language_properties(), **task["properties"]}
     task["anyOf"] = [
         {"required": ["after"], "properties": {"after": {"minItems": 1}}},
-        {"required": ["andEvery"], "properties": {"andEvery": {"type": "string"}}},
+        {"required": ["andEvery"], "properties": {"andEvery": _GIVEN}},
     ]
+    # everyTime beside andEvery.
+    task["not"] = {
+        "required": ["andEvery", "everyTime"],
+        "properties": {"andEvery": _GIVEN, "everyTime": {"const": True}},
+    }
     root: dict[str, Any] = {
         "$schema": DIALECT,
         "title": "Triggers configuration",
         "description": "Task name → directives.",
         "type": "object",
         "properties": {"$schema": {"type": "string"}},
-        "propertyNames": {"minLength": 1, "maxLength": MAX_LENGTH},
+        "propertyNames": {"minLength": 1, "maxLength": MAX_LENGTH, **NO_CONTROLS},
         "additionalProperties": reference,
-        "$defs": definitions,
+        "$defs": {**definitions, **language_definitions(max_width)},
     }
     if max_tasks is not None:
         root["maxProperties"] = max_tasks + 1  # and $schema

@@ -38,7 +38,22 @@ def alike(names: Iterable[str]) -> list[tuple[str, str]]:
         if len(bucket) > 1
         for pair in combinations(bucket, 2)
     }
-    return sorted((one, other) for one, other in pairs if not _meant(one, other))
+    return sorted(
+        (one, other)
+        for one, other in pairs
+        if _one_slip(_plain(one), _plain(other)) and not _meant(one, other)
+    )
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether two that share what is left without a letter each differ by one slip."""
+    if len(one) != len(other):
+        return True
+    differ = [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+    if len(differ) < 2:
+        return True
+    first, last = differ[0], differ[-1]
+    return last == first + 1 and one[first] == other[last] and one[last] == other[first]
 
 
 def _plain(name: str) -> str:

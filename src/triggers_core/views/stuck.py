@@ -9,7 +9,8 @@ import msgspec
 
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.protocol import Query
-from triggers_core.engine.records import Status
+from triggers_core.engine.records import Header, Instance, Status
+from triggers_core.engine.standing import deadline_of, is_idle, lacking
 from triggers_core.exceptions import TriggersError
 from triggers_core.storages.base import SessionSummary, Store, all_sessions, summarise
 from triggers_core.views.session import summary_data
@@ -18,7 +19,10 @@ _INSTANCES: Final = 10  # overdue ones that are looked at for each session that 
 
 
 class Overdue(msgspec.Struct, frozen=True, kw_only=True):
-    """Instances that nobody claimed in time, or whose worker was lost."""
+    """Instances that nobody claimed in time, whose worker was lost, or whose moment has passed.
+
+    The last are held back or have a deadline (`waiting`, `within`, a retry), and no sweep looked.
+    """
 
     sessions: dict[str, SessionSummary]
     """Uid → session that has some; those overdue for longest first."""
@@ -130,13 +134,20 @@ class Wait(msgspec.Struct, kw_only=True):
 
     task: str
     trigger: str
+    """It may be one of several of which any would do: `explain` tells."""
     instances: int = 0
     example: str = ""
     """The uid of a session that has one."""
+    due_at: float | None = None
+    """When the first of them is late, in seconds since 1970; None while no deadline is known."""
 
 
 class Waits(msgspec.Struct, kw_only=True):
-    """The sessions in which something began and could not run."""
+    """The sessions in which something began and could not run.
+
+    Neither what is held back, and comes by itself, nor what merely waits for the next time
+    (`everyTime`) counts.
+    """
 
     sessions: int = 0
     waits: list[Wait] = []
@@ -154,18 +165,47 @@ def count_waits(store: Store, configuration: Configuration) -> Waits:
         if session.failed:
             stuck.failed += 1
             stuck.failed_example = stuck.failed_example or session.uid
-        if not session.unstarted:
+        if session.unstarted == session.idle:
             continue
-        stuck.sessions += 1
-        for instance in store.instances(session.uid, statuses=(Status.UNSTARTED,)):
-            task = configuration.tasks.get(instance.task)
-            for trigger in task.required.missing(instance.taken) if task else ():
-                key = (instance.task, trigger)
-                wait = found.setdefault(key, Wait(task=key[0], trigger=key[1]))
-                wait.instances += 1
-                wait.example = wait.example or session.uid
+        header = store.load(session.uid, Query()).header
+        waiting = [
+            instance
+            for instance in store.instances(session.uid, statuses=(Status.UNSTARTED,))
+            if header is not None and not _comes_by_itself(configuration, instance)
+        ]
+        stuck.sessions += bool(waiting)
+        for instance in waiting:
+            assert header is not None
+            _count_wait(found, configuration, session.uid, header, instance)
     stuck.waits = sorted(found.values(), key=lambda w: (-w.instances, w.task, w.trigger))
     return stuck
+
+
+def _comes_by_itself(configuration: Configuration, instance: Instance) -> bool:
+    """Whether an unstarted instance is held back, or waits for the next time only."""
+    task = configuration.tasks.get(instance.task)
+    return instance.not_before is not None or (task is not None and is_idle(task.rule, instance))
+
+
+def _count_wait(
+    found: dict[tuple[str, str], Wait],
+    configuration: Configuration,
+    uid: str,
+    header: Header,
+    instance: Instance,
+) -> None:
+    task = configuration.tasks.get(instance.task)
+    lacks = None if task is None else lacking(task.rule, instance, header)
+    if task is None or lacks is None:
+        return
+    due_at = deadline_of(task.rule, instance, header)
+    for trigger in lacks.triggers:
+        key = (instance.task, trigger)
+        wait = found.setdefault(key, Wait(task=key[0], trigger=key[1]))
+        wait.instances += 1
+        wait.example = wait.example or uid
+        if due_at is not None and (wait.due_at is None or due_at < wait.due_at):
+            wait.due_at = due_at
 
 
 def never_fired(store: Store, triggers: Iterable[str]) -> list[str]:

@@ -58,6 +58,7 @@ class WorkedSession(Session):
     @change
     def succeed(self, name: str, result: Dict, fires: list[Dict], level: int) -> None:
         instance = self.instance(name)
+        self.work_off()
         instance |= {"log_level": level, **status("finished")}
         for fire in fires:
             trigger, kwargs = fire["trigger"], fire["kwargs"]
@@ -79,6 +80,7 @@ class WorkedSession(Session):
     @change
     def fail_attempt(self, name: str, level: int, retry: Dict | None) -> None:
         failed = self.instance(name)
+        self.work_off()
         failed |= {"log_level": level, **status("failed")}
         if retry is None:
             return
@@ -89,18 +91,20 @@ class WorkedSession(Session):
         if stop and stop <= clone["noted"].keys():
             clone |= status("abandoned")
         elif retry["cooldown"]:
-            over = self.now + retry["cooldown"]
-            clone |= status("unstarted", due=over, hold=over)
+            self.hold(clone, self.now + retry["cooldown"])
         else:
             self.schedule(clone)
 
     @change
     def skip_running(self, name: str, token: str) -> None:
-        self.held(name, token).update(status("skipped"))
+        instance = self.held(name, token)
+        self.work_off()
+        instance |= status("skipped")
 
     @change
     def recover(self, names: Collection[str]) -> list[str]:
         lost = []
+        self.work_off()
         for i in [i for i in self.instances if i["name"] in names and overdue(i, self.now)]:
             if i["status"] == "scheduled":  # nobody claimed it: dispatch it again, less often
                 i["redispatches"] += 1
@@ -109,7 +113,7 @@ class WorkedSession(Session):
             elif i["status"] == "running" and i["attempt"] >= ATTEMPTS:
                 i |= {"token": "", **status("failed")}
                 lost.append(i["name"])
-            else:  # its worker is gone, or its cooldown is over
+            else:  # its worker is gone
                 self.schedule(i)
         return lost
 

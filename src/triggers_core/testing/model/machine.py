@@ -319,7 +319,9 @@ class Comparison(RuleBasedStateMachine):
 
     def recover(self, uid: str, names: set[str]) -> None:
         session = self.model[uid]
-        due = names & {name for u, name in self.due() if u == uid}
+        overdue = {name for u, name in self.due() if u == uid}
+        held = {i["name"] for i in session.instances if i["hold"] is not None}
+        due = overdue & (names | held)  # a hold that is over is found without its name
         in_order = [i["name"] for i in session.instances if i["name"] in names]
         command = attempts.Recover(instances=tuple(in_order))
         plan, lost = self.both(uid, command, lambda s: s.recover(names))

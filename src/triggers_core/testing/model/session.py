@@ -61,6 +61,8 @@ class Session:
         self.events: list[Dict] = []
         self.instances: list[Dict] = []
         self.ready: list[str] = []  # instances that the latest change scheduled, in order
+        self.bound: float | None = None
+        """No hold ends before this moment; None: there is none."""
 
     # -- the fire rule ------------------------------------------------------------------------
 
@@ -94,7 +96,7 @@ class Session:
     def settle(self, task: Dict, instance: Dict, number: int, chain: int) -> None:
         if unless(task) and unless(task) <= instance["noted"].keys():
             instance |= {"by": number, "chain": chain, **status("abandoned")}
-        elif instance["hold"] is None and required(task) <= instance["taken"].keys():
+        elif not instance["parent"] and required(task) <= instance["taken"].keys():
             instance |= {"by": number, "chain": chain}
             self.schedule(instance)
 
@@ -115,6 +117,23 @@ class Session:
         instance |= {"attempt": instance["attempt"] + 1, "token": "", "redispatches": 0}
         self.ready.append(instance["name"])
 
+    def hold(self, instance: Dict, over: float) -> None:
+        instance |= status("unstarted", due=over, hold=over)
+        self.bound = over if self.bound is None else min(self.bound, over)
+
+    def work_off(self) -> list[str]:
+        """What every change does first: the holds that are over have ended, each at its moment."""
+        if self.bound is None or self.bound > self.now:
+            return []
+        order = list(self.tasks)
+        held = [i for i in self.instances if i["hold"] is not None]
+        over = [i for i in held if i["hold"] <= self.now]
+        over.sort(key=lambda i: (i["hold"], order.index(i["task"]), self.instances.index(i)))
+        for instance in over:
+            self.schedule(instance)
+        self.bound = min((i["hold"] for i in held if i["hold"] is not None), default=None)
+        return [instance["name"] for instance in over]
+
     # -- what an application or an operator does ----------------------------------------------
 
     @change
@@ -127,15 +146,19 @@ class Session:
             return "already fired"
         if trigger in self.tasks and not force:
             raise Refused("TaskNameFired")
+        self.work_off()
         self.record(trigger, kwargs, id)
         return "recorded"
 
     @change
     def configure(self, tasks: dict[str, Dict]) -> None:
-        before, first = self.tasks, self.version == 0
-        self.tasks = {**before, **tasks}
-        if list(self.tasks.items()) == list(before.items()) and not first:
+        before, first, bound = self.tasks, self.version == 0, self.bound
+        after = {**before, **tasks}
+        due = self.work_off() if after else []
+        if list(after.items()) == list(before.items()) and not first:
+            self.bound = self.bound if due else bound  # nothing is written for it alone
             return
+        self.tasks = after
         self.version += 1
         for event in self.events if first else []:  # they have overtaken the set-up
             self.apply(event)
@@ -143,7 +166,8 @@ class Session:
         for name in [name for name in before if before[name] != self.tasks[name]]:
             for i in self.instances:
                 if i["task"] == name and i["status"] == "unstarted":
-                    seen = max(*i["taken"].values(), *i["noted"].values(), -1)
+                    move(before[name], self.tasks[name], i)
+                    seen = max([*i["taken"].values(), *i["noted"].values()], default=-1)
                     self.settle(self.tasks[name], i, seen, i["chain"])
 
     @change
@@ -152,6 +176,7 @@ class Session:
         if failed["status"] == "replayed" and failed["request"] == request:
             return str(failed["replayed_as"])
         self.require(failed, "failed")
+        self.work_off()
         failed["request"] = request
         self.schedule(clone := self.clone(failed, kwargs))
         return str(clone["name"])
@@ -173,6 +198,7 @@ class Session:
         if failed["status"] == "skipped" and failed["request"] == request:
             return
         self.require(failed, "failed")
+        self.work_off()
         failed |= {"request": request, **status("skipped")}
         failed["logs_resolved"] = failed["log_level"] >= WARNING
         if cascade:
@@ -181,6 +207,7 @@ class Session:
     @change
     def fail_by_hand(self, name: str) -> None:
         self.require(self.instance(name), "scheduled", "running")
+        self.work_off()
         self.instance(name).update({"token": "", **status("failed")})
 
     @change
@@ -189,7 +216,9 @@ class Session:
 
     @change
     def resolve_logs(self, name: str) -> None:
-        self.instance(name)["logs_resolved"] |= self.instance(name)["log_level"] >= WARNING
+        if self.instance(name)["log_level"] >= WARNING and not self.instance(name)["logs_resolved"]:
+            self.work_off()
+            self.instance(name)["logs_resolved"] = True
 
     @change
     def close(self) -> None:
@@ -245,17 +274,29 @@ def unless(task: Dict) -> set[str]:
 
 
 def missing_triggers(task: Dict, instance: Dict) -> set[str]:
-    """The triggers that an instance has not seen yet."""
-    return required(task) - set(instance["taken"]) | unless(task) - set(instance["noted"])
+    """The triggers of which an instance would still take an event."""
+    wanted, against = required(task), unless(task)
+    if instance["parent"]:  # it keeps its parent's events
+        return against - wanted - set(instance["noted"])
+    return wanted - set(instance["taken"]) | against - set(instance["noted"])
 
 
 def take(task: Dict, instance: Dict, trigger: str, number: int) -> bool:
     """Take or note an event, unless the instance has seen the trigger; whether it did."""
     wanted = trigger in missing_triggers(task, instance)
     for triggers, seen in ((required(task), "taken"), (unless(task), "noted")):
-        if trigger in triggers:
+        if wanted and trigger in triggers:
             instance[seen].setdefault(trigger, number)
     return wanted
+
+
+def move(before: Dict, after: Dict, instance: Dict) -> None:
+    """What an unstarted instance keeps when its task is replaced: the events of equal leaves."""
+    known = required(before) | unless(before)
+    kept = {t: n for t, n in {**instance["noted"], **instance["taken"]}.items() if t in known}
+    if not instance["parent"]:
+        instance["taken"] = {t: n for t, n in kept.items() if t in required(after)}
+    instance["noted"] = {t: n for t, n in kept.items() if t in unless(after)}
 
 
 def status(name: str, due: Any = None, lease: Any = None, hold: Any = None) -> Dict:

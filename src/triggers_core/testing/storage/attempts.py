@@ -131,6 +131,20 @@ class Attempts(StoragePromises):
         assert renewed.started_at == instance.started_at
         assert ready.header == header, "a heartbeat must not make the session's others look again"
 
+    def test_a_heartbeat_renews_the_lease_whatever_words_the_session_uses(
+        self, session: SessionDriver, clock: VirtualClock
+    ) -> None:
+        session.configure(t_x={"after": [{"anyOf": ["go", "run"]}], "within": 600})
+        session.fire("go")
+        assert session.header.requires
+        claimed = session.claim("t_x#0")
+        clock.advance(50)
+        session.heartbeat(claimed)
+        clock.advance(50)
+        assert session.store.due() == []
+        assert session.recover("t_x#0").lost == []
+        assert session.finish(claimed).instance.status == "finished"
+
     @pytest.mark.parametrize("how", ["finish", "fail", "fail_by_hand", "recover"])
     def test_a_heartbeat_without_the_lease_is_rejected(
         self, ready: SessionDriver, clock: VirtualClock, how: str

@@ -43,7 +43,7 @@ class _Broken:
         raise ZeroDivisionError
 
 
-class _Unwritable:
+class Unwritable:
     """A command whose plan cannot be stored; what breaks it comes last."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
@@ -125,7 +125,8 @@ class Commits(StoragePromises):
     def test_plugins_see_every_kind_of_change(self, session: SessionDriver) -> None:
         seen: list[tuple[str, str | None, str]] = []
 
-        def watch(session: Any, plan: Any) -> None:
+        def watch(of: Any, plan: Any) -> None:
+            assert of.uid == session.uid
             seen.extend(
                 (change.instance.name, change.before, change.instance.status)
                 for change in plan.changes
@@ -253,15 +254,18 @@ class Commits(StoragePromises):
         self, session: SessionDriver, clock: VirtualClock
     ) -> None:
         session.rules = Rules(plugins=frozenset({"triggers-finalize", "other"}))
-        session.configure(t_x={"after": ["go"]}, requires=("triggers-finalize",))
+        session.configure(t_x={"andEvery": "go"}, requires=("triggers-finalize",))
+        session.fire("go")
         session.fire("go")
         claimed = session.claim("t_x#0")
+        generation = session.header.generation
         before = session.image()
         clock.advance(100)
         session.rules = Rules(plugins=frozenset({"other"}))
         for change in (
             lambda: session.fire("go"),
             lambda: session.configure(t_y={"after": ["go"]}),
+            lambda: session.claim("t_x#1", 1, generation),
             lambda: session.heartbeat(claimed),
             lambda: session.finish(claimed),
             lambda: session.fail(claimed),
@@ -300,7 +304,7 @@ class Commits(StoragePromises):
         session.fire("go")
         before = session.image()
         with pytest.raises(Exception, match="object"):
-            session.commit(_Unwritable())
+            session.commit(Unwritable())
         assert session.image() == before
         session.run_all()
 
@@ -339,7 +343,9 @@ class Commits(StoragePromises):
         assert session.header.extra == {"later": msgspec.Raw(b'{"header":[1,2]}')}
         assert session.instance("t_x#0").extra == {"later": msgspec.Raw(b'"instance"')}
 
-    def test_and_survives_a_restart(self, session: SessionDriver, reopened: Reopen) -> None:
+    def test_what_a_newer_version_added_survives_a_restart(
+        self, session: SessionDriver, reopened: Reopen
+    ) -> None:
         session.configure(t_x={"after": ["go", "more"]})
         session.fire("go")
         session.commit(_Newer())

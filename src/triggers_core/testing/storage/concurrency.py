@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any, TypeVar
 
-from triggers_core.engine.protocol import Query
+import pytest
+
+from triggers_core.engine.commands import Fire, FireOutcome
+from triggers_core.engine.names import new_id
+from triggers_core.engine.protocol import Plan, Query, Rules, Snapshot
 from triggers_core.exceptions import TriggersError
 from triggers_core.limits import Timing
 from triggers_core.storages.base import Store
@@ -20,6 +24,30 @@ from triggers_core.testing.storage.base import StoragePromises
 T = TypeVar("T")
 
 _THREADS = 4
+_A_MOMENT = 0.25
+"""Seconds that a change leaves to another one, which may have to wait for its end."""
+
+
+class _SlowFire:
+    """A fire in the middle of which something happens, the first time that it is decided."""
+
+    def __init__(self, trigger: str, meanwhile: Callable[[], None]) -> None:
+        self._fire = Fire(trigger=trigger, payload=b"{}", event_id=new_id())
+        self._meanwhile: Callable[[], None] | None = meanwhile
+
+    def decide(self, uid: str, rules: Rules) -> Generator[Query, Snapshot, Plan[FireOutcome]]:
+        steps = self._fire.decide(uid, rules)
+        query = next(steps)
+        try:
+            while True:
+                snapshot = yield query
+                meanwhile, self._meanwhile = self._meanwhile, None
+                if meanwhile is not None:
+                    meanwhile()
+                query = steps.send(snapshot)
+        except StopIteration as done:
+            plan: Plan[FireOutcome] = done.value
+            return plan
 
 
 class Concurrency(StoragePromises):
@@ -37,6 +65,24 @@ class Concurrency(StoragePromises):
         assert sorted(scheduled) == ["t_barrier#0", "t_each#0"]
         assert Counter(session.fired()) == Counter(triggers)
         assert session.header.version == 101
+
+    @pytest.mark.parametrize("kind", ["new", "known"])
+    def test_a_change_overwrites_nothing_that_came_while_it_was_decided(
+        self, session: SessionDriver, kind: str
+    ) -> None:
+        if kind == "known":
+            session.configure(t_x={"after": ["one", "other"]})
+        other = Thread(target=session.fire, args=("other",))
+
+        def meanwhile() -> None:
+            other.start()
+            other.join(_A_MOMENT)
+
+        session.commit(_SlowFire("one", meanwhile))
+        other.join()
+        assert sorted(session.fired()) == ["one", "other"]
+        if kind == "known":
+            assert session.statuses() == {"t_x#0": "scheduled"}
 
     def test_one_event_id_is_recorded_once(self, session: SessionDriver) -> None:
         session.configure(t_x={"andEvery": "go"})

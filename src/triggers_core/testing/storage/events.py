@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from triggers_core.engine.attempts import BodyFire
-from triggers_core.engine.commands import Close
+from triggers_core.engine.attempts import BodyFire, Fail, Finish, SkipRunning
+from triggers_core.engine.commands import Close, Fire
 from triggers_core.engine.protocol import Rules
 from triggers_core.exceptions import (
     CascadeTooDeep,
@@ -142,7 +142,7 @@ class Events(StoragePromises):
         assert session.image() == before
         assert session.fire("t_a", {"n": 1}, force=True).scheduled == ["t_b#0"]
 
-    def test_nor_by_a_body(self, session: SessionDriver) -> None:
+    def test_a_tasks_name_is_not_fired_by_a_body(self, session: SessionDriver) -> None:
         session.configure(t_a={"after": ["go"]}, t_b={"after": ["t_a"]}, t_c={"after": ["t_b"]})
         session.fire("go")
         claimed = session.claim("t_a#0")
@@ -233,6 +233,56 @@ class Events(StoragePromises):
         session.fire("go")
         session.commit(Close())
         assert session.run_all() == ["t_a#0", "t_b#0"]
+
+    # -- carriers ---------------------------------------------------------------------------------
+
+    def test_a_carrier_is_kept_with_its_event(self, session: SessionDriver) -> None:
+        session.configure(t_x={"after": ["paid", "packed"]}, t_y={"after": ["t_x"]})
+        carriers = [{"traceparent": f"00-{n:032x}-{n:016x}-01", "é": "☃"} for n in (1, 2, 3)]
+        paid, packed, ran = carriers
+        fire = Fire(trigger="paid", payload=b"{}", event_id="p", given_id=True, carrier=paid)
+        session.commit(fire)
+        session.fire("noted")
+        session.commit(Fire(trigger="packed", payload=b"{}", event_id="q", carrier=packed))
+        claimed = session.claim("t_x#0")
+        taken = claimed.events
+        assert [taken[n].carrier for n in sorted(taken)] == [paid, packed]
+        token = claimed.instance.token
+        fires = [BodyFire(trigger="shipped", payload=b"{}")]
+        session.commit(Finish(instance="t_x#0", token=token, fires=fires, carrier=ran))
+        stored = [(each.trigger, each.carrier) for each in session.events()]
+        assert stored == [
+            ("paid", paid),
+            ("noted", None),
+            ("packed", packed),
+            ("shipped", ran),
+            ("t_x", ran),
+        ]
+        before = session.image()
+        other = Fire(trigger="paid", payload=b"{}", event_id="p", given_id=True, carrier=ran)
+        assert session.commit(other).status == "duplicate"
+        assert session.image() == before
+        (cascade,) = session.claim("t_y#0").events.values()
+        assert cascade.carrier == ran
+
+    def test_what_follows_in_the_same_commit_has_the_carrier(self, session: SessionDriver) -> None:
+        otherwise = {"calledOff": "off", "failed": "broken", "skipped": "left"}
+        session.configure(
+            t_off={"after": ["go", "never"], "unless": ["stop"], "otherwise": otherwise},
+            t_bad={"after": ["go"], "otherwise": otherwise},
+            t_left={"after": ["go"], "otherwise": otherwise},
+        )
+        session.fire("go")
+        session.commit(Fire(trigger="stop", payload=b"{}", event_id="s", carrier={"by": "stop"}))
+        bad, left = session.claim("t_bad#0").instance, session.claim("t_left#0").instance
+        session.commit(Fail(instance=bad.name, token=bad.token, carrier={"by": "bad"}))
+        session.commit(SkipRunning(instance=left.name, token=left.token, carrier={"by": "left"}))
+        assert [(each.trigger, each.carrier) for each in session.events()[1:]] == [
+            ("stop", {"by": "stop"}),
+            ("off", {"by": "stop"}),
+            ("broken", {"by": "bad"}),
+            ("left", {"by": "left"}),
+        ]
 
     def test_closing_twice_is_closing_once(self, session: SessionDriver) -> None:
         session.fire("a")

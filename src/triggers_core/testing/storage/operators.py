@@ -137,7 +137,8 @@ class Operators(StoragePromises):
         claimed = session.claim("t_x#0") if running else None
         session.fail_by_hand("t_x#0", "the machine is gone")
         assert session.statuses() == {"t_x#0": "failed"}
-        assert session.metadata("t_x#0")["error"]["message"] == "the machine is gone"
+        error = {"type": "FailedByHand", "message": "the machine is gone"}
+        assert session.metadata("t_x#0") == {"error": error}
         assert session.store.next_due() is None
         if claimed is not None:
             with pytest.raises(LeaseLost):

@@ -230,6 +230,24 @@ class Recovery(StoragePromises):
         assert store.acquire_lease("sweep", "b", 15)
         store.release_lease("never taken", "a")
 
+    def test_a_store_may_be_asked_to_tell_of_what_others_store(
+        self, session: SessionDriver, clock: VirtualClock
+    ) -> None:
+        """Whether it ever does is its own affair; its work goes on, and it can be closed."""
+
+        def callback() -> None:
+            """A sweep would look."""
+
+        for _ in range(2):
+            session.store.watch_due(callback)
+        session.configure(t_x={"after": ["go"], "waiting": 1})
+        session.fire("go")
+        session.store.unwatch_due(callback)
+        session.store.unwatch_due(callback)
+        clock.advance(1)
+        assert session.recover().dispatch == [("t_x#0", 1)]
+        session.store.watch_due(callback)
+
     def test_leases_are_apart_by_name(self, store: Store) -> None:
         assert store.acquire_lease("sweep", "a", 15)
         assert store.acquire_lease("sweep:2", "b", 15)

@@ -1,0 +1,1 @@
+"""What the methods of a manager do (`operations`), and their awaitable forms (`awaitable`)."""

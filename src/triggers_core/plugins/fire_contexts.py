@@ -1,0 +1,72 @@
+"""The hook `fire_context`: context managers around a fire, none of which stops it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from triggers_core.exceptions import ends_the_program
+from triggers_core.failures import log_exception
+from triggers_core.plugins.contexts import Contexts, no_context_manager
+from triggers_core.plugins.pluggy_manager import Call
+
+if TYPE_CHECKING:
+    from triggers_core.manager import TriggerManager
+    from triggers_core.methods.operations import FireResult
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+_HOOK: Final = "fire_context"
+
+
+@dataclass(eq=False, slots=True)
+class Firing:
+    """An application's fire from beginning to end, as `fire_context` hooks see it."""
+
+    trigger: str
+    """As the application gave it: nothing is checked yet."""
+    event_id: str | None
+    """The id that the application gave; that of the event is in `result`."""
+    carrier: dict[str, str] = field(default_factory=dict)
+    """What the event carries for tracers; empty at first, to be filled on entering."""
+    result: FireResult | None = None
+    """What became of it, on leaving; None when it was refused or could not be stored."""
+
+
+class FireContexts(Contexts):
+    """The context managers of all plugins for one fire, as one. Their errors are logged."""
+
+    def __init__(
+        self, calls: Sequence[tuple[str, Call]], manager: TriggerManager, firing: Firing
+    ) -> None:
+        super().__init__()
+        self._calls, self._manager, self._firing = calls, manager, firing
+
+    def __enter__(self) -> None:
+        for plugin, call in self._calls:
+            try:
+                context = call(self._manager, self._firing)
+                if context is None:
+                    continue
+                if not isinstance(context, AbstractContextManager):
+                    left_out = no_context_manager(plugin, _HOOK, context, ", which is left out")
+                    logger.error("%s", left_out)
+                    continue
+                context.__enter__()
+            except BaseException as error:
+                if ends_the_program(error):
+                    self._leave(error)
+                    raise
+                self._log("failed before", plugin, error)
+            else:
+                self._entered.append((plugin, context))
+
+    def _failed_after(self, plugin: str, problem: BaseException) -> None:
+        self._log("failed after", plugin, problem)
+
+    def _log(self, what: str, plugin: str, error: BaseException) -> None:
+        problem = "plugin %r: its fire_context %s a fire of %r, which goes on without it"
+        log_exception(logger, problem, error, plugin, what, self._firing.trigger)

@@ -1,0 +1,168 @@
+"""Tasks that the language of conditions refuses, and some that only look as if it did."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+Directives = dict[str, Any]
+
+_DEEP: Any = "a"
+for _ in range(9):
+    _DEEP = {"anyOf": [_DEEP, "b"]}
+_COUNTED = {"atLeast": 2, "of": "b"}
+
+
+def _after(*conditions: Any, **more: Any) -> Directives:
+    return {"after": list(conditions), **more}
+
+
+def _where(test: Any, path: str = "v") -> Directives:
+    return _after({"trigger": "a", "where": {path: test}})
+
+
+REFUSED: dict[str, Directives] = {
+    "nothing to wait for": {},
+    "nothing but unless": {"unless": ["a"]},
+    "an empty after": {"after": []},
+    "an empty anyOf": _after({"anyOf": []}),
+    "an empty nested list": _after("a", []),
+    "an empty atLeast": _after({"atLeast": 1, "of": []}),
+    "an empty anyOf of andEvery": {"andEvery": {"anyOf": []}},
+    "an empty test": _where({}),
+    "an empty list of values": _where([]),
+    "an empty list of not": _where({"not": []}),
+    "an empty path": _where(1, ""),
+    "a path with an empty name": _where(1, "a..b"),
+    "a path with an empty end": _where(1, "a."),
+    "equal members of anyOf": _after({"anyOf": ["a", "a"]}),
+    "equal members of a list": _after("b", ["a", "a"]),
+    "equal members, written otherwise": _after({"anyOf": ["a", {"trigger": "a", "where": {}}]}),
+    "equal members of unless": _after("b", unless=[{"anyOf": ["a", "a"]}]),
+    "equal trees": _after({"anyOf": ["a", "b"]}, {"anyOf": ["a", "b"]}),
+    "atLeast below 1": _after({"atLeast": 0, "of": ["a", "b"]}),
+    "atLeast above the number of members": _after({"atLeast": 3, "of": ["a", "b"]}),
+    "atLeast of a bool": _after({"atLeast": True, "of": ["a", "b"]}),
+    "atLeast of a float": _after({"atLeast": 1.5, "of": ["a", "b"]}),
+    "a count below 1": _after({"atLeast": 0, "of": "a"}),
+    "a count that is a bool": _after({"atLeast": True, "of": "a"}),
+    "a negative count": _after({"atLeast": -1, "of": "a"}),
+    "a text as atLeast of a list": _after("a", {"atLeast": "a.n", "of": ["b", "c"]}),
+    "a count of no leaf": _after("a", {"atLeast": "c.n", "of": "b"}),
+    "a count without a path": _after("a", {"atLeast": "a", "of": "b"}),
+    "a count of itself": _after({"atLeast": "b.n", "of": "b"}),
+    "a count of a leaf of unless": _after({"atLeast": "c.n", "of": "b"}, unless=["c"]),
+    "a count of a latest leaf": _after("a", {"atLeast": "a.n", "of": "b"}, keeping="latest"),
+    "a count of an all leaf": _after("a", {"atLeast": "a.n", "of": "b"}, keeping={"a": "all"}),
+    "a count of two keys": _after("a", "a.b", {"atLeast": "a.b.n", "of": "c"}),
+    "a counted leaf stands elsewhere": _after("b", _COUNTED),
+    "a counted leaf in unless": _after(_COUNTED, unless=["b"]),
+    "a counted leaf, twice": _after(_COUNTED, {"atLeast": 3, "of": "b"}),
+    "one key for two leaves": _after("a", {"trigger": "a", "where": {"v": 1}}),
+    "one key for two triggers": _after({"trigger": "a", "as": "k"}, {"trigger": "b", "as": "k"}),
+    "a key with a dot": _after({"trigger": "a", "as": "k.l"}),
+    "everyTime beside andEvery": _after("a", andEvery="b", everyTime=True),
+    "everyTime with a leaf in both": _after("a", "b", unless=["a"], everyTime=True),
+    "everyTime of a number": _after("a", everyTime=1),
+    "keeping of no leaf": _after("a", keeping={"b": "latest"}),
+    "keeping of a counted leaf": _after(_COUNTED, keeping={"b": "latest"}),
+    "keeping of a leaf of andEvery": {"andEvery": "a", "keeping": {"a": "latest"}},
+    "keeping of a leaf of unless": _after("a", unless=["b"], keeping={"b": "latest"}),
+    "keeping something else": _after("a", keeping="last"),
+    "keeping something else of a key": _after("a", keeping={"a": "newest"}),
+    "its own name": _after("t_0"),
+    "its own name, below": _after({"anyOf": ["a", {"trigger": "t_0", "as": "k"}]}),
+    "its own name in andEvery": {"andEvery": "t_0"},
+    "otherwise is a task": _after("a", otherwise="t_0"),
+    "otherwise is required": _after("a", otherwise={"late": "a"}),
+    "otherwise is counted": _after(_COUNTED, otherwise={"failed": "b"}),
+    "otherwise for another reason": _after("a", otherwise={"broken": "x"}),
+    "a comparison with None": _where({"atLeast": None}),
+    "a comparison with a bool": _where({"lessThan": True}),
+    "a comparison with an id": _where({"atMost": UUID(int=1)}),
+    "a comparison with bytes": _where({"moreThan": b"x"}),
+    "a comparison with a list": _where({"atLeast": [1, 2]}),
+    "given of a number": _where({"given": 1}),
+    "given of a text": _where({"given": "yes"}),
+    "a test of another word": _where({"is": 1}),
+    "a test of a misspelt word": _where({"atleast": 1}),
+    "a mapping as a value": _where({"not": {"x": 1}}),
+    "a list in a list": _where([[1], 2]),
+    "too deep": _after(_DEEP),
+    "too wide": _after({"anyOf": [f"e{number}" for number in range(101)]}),
+    "andEvery of a list": {"andEvery": ["a", "b"]},
+    "andEvery of atLeast": {"andEvery": {"atLeast": 1, "of": ["a", "b"]}},
+    "andEvery of a tree": {"andEvery": {"anyOf": ["a", {"anyOf": ["b", "c"]}]}},
+    "an unknown word": _after("a", witin="1 day"),
+    "an unknown word of a leaf": _after({"trigger": "a", "when": {"v": 1}}),
+    "an unknown word of a condition": _after({"allOf": ["a", "b"]}),
+    "a leaf without a trigger": _after({"where": {"v": 1}}),
+    "no duration": _after("a", waiting="soon"),
+    "no duration of 0": _after("a", waiting=0),
+    "no negative duration": _after("a", within=-1),
+    "no duration of a bool": _after("a", within=True),
+    "no duration of None in within": _after("a", within={"of": "a"}),
+    "too long": _after("a", within="3654 days"),
+    "too long as a number": _after("a", waiting=3653 * 86_400 + 1),
+    "a month": _after("a", waiting="1 month"),
+    "a duration without a blank": _after("a", waiting="5minutes"),
+    "a duration of less than a microsecond": _after("a", waiting=1e-7),
+    "no duration of nothing": _after("a", within=timedelta(0)),
+    "waiting without time": _after("a", waiting={"atMost": "1 day"}),
+    "waiting until and time": _after("a", waiting={"until": "a.at", "time": "1 day"}),
+    "an until of no leaf": _after("a", waiting={"until": "b.at"}),
+    "an until of unless": _after("a", unless=["b"], waiting={"until": "b.at"}),
+    "an until of a counted leaf": _after("a", _COUNTED, waiting={"until": "b.at"}),
+    "an until of an all leaf": _after("a", keeping="all", waiting={"until": "a.at"}),
+    "an until without a path": _after("a", waiting={"until": "a"}),
+    "within of no leaf": _after("a", within={"of": "b", "time": 10}),
+    "within of unless": _after("a", unless=["b"], within={"of": "b", "time": 10}),
+    "within of a counted leaf": _after("a", _COUNTED, within={"of": "b", "time": 10}),
+    "within of an all leaf": _after("a", keeping="all", within={"of": "a", "time": 10}),
+}
+
+TAKEN: dict[str, Directives] = {
+    "a name twice at the top": _after("a", "a"),
+    "a name twice in unless": _after("b", unless=["a", "a"]),
+    "one condition": {"after": {"anyOf": ["a", "b"]}},
+    "one name": {"after": "a"},
+    "a set": {"after": {"a", "b"}},
+    "a tuple": {"after": ("a", {"anyOf": ["b", "c"]})},
+    "no unless": _after("a", unless=None),
+    "one condition as unless": _after("a", unless={"anyOf": ["b", "c"]}),
+    "equal leaves in two places": _after("a", {"anyOf": ["a", "b"]}),
+    "equal numbers": _after(
+        {"trigger": "a", "where": {"v": 1}},
+        {"anyOf": [{"trigger": "a", "where": {"v": 1.0}}, "b"]},
+    ),
+    "a trigger under two keys": _after("a", {"trigger": "a", "where": {"v": 1}, "as": "k"}),
+    "a leaf required and in unless": _after("a", "b", unless=["a"]),
+    "its own name in unless": _after("a", unless=["t_0"]),
+    "unless of what otherwise fires": _after("a", unless=["x"], otherwise="x"),
+    "a count of a leaf of andEvery": {
+        "after": [{"atLeast": "a.n", "of": "b"}],
+        "andEvery": "a",
+    },
+    "a count in unless": _after("a", unless=[{"atLeast": "a.n", "of": "b"}]),
+    "an until of a latest leaf": _after("a", keeping="latest", waiting={"until": "a.at"}),
+    "within of a latest leaf": _after("a", keeping="latest", within={"of": "a", "time": 10}),
+    "keeping the first": _after("a", keeping="first"),
+    "keeping beside a counted leaf": _after("a", _COUNTED, keeping="all"),
+    "keeping beside andEvery": _after("a", andEvery="b", keeping="latest"),
+    "everyTime not": _after("a", andEvery="b", everyTime=False),
+    "the longest": _after("a", within="3653 days"),
+    "the shortest": _after("a", within=0.000001),
+    "a part of an hour": _after("a", within="0.5 hours"),
+    "one of many": _after("a", within="1 hours"),
+    "a timedelta": _after("a", waiting={"time": timedelta(minutes=5), "atMost": "1 hour"}),
+    "as wide as can be": _after({"anyOf": [f"e{number}" for number in range(100)]}),
+    "a comparison with a moment": _where({"atLeast": datetime(2024, 1, 1, tzinfo=UTC)}),
+    "a comparison with a day": _where({"lessThan": date(2024, 1, 1)}),
+    "a comparison with a text": _where({"moreThan": "m"}),
+    "a comparison with a Decimal": _where({"atMost": Decimal("1.5")}),
+    "several tests": _where({"atLeast": 1, "lessThan": 9, "not": [4, 5], "given": True}),
+    "values of all kinds": _where([None, True, 1, 1.5, "a", UUID(int=1), b"x", date(2024, 1, 1)]),
+    "not given": _where({"given": False}, "a.b.c"),
+}

@@ -1,0 +1,1 @@
+"""Migrations of the storage `django`: `python manage.py migrate triggers`."""

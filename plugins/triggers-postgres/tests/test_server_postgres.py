@@ -1,0 +1,300 @@
+"""The server: killed and back, backends that are ended, read-only, out of reach; forks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from triggers_core.exceptions import StorageError
+from triggers_core.storages import storage_backends
+from triggers_core.testing import SessionDriver, check_store
+from triggers_postgres import PostgresStorage, PostgresStore
+from triggers_postgres import store as module
+from triggers_postgres.testing import PostgresServer, free_port
+
+Make = Callable[..., PostgresStore]
+
+
+def end_backends(connection: psycopg.Connection[Any], name: str) -> int:
+    """Have the server end the connections of an application's name."""
+    select = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE application_name = %s AND pid <> pg_backend_pid()"
+    )
+    (count,) = connection.execute(select, (name,)).fetchone() or (0,)
+    return int(count)
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"kwargs": {"application_name": name}}
+
+
+# -- it goes, and comes back -----------------------------------------------------------------------
+
+
+def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(
+    durable_server: PostgresServer, make_postgres_store: Make
+) -> None:
+    """Fires go on while it is killed and started again, and their callers notice nothing."""
+    store = make_postgres_store(url=durable_server.url)
+    session = SessionDriver(store)
+    session.configure(t_x={"andEvery": "go"})
+    acknowledged: list[str] = []
+    kills, stop, fired = 2, threading.Event(), threading.Semaphore(0)
+    problems: list[BaseException] = []
+
+    def wait_for_fires() -> None:
+        for _ in range(20):
+            assert fired.acquire(timeout=60), problems
+
+    def fire(name: str) -> None:
+        number = 0
+        while not stop.is_set():
+            event_id = f"{name}/{number}"
+            try:
+                status = session.fire("go", event_id=event_id).status
+            except BaseException as error:
+                problems.append(error)
+                return
+            assert status == "recorded", "what was stored and not answered is recognised"
+            acknowledged.append(event_id)
+            number += 1
+            fired.release()
+
+    workers = [threading.Thread(target=fire, args=(name,)) for name in ("a", "b")]
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in range(kills):
+            wait_for_fires()
+            durable_server.restart()
+        wait_for_fires()
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+    assert problems == []
+    recorded = [event.id for event in session.events()]
+    assert sorted(recorded) == sorted(acknowledged), "none lost, none twice"
+    assert session.header.created("t_x") == len(recorded)
+    check_store(store)
+    print(f"\n{len(acknowledged)} fires, {kills} kills of the server: 0 lost, 0 double")
+
+
+def test_connections_that_are_ended_are_replaced(
+    make_postgres_store: Make, connection: psycopg.Connection[Any]
+) -> None:
+    store = make_postgres_store(**named("ended"))
+    session = SessionDriver(store)
+    session.configure(t_x={"andEvery": "go"})
+    for number in range(5):
+        assert end_backends(connection, "ended") >= 1
+        assert session.fire("go", event_id=str(number)).status == "recorded"
+    assert session.header.created("t_x") == 5
+
+
+def test_a_server_that_stays_away_is_an_error_that_names_it(
+    make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PATIENCE", 0.1)
+    url = f"postgresql://ann:s3cret@127.0.0.1:{free_port()}/shop"
+    store = make_postgres_store(url=url, timeout=0.2)
+    expected = r"the PostgreSQL database shop on 127\.0\.0\.1:\d+, schema .* cannot be reached"
+    with pytest.raises(StorageError, match=expected) as caught:
+        SessionDriver(store).fire("go")
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None, "an outage fills no log with tracebacks"
+    assert caught.value.__suppress_context__
+
+
+# -- it can only be read ---------------------------------------------------------------------------
+
+
+def test_a_server_that_can_only_be_read(make_postgres_store: Make) -> None:
+    store = make_postgres_store()
+    session = SessionDriver(store)
+    session.configure(t_x={"after": ["go"]})
+    session.fire("go")
+    options = {"options": "-c default_transaction_read_only=on"}
+    replica = make_postgres_store(schema=store.schema, kwargs=options)
+    reader = SessionDriver(replica)
+    assert reader.fired() == ["go"]
+    assert reader.statuses() == {"t_x#0": "scheduled"}
+    assert [each.uid for each in replica.sessions()] == [session.uid]
+    for change in (
+        lambda: reader.fire("go"),
+        lambda: replica.delete(reader.uid),
+        lambda: replica.acquire_lease("sweep", "me", 5.0),
+    ):
+        with pytest.raises(StorageError, match=r"can only be read .*Connect to the primary"):
+            change()
+    assert session.fired() == ["go"]
+
+
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+def test_another_isolation_level_by_default(make_postgres_store: Make, level: str) -> None:
+    """What follows the lock has to see what was committed before it."""
+    escaped = level.replace(" ", r"\ ")
+    store = make_postgres_store(kwargs={"options": f"-c default_transaction_isolation={escaped}"})
+    session = SessionDriver(store)
+    session.configure(t_x={"andEvery": "go"})
+
+    def work() -> None:
+        for _ in range(10):
+            session.fire("go")
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert session.header.created("t_x") == 30
+    check_store(store)
+
+
+# -- locks of others -------------------------------------------------------------------------------
+
+
+def test_a_sweep_does_not_wait_for_whoever_has_locked_a_session(
+    make_postgres_store: Make, connection: psycopg.Connection[Any]
+) -> None:
+    times = [1_700_000_000.0]
+    store = make_postgres_store(lambda: times[-1])
+    for uid in ("order:1", "order:2"):
+        session = SessionDriver(store, uid)
+        session.configure(t_x={"after": ["go"]})
+        session.fire("go")
+    times.append(1_700_003_600.0)
+    with connection.transaction():
+        lock = f'SELECT 1 FROM "{store.schema}".sessions WHERE uid = %s FOR UPDATE'
+        connection.execute(lock, ("order:1",))
+        assert [each.uid for each in store.due()] == ["order:2"]
+    assert [each.uid for each in store.due()] == ["order:1", "order:2"]
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_has_connections_of_its_own(make_postgres_store: Make) -> None:
+    store = make_postgres_store()
+    session = SessionDriver(store)
+    session.configure(t_x={"andEvery": "go"})
+    session.fire("go")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            for _ in range(30):
+                session.fire("go")
+            store.close()
+            code = 0
+        finally:
+            os._exit(code)
+    for _ in range(30):
+        session.fire("go")
+    assert os.waitpid(child, 0)[1] == 0
+    session.fire("go")
+    assert session.fired() == ["go"] * 62
+    assert session.header.created("t_x") == 62
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_the_same_options_share_a_store(postgres_url: str) -> None:
+    one = storage_backends.get("postgres", "order:1", url=postgres_url, max_size=3)
+    two = storage_backends.get("postgres", "order:2", conninfo=postgres_url, max_size=3)
+    other = storage_backends.get("postgres", "order:1", url=postgres_url, schema="other")
+    assert one.store is two.store
+    assert one.store is not other.store
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"url": 5}, "url: expected a text"),
+        ({"url": "mysql:s3cret"}, r"neither a URL \(postgresql://"),
+        ({"url": "postgresql://ann:s3cret/@host/db?x"}, "written %40"),
+        ({"sslmode": "require"}, "unknown option sslmode.*belong into the URL"),
+        ({"min_size": -1}, "min_size cannot be negative"),
+        ({"max_size": "many"}, "postgres: "),
+        ({"num_workers": 0}, "num_workers"),
+        ({"url": "", "conninfo": ""}, "two names of one option"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(StorageError, match=message) as caught:
+        PostgresStorage("order:1", **options)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_place_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    places = {
+        "postgresql://ann:s3cret@db:5433/shop": "database shop on db:5433, schema triggers",
+        "postgresql+psycopg://ann:s3cret@db/shop": "database shop on db, schema triggers",
+        "host=db password=s3cret user=ann": "database ann on db, schema triggers",
+        "service=shop": "database of the service shop, schema triggers",
+        "": "database, schema triggers",
+    }
+    for url, place in places.items():
+        store = PostgresStore(url)
+        assert store.place == f"the PostgreSQL {place}"
+        assert "s3cret" not in repr(store)
+
+
+def test_a_text_on_the_command_line() -> None:
+    read = PostgresStorage.options_from_text
+    assert read("postgresql://db/shop") == {"url": "postgresql://db/shop"}
+    assert read("postgres:service=shop") == {"url": "service=shop"}
+
+
+# -- a pooler --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pgbouncer(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("there is no pgbouncer on PATH")
+    info = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    port = free_port()
+    settings = tmp_path / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n* = host={info['host']} port={info['port']}\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+        "pool_mode = transaction\nunix_socket_dir =\n"
+    )
+    more = {"user": "nobody"} if os.geteuid() == 0 else {}
+    process = subprocess.Popen([program, "-q", str(settings)], **more)  # type: ignore[call-overload]
+    yield f"postgresql://{info.get('user', 'postgres')}@127.0.0.1:{port}/{info['dbname']}"
+    process.terminate()
+    process.wait()
+
+
+def test_through_a_pooler_in_transaction_mode(pgbouncer: str, make_postgres_store: Make) -> None:
+    store = make_postgres_store(url=pgbouncer)
+    session = SessionDriver(store)
+    session.configure(t_x={"andEvery": "go"})
+
+    def work() -> None:
+        for _ in range(20):
+            session.fire("go")
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert session.header.created("t_x") == 80
+    check_store(store)

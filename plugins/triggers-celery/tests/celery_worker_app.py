@@ -72,6 +72,20 @@ class Wait(TriggerTask):
         trace(context, "ended")
 
 
+class Looped(TriggerTask):
+    """Waits for the session's gate in an event loop; tells which one that was."""
+
+    name = "test.looped"
+
+    async def _run(self, context):
+        loop = asyncio.get_running_loop()
+        loop.bodies = getattr(loop, "bodies", 0) + 1
+        (TRACES / f"began-{context.manager.uid}-{context.instance.number}").touch()
+        while not (TRACES / f"open-{context.manager.uid}").exists():
+            await asyncio.sleep(0.01)
+        return {"bodies": loop.bodies}
+
+
 class SoftLimited(Wait):
     name = "test.soft"
     celery_options: ClassVar = {"soft_time_limit": 1}

@@ -20,7 +20,7 @@ from triggers_celery import setup
 from triggers_core import TriggerTask
 from triggers_core.engine.attempts import Claim, Finish
 from triggers_core.engine.commands import Fire
-from triggers_redis.store import RedisStore
+from triggers_core.storages.base import Store
 
 PLACE = Path(os.environ["TEST_TRACES"])
 CONFIGURATION = json.loads(os.environ["TEST_CONFIGURATION"])
@@ -74,7 +74,20 @@ class Any(TriggerTask):
 for run in {each["run"] for each in CONFIGURATION.values()} - {"fleet.cools"}:
     type("Any", (Any,), {"name": run, "_run": Any._run})
 
-_commit, _deliver = RedisStore.commit, Transport._deliver
+
+def store_class() -> type[Store]:
+    """What the sessions are in; the other one need not be installed."""
+    if os.environ["TRIGGER_STORAGE_TYPE"] == "postgres":
+        from triggers_postgres.store import PostgresStore
+
+        return PostgresStore
+    from triggers_redis.store import RedisStore
+
+    return RedisStore
+
+
+STORE = store_class()
+_commit, _deliver = STORE.commit, Transport._deliver
 
 
 def commit(store, uid, command, rules):
@@ -98,7 +111,7 @@ def deliver(transport, message, queue):
     return _deliver(transport, message, queue)
 
 
-RedisStore.commit = commit
+STORE.commit = commit
 Transport._deliver = deliver
 
 

@@ -12,13 +12,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from celery_fleet import HERE, PATIENCE, Fleet, Worker
 
 from triggers_redis import connection
 from triggers_redis.testing import RedisServer
+
+if TYPE_CHECKING:
+    from triggers_postgres.testing import PostgresServer
 
 POINTS = (
     "before-claim",
@@ -45,6 +48,7 @@ class ChaosFleet(Fleet):
     :param configuration: of every session.
     :param events: the log whose sessions are fired.
     :param pools: of the two workers.
+    :param database: where the sessions are; with the broker, if there is none.
     """
 
     def __init__(
@@ -54,14 +58,19 @@ class ChaosFleet(Fleet):
         configuration: dict[str, Any],
         events: Sequence[Mapping[str, Any]] = (),
         pools: tuple[str, str] = ("prefork", "prefork"),
+        database: PostgresServer | None = None,
     ) -> None:
         # Dispatched again not before a long queue has been worked off: duplicates lengthen it.
         timing = {"lease": 2.0, "heartbeat": 0.4, "sweep": 0.3, "redispatch_after": 4.0}
         root = server.url.rpartition("/")[0]
         super().__init__(directory, f"{root}/1", **timing, redispatch_at_most=8.0, attempts=50)
         storage = {"url": f"{root}/0", "namespace": "fleet", "socket_timeout": SOCKET_TIMEOUT}
-        self.configure(TRIGGER_STORAGE_TYPE="redis", TRIGGER_STORAGE_OPTIONS=storage)
+        if database is not None:
+            storage = {"url": database.url}
+        key = "redis" if database is None else "postgres"
+        self.configure(TRIGGER_STORAGE_TYPE=key, TRIGGER_STORAGE_OPTIONS=storage)
         self.server, self.configuration = server, configuration
+        self.database = database
         self.pools = pools
         (directory / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
         self.transport: dict[str, Any] = {}
@@ -282,3 +291,17 @@ class Chaos:
         """Strikes that ended or suspended something: armed points count once somebody died."""
         placed = sum(count for kind, count in self.counts.items() if kind.startswith("die-"))
         return sum(self.counts.values()) - placed + len(self.fleet.lines("deaths"))
+
+
+class PostgresChaos(Chaos):
+    """The same for sessions in PostgreSQL, which is restarted; Redis has the messages alone."""
+
+    def restart_postgres(self) -> None:
+        """As `pg_ctl restart -m immediate` does: everybody's connection ends, and it recovers."""
+        assert self.fleet.database is not None
+        self.fleet.database.restart()
+
+    KINDS = {  # noqa: RUF012
+        "restart_postgres": restart_postgres,  # the first one comes twice among thirty
+        **{name: strike for name, strike in Chaos.KINDS.items() if "suspend_redis" not in name},
+    }

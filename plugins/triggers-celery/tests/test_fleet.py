@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import redis
 from celery_fleet import statuses, until
-from fleet_chaos import POINTS, Chaos, ChaosFleet
+from fleet_chaos import POINTS, Chaos, ChaosFleet, PostgresChaos
 
 from triggers_core.engine.records import Source
 from triggers_core.storages.base import Store
+from triggers_core.testing.invariants import check_store
 from triggers_core.testing.replays import Log, RecordedLog, SampleLog, instances_of
+from triggers_postgres import PostgresStore
+from triggers_postgres.testing import PostgresServer
+from triggers_postgres.testing import find_server as find_postgres
 from triggers_redis.testing import RedisServer, find_server
 
 RECORDED = Path(__file__, "../../../../../shared/data").resolve()
@@ -40,6 +45,17 @@ def durable(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[PostgresServer]:
+    """Likewise, of PostgreSQL."""
+    try:
+        find_postgres()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    with PostgresServer(tmp_path / "postgres", durable=True) as server:
+        yield server
 
 
 def log_of(name: str) -> Log:
@@ -68,9 +84,38 @@ def test_a_fleet_that_is_killed_all_the_time_loses_and_doubles_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log = log_of(name)
+    fleet = ChaosFleet(tmp_path, durable, log.config, log.events(), pools)
+    endure(fleet, Chaos(fleet, seed=strikes), log, strikes, record_property, capsys)
+
+
+def test_sessions_in_postgresql_that_is_restarted_at_once_are_neither_lost_nor_doubled(
+    tmp_path: Path,
+    durable: RedisServer,
+    database: PostgresServer,
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = log_of("receipt_sample")
+    fleet = ChaosFleet(
+        tmp_path, durable, log.config, log.events(), ("prefork", "threads"), database
+    )
+    chaos = PostgresChaos(fleet, seed=30)
+    endure(fleet, chaos, log, 30, record_property, capsys)
+    assert chaos.counts["restart_postgres"] == 2
+    with closing(PostgresStore(database.url)) as store:
+        check_store(store)
+
+
+def endure(
+    fleet: ChaosFleet,
+    chaos: Chaos,
+    log: Log,
+    strikes: int,
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Fire the log at the fleet under strikes; all must be as if nothing had happened."""
     events = log.events()
-    fleet = ChaosFleet(tmp_path, durable, log.config, events, pools)
-    chaos = Chaos(fleet, seed=strikes)
     try:
         for place in ("worker-0", "worker-1", "fire-0", "fire-1"):
             fleet.put(place)
@@ -89,7 +134,7 @@ def test_a_fleet_that_is_killed_all_the_time_loses_and_doubles_nothing(
         )
         record_property("summary", line)
         with capsys.disabled():
-            print(f"\n{line}\n{baseline(fleet)}\n{' and '.join(pools)}: {chaos.counts}")
+            print(f"\n{line}\n{baseline(fleet)}\n{' and '.join(fleet.pools)}: {chaos.counts}")
         assert found == expected
         assert (lost, doubled) == (0, 0)
         assert fleet.lines("lost") == []

@@ -110,6 +110,33 @@ def test_the_place_of_a_body_that_hangs_outside_of_python_is_given_to_others(
         until(lambda: statuses(fleet.manager("next")) == {"t_x#0": "finished"})
 
 
+@pytest.mark.parametrize(
+    "pool", ["solo", "threads", pytest.param("prefork", marks=pytest.mark.slow)], indirect=True
+)
+def test_asynchronous_bodies_share_the_loop_of_their_process_or_thread(
+    fleet: Fleet, pool: str
+) -> None:
+    manager = fleet.manager("looped", {"t_x": {"andEvery": "go", "run": "test.looped"}})
+    fleet.open_gate("looped")
+    with fleet.worker("-P", pool, "-c", "1"):
+        for number in range(2):
+            manager.fire("go")
+            until(lambda n=number: statuses(manager).get(f"t_x#{n}") == "finished")
+    results = [manager.storage[f"t_x#{number}"].result for number in range(2)]
+    assert results == [{"bodies": 1}, {"bodies": 2}]
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent"], indirect=True)
+def test_asynchronous_bodies_run_beside_each_other(fleet: Fleet, pool: str) -> None:
+    manager = fleet.manager("looped", {"t_x": {"andEvery": "go", "run": "test.looped"}})
+    with fleet.worker("-P", pool, "-c", "2"):
+        manager.fire("go")
+        manager.fire("go")
+        until(lambda: len(list(fleet.directory.glob("began-looped-*"))) == 2)
+        fleet.open_gate("looped")
+        until(lambda: list(statuses(manager).values()) == ["finished"] * 2)
+
+
 @pytest.mark.parametrize("pool", ["gevent"], indirect=True)
 def test_a_greenlet_that_is_terminated_is_revoked_not_failed_by_its_body(
     fleet: Fleet, pool: str

@@ -81,6 +81,15 @@ def test_the_short_way_sends_the_same_as_celery(
     assert receiver == ["test.known", "test.elsewhere"]
 
 
+def test_keys_of_the_broker_may_have_a_prefix(fleet: Fleet, broker: Any) -> None:
+    fleet.celery_app.conf.broker_transport_options = {"global_keyprefix": "shop:"}
+    manager = fleet.manager("prefixed", {"t_x": {"andEvery": "go", "run": "test.elsewhere"}})
+    manager.fire("go")
+    manager.fire("go")
+    assert broker.llen("shop:celery") == 2
+    assert all(key.startswith(b"shop:") for key in broker.scan_iter())
+
+
 def test_a_message_holds_identifiers_and_nothing_else(fleet: Fleet, broker: Any) -> None:
     manager = fleet.manager("a uid", TASKS)
     manager.fire("go", {"card": "canary"})

@@ -73,6 +73,25 @@ def answers(port: int) -> bool:
         return False
 
 
+def test_the_examples_own_tests() -> None:
+    """With the kit: the same on every storage that needs no settings, and on a real worker."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("TRIGGER")}
+    storages = ("--triggers-storage", "memory,sqlite,celery")
+    tests = ("-p", "no:cacheprovider", "-q", "shop", "test_questionnaire.py", *storages)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *tests],
+        cwd=EXAMPLES,
+        env={**ours, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "passed" in ended.stdout
+
+
 @pytest.mark.parametrize("fleet", ["redis and celery", "sqlite and threading"])
 def test_each_order_is_shipped_once(fleet: str, redis_server: RedisServer, tmp_path: Path) -> None:
     path = filter(None, (str(EXAMPLES), os.environ.get("PYTHONPATH")))

@@ -85,6 +85,14 @@ def test_what_the_log_does_not_hold(log: Cli) -> None:
     assert told.out.endswith("\nNot once in this log: 'T02 Check' and payed\n")
 
 
+def test_what_tasks_fire_otherwise_need_not_be_in_the_log(log: Cli) -> None:
+    t_x = {"after": ["paid", "shipped"], "otherwise": {"failed": "broken"}, "run": "x"}
+    t_y = {"after": [{"anyOf": ["broken", "payed"]}], "run": "x"}
+    log.write("flow.json", {"t_x": t_x, "t_y": t_y})
+    told = log("backtest", "flow.json", "events.jsonl", code=0)
+    assert told.out.endswith("\nNot once in this log: payed and shipped\n")
+
+
 def test_how_to_look_at_one(log: Cli) -> None:
     told = log("backtest", "flow.json", "events.jsonl", "--storage", "sqlite:b.db", code=0)
     command = told.err.splitlines()[-1].split()
@@ -98,6 +106,93 @@ def test_the_receipt_log(cli: Cli) -> None:
     told = cli("backtest", str(log / "config.json"), str(log / "events.jsonl.gz"), "--json").json
     assert of(told) == totals("receipt")
     assert told["events"] == 8577
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+DEADLINE = {
+    "t_ship": {
+        "after": ["paid", "packed"],
+        "within": "14 days",
+        "otherwise": {"late": "shipLate"},
+        "run": "shop.Ship",
+    },
+    "t_remind": {"after": ["paid"], "unless": ["packed"], "waiting": "2 days", "run": "shop.Mail"},
+    "t_excuse": {"after": ["shipLate"], "run": "shop.Mail"},
+}
+TIMED = """\
+ts,session,trigger
+2026-01-02T09:00:00Z,o1,paid
+1767344400,o2,paid
+2026-01-03 09:00,o1,packed
+20260112,o3,paid
+"""
+
+
+def timed(cli: Cli, *more: str, name: str = "events.csv") -> dict[str, Any]:
+    told = cli("backtest", "flow.json", name, "--json", *more, code=0).json
+    return {task: list(numbers.values()) for task, numbers in told["tasks"].items()}
+
+
+def test_time_passes_between_events_and_until(log: Cli) -> None:
+    log.write("flow.json", DEADLINE)
+    log.write("events.csv", TIMED)
+    # run, abandoned, late, unstarted
+    assert timed(log) == {
+        "t_ship": [1, 0, 0, 2],
+        "t_remind": [1, 1, 0, 1],
+        "t_excuse": [0, 0, 0, 0],
+    }
+    for until in ("2026-01-20", "1768867200", "2026-01-20T01:00+01:00"):
+        assert timed(log, "--until", until) == {
+            "t_ship": [1, 1, 1, 1],
+            "t_remind": [2, 1, 0, 0],
+            "t_excuse": [1, 0, 0, 0],
+        }
+    assert timed(log, "--until", "2025-01-01") == timed(log)
+    shown = log("backtest", "flow.json", "events.csv", "--until", "2026-03-01", code=0).out
+    lines = shown.splitlines()
+    assert lines[2].split() == ["TASK", "RUN", "ABANDONED", "LATE", "UNSTARTED"]
+    assert lines[3].split() == ["t_ship", "1", "2", "2", "0"]
+
+
+def test_the_same_from_json_lines(log: Cli) -> None:
+    log.write("flow.json", DEADLINE)
+    log.write("events.csv", TIMED)
+    rows = [line.split(",") for line in TIMED.splitlines()[1:]]
+    events = [{"ts": ts, "session": uid, "trigger": trigger} for ts, uid, trigger in rows]
+    log.write("timed.jsonl", jsonl([events[0], {**events[1], "ts": 1767344400.0}, *events[2:]]))
+    assert timed(log, name="timed.jsonl") == timed(log)
+
+
+@pytest.mark.parametrize(
+    ("ts", "told"),
+    [
+        ({}, "line 2: it has no `ts`, and t_ship.within tells time: give each event the time"),
+        ({"ts": "soon"}, "line 2: ts: expected seconds since 1970, or ISO 8601 text"),
+        ({"ts": True}, "line 2: ts: expected seconds since 1970"),
+        ({"ts": {"$date": 1}}, "line 2: ts: expected seconds since 1970"),
+        ({"ts": 1767344400000}, "it looks like milliseconds, divide it by 1,000"),
+        ({"ts": -1}, "does not lie between the years 1970 and 9999"),
+        ({"ts": 10**400}, "does not lie between the years 1970 and 9999"),
+    ],
+)
+def test_a_bad_time_is_named(log: Cli, ts: Any, told: str) -> None:
+    log.write("flow.json", DEADLINE)
+    events = [{"ts": 1, "session": "o", "trigger": "paid"}, {"session": "o", "trigger": "packed"}]
+    log.write("e.jsonl", jsonl([events[0], {**events[1], **ts}]))
+    assert told in log("backtest", "flow.json", "e.jsonl", code=2).err
+    log.write("flow.json", FLOW)
+    # Who tells no time does not look at it.
+    assert log("backtest", "flow.json", "e.jsonl", "--json", code=0).json["events"] == 2
+
+
+def test_until_has_to_be_a_time_and_to_matter(log: Cli) -> None:
+    wrong = log("backtest", "flow.json", "events.jsonl", "--until", "soon", code=2)
+    assert "Invalid value for '--until': TIME: expected seconds since 1970" in wrong.err
+    idle = log("backtest", "flow.json", "events.jsonl", "--until", "2026-01-01", "--json", code=0)
+    assert "--until has no effect: no task has waiting or within" in idle.err
+    assert idle.json == EXPECTED
 
 
 # -- formats ---------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ DOUBTFUL = {
 
 WRONG = {
     **DOUBTFUL,
-    "t_go": {"after": "go", "run": "app.Go"},
+    "t_go": {"after": 3, "run": "app.Go"},
     "t_typo": {"afetr": ["go"], "run": "app.Go"},
     "t_never": {"run": "app.Go"},
     "t_self": {"after": ["t_self"], "run": "app.Go"},
@@ -149,6 +149,44 @@ def test_tasks_are_looked_for_where_they_run_in_the_same_process(shop: Cli) -> N
     assert "TRIGGER_IMPORTS (environment variable TRIGGER_IMPORTS)" in missing.err
 
 
+WORDS = {
+    "t_ship": {
+        "after": [
+            "placed",
+            {"anyOf": ["paid", "invoiceAgreed"]},
+            {"atLeast": "placed.items", "of": "scanned"},
+        ],
+        "unless": [{"trigger": "order changed", "where": {"state": ["cancelled", "lost"]}}],
+        "within": "14 days",
+        "otherwise": {"late": "shipLate", "calledOff": "shipLate"},
+        "run": "shop.Ship",
+    },
+    "t_remind": {
+        "after": ["placed"],
+        "unless": [{"anyOf": ["paid", "order closed"]}],
+        "waiting": {"time": "2 days", "atMost": "1 day"},
+        "run": "shop.Remind",
+    },
+    "t_excuse": {
+        "andEvery": {
+            "anyOf": ["shipLate", {"trigger": "asked", "where": {"times": {"atLeast": 3}}}]
+        },
+        "run": "shop.Excuse",
+    },
+}
+
+
+def test_the_words_of_the_language(cli: Cli) -> None:
+    checked = cli("check", cli.write("flow.json", WORDS), code=0)
+    compare("check_words.txt", checked.out)
+    compare("graph_words.mmd", cli("graph", "flow.json", code=0).out)
+    assert "hexagons are any of" in " ".join(cli("graph", "--help", code=0).out.split())
+    left = cli("check", "flow.json", "--strict", "--ignore", "unless-where", code=1)
+    assert "[waiting-cut]" in left.out
+    assert "unless-where" not in left.out
+    jsonschema.validate(WORDS, cli("schema", code=0).json)
+
+
 def test_graph(cli: Cli) -> None:
     cli.write(
         "flow.json",
@@ -178,7 +216,7 @@ def test_the_schema_is_one_and_accepts_what_is_right(schema: Any) -> None:
 @pytest.mark.parametrize(
     "task",
     [
-        {"after": "go", "run": "x"},
+        {"after": 3, "run": "x"},
         {"afetr": ["go"], "run": "x"},
         {"after": ["go"]},
         {"run": "x"},
@@ -202,8 +240,7 @@ def test_the_schema_refuses_what_the_parser_refuses(schema: Any, task: Any) -> N
 def test_the_schema_knows_every_directive_of_the_core(schema: Any) -> None:
     from triggers_core.engine.configuration import DIRECTIVES
 
-    (task,) = schema["$defs"].values()
-    assert set(task["properties"]) == set(DIRECTIVES)
+    assert set(schema["$defs"]["TaskDirectives"]["properties"]) == set(DIRECTIVES)
 
 
 def test_the_schema_knows_the_directives_of_plugins(cli: Cli) -> None:
@@ -230,3 +267,17 @@ def declare_directives():
 def test_a_file_may_name_its_schema(cli: Cli) -> None:
     cli.write("flow.json", {"$schema": "triggers.schema.json", **GOOD})
     assert cli("check", "flow.json", "--json", code=0).json["tasks"] == 2
+
+
+def test_the_configuration_of_a_project(shop: Cli) -> None:
+    tasks = '[tool.triggers.configuration.t_ship]\nafter = ["paid"]\nrun = "shop.Ship"\n'
+    shop.write("pyproject.toml", f"[project]\nname = 'x'\n{tasks}")
+    assert shop("check", "pyproject.toml", code=0).out.startswith("pyproject.toml: 1 task,")
+    shop.write("pyproject.toml", '[tool.triggers]\nimports = ["shop"]\n')
+    refused = shop("check", "pyproject.toml", code=2).err
+    assert "pyproject.toml has no [tool.triggers.configuration]" in refused
+
+
+def test_a_task_called_tool(shop: Cli) -> None:
+    shop.write("flow.toml", '[tool]\nafter = ["paid"]\nrun = "shop.Ship"\n')
+    assert shop("check", "flow.toml", code=0).out.startswith("flow.toml: 1 task,")

@@ -294,7 +294,7 @@ def test_a_broken_one_says_so(extended: Cli, name: str) -> None:
 
 
 def test_colour(shop: Cli) -> None:
-    shop.write("flow.json", {"t_x": {"after": "go", "run": "x"}})
+    shop.write("flow.json", {"t_x": {"after": 3, "run": "x"}})
     check = ("check", "flow.json")
     assert "\x1b" not in shop(*check).out
     assert "\x1b[31merror: \x1b[0m" in shop(*check, FORCE_COLOR="1").out

@@ -184,3 +184,90 @@ def test_payloads_are_not_shown(cli: Cli, past: Past) -> None:
     payload = encode({"password": "hunter2"}, Limits())
     past.commit(Fire(trigger="paid", payload=payload, event_id="e"))
     assert "hunter2" not in explained(cli, past)
+
+
+# -- the language of conditions --------------------------------------------------------------------
+
+WORDS: dict[str, Any] = {
+    "t_ship": {
+        "after": [
+            "placed",
+            {"anyOf": [{"trigger": "paid", "where": {"status": "succeeded"}}, "invoiced"]},
+            {"atLeast": "placed.items", "of": "packed"},
+        ],
+        "unless": ["cancelled"],
+        "within": "14 days",
+        "otherwise": {"late": "shipLate"},
+        "run": "shop.Ship",
+    },
+    "t_remind": {"after": ["placed"], "waiting": "6 days", "run": "shop.Remind"},
+    "t_save": {"after": ["edited", "saved"], "everyTime": True, "run": "shop.Save"},
+    "t_refund": {"after": ["paid", "shipLate"], "run": "shop.Refund"},
+}
+
+
+def told_of(past: Past, trigger: str, kwargs: Any) -> None:
+    past.fired += 1
+    payload = encode(kwargs, Limits())
+    past.commit(Fire(trigger=trigger, payload=payload, event_id=f"e{past.fired}"))
+    past.after(60)
+
+
+def test_words(cli: Cli, past: Past) -> None:
+    past.configure(WORDS)
+    told_of(past, "placed", {"items": 5, "password": "hunter2"})
+    told_of(past, "paid", {"status": "failed", "password": "hunter2"})
+    past.fire("packed", "packed", "packed", "edited")
+    out = explained(cli, past)
+    compare("explain_words.txt", out)
+    assert "hunter2" not in out
+    task = cli("explain", past.uid, "t_ship", "--json", code=0).json["tasks"][0]
+    _, either, packed = task["instances"][0]["condition"]["of"]
+    assert (packed["has"], packed["needs"]) == (3, 5)
+    assert either["of"][0]["failed"]["found"] == "'failed'"
+
+
+def test_show_tells_what_comes(cli: Cli, past: Past) -> None:
+    past.configure(WORDS)
+    past.fire("placed", "edited", "saved", "edited")
+    past.store.close()
+    shown = cli("show", past.uid, code=0).out
+    assert "requires the plugins" not in shown, "the words of the language are no plugins"
+    rows = [each.split() for each in shown.splitlines()]
+    remarks = {row[0]: " ".join(row[2:]) for row in rows if row and row[0].endswith("#0")}
+    assert remarks["t_remind#0"].endswith("(in 2 days)")
+    assert remarks["t_remind#0"].startswith("scheduled ")
+    assert remarks["t_ship#0"].startswith("late ")
+    assert "  due: " in cli("show", past.uid, "t_ship#0", code=0).out
+    data = cli("show", past.uid, "--json", code=0).json
+    assert [(each["name"], each["then"]) for each in data["coming"]] == [
+        ("t_remind#0", "scheduled"),
+        ("t_ship#0", "late"),
+    ]
+
+
+def test_show_leaves_out_what_waits_for_the_next_time(cli: Cli, past: Past) -> None:
+    past.configure({"t_save": WORDS["t_save"]})
+    past.fire("edited", "saved")
+    past.run("t_save#0")
+    past.fire("edited")
+    past.store.close()
+    assert "t_save#1" not in cli("show", past.uid, code=0).out
+    assert cli("show", past.uid, "--json").json["unresolved"] == []
+    assert "t_save#1: waits for the next time: for saved" in cli("explain", past.uid).out
+
+
+def test_triggers_of_conditions_are_known(cli: Cli, past: Past) -> None:
+    past.configure(WORDS)
+    past.store.close()
+    assert "No task" not in cli("fire", past.uid, "invoiced", code=0).err
+    told = cli("fire", past.uid, "invoicd", code=0)
+    assert "No task of this session waits for 'invoicd': did you mean 'invoiced'?" in told.err
+
+
+def test_what_a_task_fires_otherwise_is_no_slip(cli: Cli, past: Past) -> None:
+    past.configure({"t_ship": WORDS["t_ship"]})
+    past.store.close()
+    assert "No task" not in cli("fire", past.uid, "shipLate", code=0).err
+    assert cli("fire", past.uid, "shipLate", "--json", code=0).json["waited_for"] is False
+    assert "shipLate fired" not in cli("explain", past.uid).out

@@ -27,6 +27,25 @@ def test_fire_leaves_the_work_to_the_workers(orders: Cli) -> None:
     assert statuses(orders, "order:1") == {"t_ship#0": "scheduled"}
 
 
+def test_fire_tells_what_it_would_do(orders: Cli) -> None:
+    orders("configure", "order:1", "shop:FLOW", code=0)
+    orders("fire", "order:1", "paid", "--kwargs", '{"order": 1}', code=0)
+    would = ("fire", "order:1", "packed", "--dry-run")
+    assert orders(*would, code=0).out == "would schedule: t_ship#0, by packed in session order:1\n"
+    told = orders(*would, "--json", code=0).json
+    assert (told["dry_run"], told["scheduled"]) == (True, ["t_ship#0"])
+    nothing = orders("fire", "order:1", "pakced", "--dry-run", code=0)
+    assert nothing.out == "would schedule: nothing, by pakced in session order:1\n"
+    assert "did you mean 'packed'?" in nothing.err
+    assert len(orders("events", "order:1", "--json", code=0).json) == 1
+    assert "--dry-run schedules nothing" in orders(*would, "--wait", code=2).err
+
+
+def test_a_fire_that_is_only_tried_begins_no_session(orders: Cli) -> None:
+    orders("fire", "order:1", "paid", "--dry-run", code=1)
+    assert not (orders.folder / "orders.db").exists()
+
+
 def test_work_that_was_left_is_due_at_once(orders: Cli) -> None:
     """A worker's sweep takes it when it looks next, and not when a message would be repeated."""
     from triggers_core.storages.sqlite import SqliteStore
@@ -166,7 +185,7 @@ def test_kwargs_from_a_file(orders: Cli) -> None:
 def test_configure_says_what_it_changed(orders: Cli) -> None:
     assert orders("configure", "order:1", "shop:FLOW", code=0).out.startswith("configured: ")
     assert orders("configure", "order:1", "shop:FLOW", code=0).out.startswith("unchanged: ")
-    orders.write("bad.json", {"t_x": {"after": "go", "run": "x"}})
+    orders.write("bad.json", {"t_x": {"after": 3, "run": "x"}})
     refused = orders("configure", "order:1", "bad.json", code=2)
     assert "t_x.after: expected a list of trigger names" in refused.err
     orders.write("odd.json", {"t_x": {"after": ["a"], "unless": ["a"], "run": "shop.Ship"}})

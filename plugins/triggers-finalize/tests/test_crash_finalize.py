@@ -15,7 +15,8 @@ from triggers_core.storages.base import Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import Crash, CrashingStore, CrashPoints, VirtualClock
-from triggers_core.testing.crash import Broker, InlineRunner, Journal
+from triggers_core.testing.faults.delivery import Broker, InlineRunner
+from triggers_core.testing.faults.store import Journal
 
 
 @trigger_task(name="crash_finalize.body")

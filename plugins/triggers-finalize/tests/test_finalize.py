@@ -15,7 +15,7 @@ from triggers_core.engine.configuration import parse_configuration
 from triggers_core.exceptions import HookFailed, InvalidConfiguration, PluginMissing
 from triggers_core.settings import Settings
 from triggers_core.storages.session import TaskInstance
-from triggers_finalize.waiting import may_keep_open, tasks_waiting_for
+from triggers_finalize.waiting import exceptions, may_keep_open, tasks_waiting_for
 
 Make = Callable[..., TriggerManager]
 
@@ -295,3 +295,157 @@ def logs(context: TaskContext) -> None:
     if not context.retries:
         raise context.retry(OSError("no connection"))
     context.log_level = 0
+
+
+# -- the language of conditions --------------------------------------------------------------------
+
+REPORT = {"after": ["sessionFinalized"], "run": "finalize.ok"}
+
+
+@pytest.mark.parametrize(
+    ("after", "waits"),
+    [
+        ({"anyOf": ["done", "a"]}, False),
+        ({"anyOf": ["done", ["done", "a"]]}, True),
+        ({"atLeast": 2, "of": ["a", "b", "done"]}, False),
+        ({"atLeast": 2, "of": ["a", "done", "t_1"]}, True),
+        ({"atLeast": 2, "of": "done"}, True),
+        ({"trigger": "done", "where": {"tasks.t_a.failed": {"given": True}}}, True),
+        (["a", {"atLeast": "a.times", "of": "done"}], False),
+        ("t_failed", True),
+        ("t_late", False),
+    ],
+)
+def test_a_task_waits_if_it_cannot_run_without_the_trigger(after: Any, waits: bool) -> None:
+    otherwise = {"failed": "t_failed", "skipped": "t_failed", "late": "t_late"}
+    tasks = parse_configuration(
+        {
+            "t_1": {"after": "done", "within": 60, "otherwise": otherwise, "run": "x"},
+            "t_x": {"after": after, "run": "x"},
+        }
+    ).tasks
+    assert ("t_x" in tasks_waiting_for("done", tasks)) is waits
+
+
+def test_a_task_that_may_run_without_the_trigger_is_waited_for(make: Make) -> None:
+    manager = make()
+    either = {"after": {"anyOf": ["sessionFinalized", "early"]}, "run": "finalize.ok"}
+    manager.update_configuration({"t_a": {"after": ["a"], "run": "finalize.ok"}, "t_x": either})
+    manager.fire("a")
+    assert fired(manager) == 0
+    manager.fire("early")
+    assert fired(manager) == 1
+
+
+def test_what_waits_for_the_next_time_keeps_no_session_open(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(
+        {
+            "t_a": {"after": ["a"], "run": "finalize.ok"},
+            "t_save": {"after": ["edited", "saved"], "everyTime": True, "run": "finalize.ok"},
+            "t_report": REPORT,
+        }
+    )
+    manager.fire("edited")
+    manager.fire("a")
+    assert fired(manager) == 0, "the first time counts"
+    assert "which comes once t_save has ended" in str(manager.explain("t_report"))
+    for trigger in ("saved", "edited"):
+        manager.fire(trigger)
+        manager.join(30)
+    assert manager.storage["t_save#1"].status == "unstarted"
+    assert fired(manager) == 1
+
+
+def test_a_round_that_is_waiting_when_all_else_ends_keeps_no_session_open(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(
+        {
+            "t_a": {"after": ["a"], "run": "finalize.ok"},
+            "t_save": {"after": ["edited", "saved"], "everyTime": True, "run": "finalize.ok"},
+        }
+    )
+    for trigger in ("edited", "saved", "edited"):
+        manager.fire(trigger)
+        manager.join(30)
+    assert fired(manager) == 0
+    manager.fire("a")
+    assert fired(manager) == 1
+
+
+def test_what_is_held_back_keeps_a_session_open(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(
+        {
+            "t_remind": {
+                "after": ["placed"],
+                "unless": ["paid"],
+                "waiting": "2 days",
+                "run": "finalize.ok",
+            }
+        }
+    )
+    manager.fire("placed")
+    assert fired(manager) == 0
+    manager.fire("paid")
+    assert fired(manager) == 1
+
+
+ESCALATE = {
+    "t_ship": {
+        "after": ["placed", "packed"],
+        "unless": ["cancelled"],
+        "otherwise": {"calledOff": "notShipped"},
+        "run": "finalize.ok",
+    },
+    "t_refund": {"after": ["placed", "notShipped"], "run": "finalize.ok"},
+    "t_excuse": {"after": ["t_refund"], "run": "finalize.ok"},
+    "t_report": REPORT,
+}
+
+
+def test_which_tasks_run_only_if_another_comes_to_no_success() -> None:
+    tasks = parse_configuration(ESCALATE).tasks
+    assert exceptions(tasks) == {"t_refund": {"notShipped"}, "t_excuse": {"t_refund"}}
+
+
+def test_what_runs_only_otherwise_need_not_begin_nor_end(make: Make) -> None:
+    manager = make()
+    manager.update_configuration(ESCALATE)
+    manager.fire("placed")
+    assert "which comes once t_ship has ended)" in str(manager.explain("t_report"))
+    manager.fire("packed")
+    assert fired(manager) == 1
+    assert manager.storage["t_refund#0"].status == "unstarted"
+
+
+def test_what_runs_otherwise_has_to_end_once_it_is_needed(make: Make) -> None:
+    manager = make()
+    broken = {**ESCALATE, "t_refund": {**ESCALATE["t_refund"], "run": "finalize.broken"}}
+    manager.update_configuration(broken)
+    manager.fire("placed")
+    manager.fire("cancelled")
+    assert fired(manager) == 0
+    assert "which comes once t_refund has ended)" in str(manager.explain("t_report"))
+    manager.skip_failed_instance("t_refund#0", cascade=True)
+    assert fired(manager) == 1
+    assert manager.storage["t_excuse#0"].status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"t_mail": {"andEvery": {"anyOf": ["x", "y"]}, "run": "x"}}, {"t_mail": "x or y"}),
+        ({"t_mail": {"andEvery": {"anyOf": ["x", "paid"]}, "run": "x"}}, {}),
+        (
+            {
+                "t_mail": {"andEvery": "statusChanged", "otherwise": "noMail", "run": "x"},
+                "t_more": {"after": ["noMail"], "run": "x"},
+            },
+            {},
+        ),
+    ],
+)
+def test_conditions_that_may_keep_a_session_open(changes: Any, found: dict[str, str]) -> None:
+    tasks = parse_configuration({**WITH_MAIL, **changes}).tasks
+    assert may_keep_open("sessionFinalized", tasks) == found

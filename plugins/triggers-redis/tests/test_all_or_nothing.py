@@ -118,7 +118,7 @@ def test_a_command_that_the_user_may_no_longer_use(
     assert refused or command not in ("GET", "SET", "ZADD", "ZREM")
 
 
-@pytest.mark.parametrize("kind", ["due", "all", "waiting", "failed"])
+@pytest.mark.parametrize("kind", ["due", "all", "waiting", "failed", "failures"])
 def test_an_index_that_holds_something_else(
     store: RedisStore, own_client: redis.Redis, kind: str
 ) -> None:
@@ -136,6 +136,7 @@ def test_an_index_that_holds_something_else(
             "all": names.all(0, bucket),
             "waiting": names.waiting(0, bucket),
             "failed": names.failed(0),
+            "failures": names.failures(0, bucket),
         }[kind]
         own_client.set(wrong, "somebody else's")
         before = dump(own_client, store)

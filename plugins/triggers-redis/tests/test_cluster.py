@@ -6,8 +6,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 import redis
@@ -116,6 +117,11 @@ class TestNode(StorageContract):
     Sessions are spread over several keys in the middle of most tests.
     """
 
+    name = "redis, one node of a cluster"
+    lacks: ClassVar = dict.fromkeys(
+        ("transactions", "joined", "awaited"), "Redis has no roll-back, in a cluster either"
+    )
+
     @pytest.fixture(autouse=True)
     def little_is_packed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writing, "PACKED_SIZE", 700)
@@ -125,13 +131,12 @@ class TestNode(StorageContract):
         return lambda clock: make_redis_store(clock, shards=16)
 
     @pytest.fixture
-    def reopen(self, make_redis_store: Make) -> Callable[[Store], Store]:
-        def reopen(store: Store) -> Store:
+    def opener(self, redis_url: str) -> Callable[[Store], Callable[..., Store]]:
+        def opener(store: Store) -> Callable[..., Store]:
             assert isinstance(store, RedisStore)
-            store.close()
-            return make_redis_store(store.virtual, namespace=store.namespace, shards=None)
+            return partial(RedisStore, redis_url, store.namespace, None)
 
-        return reopen
+        return opener
 
 
 def test_keys_of_two_slots_would_be_refused(make_redis_store: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -10,20 +11,27 @@ from triggers_core.storages.base import Clock, Store
 from triggers_core.testing import StorageContract
 from triggers_redis import RedisStore, writing
 
+LACKS = {
+    "transactions": "a script of Redis is one commit, and it has no roll-back",
+    "joined": "no application has a transaction in Redis that could be rolled back",
+    "awaited": "no application has a transaction in Redis that could be rolled back",
+}
+
 
 class TestRedis(StorageContract):
+    lacks = LACKS
+
     @pytest.fixture
     def make_store(self, make_redis_store: Callable[..., RedisStore]) -> Callable[[Clock], Store]:
         return make_redis_store
 
     @pytest.fixture
-    def reopen(self, make_redis_store: Callable[..., RedisStore]) -> Callable[[Store], Store]:
-        def reopen(store: Store) -> Store:
+    def opener(self, redis_url: str) -> Callable[[Store], Callable[..., Store]]:
+        def opener(store: Store) -> Callable[..., Store]:
             assert isinstance(store, RedisStore)
-            store.close()
-            return make_redis_store(store.virtual, namespace=store.namespace)
+            return partial(RedisStore, redis_url, store.namespace, None)
 
-        return reopen
+        return opener
 
 
 class TestSpreadRedis(TestRedis):

@@ -11,7 +11,7 @@ from triggers_core import Application
 from triggers_core.backtest import backtest
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Clock, Store
-from triggers_core.testing import check_store
+from triggers_core.testing import check_store, invariants
 from triggers_core.testing.crash_scenario import (
     every_crash_point,
     every_crash_point_twice,
@@ -19,6 +19,7 @@ from triggers_core.testing.crash_scenario import (
     every_message,
     survey,
 )
+from triggers_core.testing.crash_words import SweptSeldom, TimedProcess, every_decision
 from triggers_core.testing.replays import (
     Log,
     RecordedLog,
@@ -26,7 +27,7 @@ from triggers_core.testing.replays import (
     check_totals,
     instances_of,
 )
-from triggers_redis import RedisStore, writing
+from triggers_redis import RedisStore, view, writing
 
 RECORDED = Path(__file__, "../../../../../shared/data").resolve()
 """Logs of real events, beside the repository."""
@@ -89,6 +90,28 @@ def test_crashes_lose_and_double_nothing(
     assert (found.lost, found.doubled) == (0, 0)
     assert found.points > 20
     print(f"\n{found.points} crash points: 0 lost, 0 double, {found.extra_runs} extra executions")
+
+
+@pytest.mark.parametrize("life", [TimedProcess, SweptSeldom])
+def test_crashes_change_no_decision(
+    make_redis_store: Callable[..., RedisStore],
+    monkeypatch: pytest.MonkeyPatch,
+    life: type[TimedProcess],
+) -> None:
+    for module in (view, invariants):
+        monkeypatch.setattr(module, "MOST_DUE", 2)
+
+    def make_store(clock: Clock) -> Store:
+        return make_redis_store(clock, shards=1)
+
+    def reopen(store: Store) -> Store:
+        assert isinstance(store, RedisStore)
+        store.close()
+        return make_redis_store(store.virtual, namespace=store.namespace, shards=1)
+
+    found = survey(every_decision, make_store, reopen, life)
+    assert found.problems == []
+    assert (found.lost, found.doubled) == (0, 0)
 
 
 def test_the_store_agrees_with_itself_after_a_log(

@@ -12,19 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from triggers_core.engine.attempts import BodyFire, Retry
-from triggers_core.engine.commands import Close, UpdateMetadata
-from triggers_core.engine.protocol import Query
+from triggers_core.engine.attempts import Retry
+from triggers_core.engine.commands import Close
 from triggers_core.exceptions import StorageError
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
+from triggers_core.testing.history import every_change, outcome_of
 from triggers_redis import RedisStore, connection, writing
 from triggers_redis.connection import Connection
-
-CONFIGURATION = {
-    "t_ship": {"after": ["paid", "packed"]},
-    "t_mail": {"andEvery": "t_ship"},
-    "t_page": {"after": ["ready"], "andEvery": "page"},
-}
 
 
 class Proxy:
@@ -106,45 +100,11 @@ def through(redis_url: str) -> Callable[..., Any]:
 
 def life(session: SessionDriver) -> list[Any]:
     """Everything that can happen to a session once; what each change said of itself."""
-    said: list[Any] = []
-    said.append(session.fire("paid", {"amount": 1}, event_id="stripe:1").status)
-    said.append(session.configure(CONFIGURATION).changed)
-    said.append(session.fire("paid", {"amount": 1}, event_id="stripe:1").status)
-    said.append(session.fire("page", {"number": 1}).scheduled)
-    said.append(session.fire("packed").scheduled)
-    claimed = session.claim("t_ship#0", attempt=1, generation=session.header.generation)
-    said.append(claimed.kwargs())
-    session.heartbeat(claimed)
-    said.append(session.fail(claimed, {"why": "no van"}, retry=Retry()).scheduled)
-    again = session.claim("t_ship#1")
-    fires = [BodyFire(trigger="ready", payload=b"{}", event_id="van:1")]
-    said.append(session.finish(again, {"parcel": 7}, fires).scheduled)
-    session.skip_running(session.claim("t_page#0"))
-    said.append(session.fail_by_hand("t_mail#0").instance.status)
-    said.append(session.replay("t_mail#0", request="operator 1").instance.replayed_as)
-    session.fail(session.claim("t_mail#1"))
-    said.append(session.skip("t_mail#1", cascade=True, request="operator 2").instance.status)
-    session.commit(UpdateMetadata(instance="t_mail#1", metadata={"ticket": 5}))
+    said = every_change(session)
     said.append(session.fire("page", {"number": 2}, event_id="page:2").scheduled)
     session.fail(session.claim("t_page#1"), retry=Retry(cooldown=3600.0))
     session.commit(Close())
     return said
-
-
-def outcome(store: RedisStore, uid: str) -> dict[str, Any]:
-    """What a session holds, without times and random ids. The version counts its commits."""
-    snapshot = store.load(uid, Query())
-    assert snapshot.header is not None
-    return {
-        "version": snapshot.header.version,
-        "counts": snapshot.header.counts,
-        "state": snapshot.header.state,
-        "events": [(e.number, e.trigger, e.cause, bytes(e.payload)) for e in store.events(uid)],
-        "instances": [
-            (each.name, each.status, each.attempt, each.taken, each.parent, bytes(each.metadata))
-            for each in store.instances(uid)
-        ],
-    }
 
 
 @pytest.mark.parametrize("size", [writing.PACKED_SIZE, 900, 0], ids=["packed", "growing", "spread"])
@@ -159,7 +119,7 @@ def test_nothing_is_made_twice_or_lost(
     monkeypatch.setattr(writing, "PACKED_SIZE", size)
     with through() as (proxy, url), make_redis_store(VirtualClock(), url=url) as store:
         expected_said = life(SessionDriver(store))
-        expected = outcome(store, "order:1")
+        expected = outcome_of(store, "order:1")
         count = proxy.requests
     assert count > 30
     lost = 0
@@ -167,7 +127,7 @@ def test_nothing_is_made_twice_or_lost(
         with through(lose=number, reply=reply) as (proxy, url):
             store = make_redis_store(VirtualClock(), url=url)
             said = life(SessionDriver(store))
-            found = outcome(store, "order:1")
+            found = outcome_of(store, "order:1")
             check_store(store)
             lost += proxy.lost
             store.close()

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing.model import compare_with_model
+from triggers_core.testing.model.words import compare_sweeps
 from triggers_redis import RedisStore, writing
 
 OPTIONS = settings(
@@ -61,3 +62,16 @@ def test_redis_does_what_the_model_says(
             yield store
 
     compare_with_model(open_store, OPTIONS)
+
+
+@pytest.mark.parametrize("worked", [False, True])
+def test_sweeps_decide_nothing(make_redis_store: Callable[..., RedisStore], worked: bool) -> None:
+    """Nor does it matter which of two processes looks."""
+
+    @contextmanager
+    def open_stores(clock: Clock) -> Iterator[Store]:
+        one = make_redis_store(clock, shards=1)
+        with one, make_redis_store(clock, namespace=one.namespace, shards=1) as two:
+            yield cast(Store, Processes([one, one, two], random.Random(1)))
+
+    compare_sweeps(open_stores, OPTIONS, worked=worked)

@@ -1,4 +1,4 @@
-"""Small parts: replies on a connection, and the locks of sessions."""
+"""Small parts: replies on a connection, the locks of sessions, the states of instances."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from queue import Queue
 import pytest
 import redis
 
+from triggers_core.engine.records import Extent, Instance, Status, encode_record
 from triggers_core.testing.interruptions import interrupt_at
+from triggers_redis import codec
 from triggers_redis.connection import Connection, ServerError
 from triggers_redis.resp import encode_command
 from triggers_redis.session_locks import SessionLock, SessionLocks
@@ -213,3 +215,34 @@ def test_a_lock_that_is_interrupted_at_any_moment_is_lost_to_nobody() -> None:
         if where is None:
             assert number > 10
             return
+
+
+# -- states ----------------------------------------------------------------------------------------
+
+
+def state_of(instance: Instance) -> bytes:
+    return codec.encode_instance(instance.name, instance, "g").partition(b"\t")[0]
+
+
+def test_a_state_without_extents_is_what_older_versions_write() -> None:
+    instance = Instance(task="t_x", number=0, status=Status.SCHEDULED, attempt=2)
+    assert state_of(instance) == b"s2 "
+    instance.taken = {"b": [7], "a": [3, 4]}
+    assert state_of(instance) == b"s2 7,3,4", "in their order, each by itself"
+    instance.status, instance.due_at = Status.UNSTARTED, 5.0
+    assert state_of(instance) == b"u"
+
+
+def test_a_state_with_extents_holds_spans() -> None:
+    instance = Instance(task="t_x", number=0, status=Status.SCHEDULED, attempt=1)
+    instance.taken = {"a": [30]}
+    instance.extents = {
+        "b": Extent(amount=3, first=5, last=12, trigger="b"),
+        "c": Extent(amount=9, first=40, last=60, trigger="c", unless=True),
+    }
+    assert state_of(instance) == b"s1 5-12,30"
+    state = codec.claimed_state(b"s1 5-12,30", b"17.5", 4, "token")
+    assert state == b"r1 5-12,30 17.5 4 token"
+    stored = b"%b\t%b" % (state, encode_record(instance))
+    claimed = codec.read_instance("t_x#0", stored, "g", 47.5)
+    assert (claimed.status, claimed.token, claimed.started_at) == ("running", "token", 17.5)

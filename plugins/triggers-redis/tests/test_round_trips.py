@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 import redis
 
 from triggers_core.engine.attempts import BodyFire
+from triggers_core.engine.machine import Draft
 from triggers_core.engine.names import new_id
-from triggers_core.engine.protocol import Query
+from triggers_core.engine.protocol import MOST_DUE, Query
+from triggers_core.engine.records import Event, Extent, generated_id
 from triggers_core.testing import SessionDriver
+from triggers_core.testing.storage.moments import ByHand, due, new_instance
 from triggers_redis import RedisStore, writing
 from triggers_redis.connection import Connection
 from triggers_redis.testing import RedisServer
@@ -28,18 +32,21 @@ class Counted:
 
     def __init__(self, client: redis.Redis, patch: pytest.MonkeyPatch) -> None:
         self._client = client
-        self.scripts = self.requests = 0
+        self.scripts = self.requests = self.received = 0
+        """Scripts, requests, and bytes of the answers."""
         ask = Connection.ask
 
         def counted(connection: Connection, request: bytes) -> object:
             self.requests += 1
-            return ask(connection, request)
+            answer = ask(connection, request)
+            self.received += len(answer) if isinstance(answer, bytes) else 0
+            return answer
 
         patch.setattr(Connection, "ask", counted)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        before, self.requests = self._scripts(), 0
+        before, self.requests, self.received = self._scripts(), 0, 0
         yield
         self.scripts = self._scripts() - before
 
@@ -223,6 +230,57 @@ def test_a_load_takes_one(session: SessionDriver, counted: Counted) -> None:
     with counted.counting():
         session.store.load(session.uid, Query(instances=("t_page#0",), triggers=("page",)))
     assert trips(counted) == 1
+
+
+def test_a_fan_in_of_ten_thousand_is_claimed_in_one(
+    session: SessionDriver, counted: Counted
+) -> None:
+    first = session.header.events
+
+    def create(draft: Draft) -> None:
+        for n in range(10_000):
+            draft.events.append(
+                Event(
+                    id=generated_id(first + n),
+                    trigger="imported",
+                    number=first + n,
+                    payload=msgspec.Raw(b'{"n":%d}' % n),
+                )
+            )
+        draft.header.events += 10_000
+        draft.header.latest["imported"] = first + 9_999
+        instance = new_instance(draft, "t_ship")
+        extent = Extent(amount=10_000, first=first, last=first + 9_999, trigger="imported")
+        instance.extents = {"imported": extent}
+        draft.schedule(instance)
+
+    session.commit(ByHand(create))
+    generation = session.header.generation
+    with counted.counting():
+        claimed = session.claim("t_ship#0", attempt=1, generation=generation)
+    assert trips(counted) == 1
+    assert claimed.kwargs() == {"imported": [{"n": n} for n in range(10_000)]}
+    with counted.counting():
+        session.heartbeat(claimed)
+    assert trips(counted) == 1
+
+
+def test_what_falls_due_takes_one_and_brings_no_more_than_that(
+    session: SessionDriver, counted: Counted
+) -> None:
+    now = session.store.now()
+    due(session, *(now + n for n in range(4)), task="t_ship")
+    for moment, expected in ((1.5, 2), (9, 4)):
+        with counted.counting():
+            found = session.store.load(session.uid, Query(moments=now + moment))
+        assert (trips(counted), len(found.instances)) == (1, expected)
+    due(session, *(now + 100 + n for n in range(3_000)), task="t_ship")
+    for moment, expected in ((9, 4), (9_999, MOST_DUE)):
+        with counted.counting():
+            found = session.store.load(session.uid, Query(moments=now + moment))
+        assert (trips(counted), len(found.instances)) == (1, expected)
+        assert counted.received < 2_000 + 250 * expected, "nothing of those behind"
+        assert found.next_moment is not None
 
 
 def test_a_new_process_reads_a_configuration_once(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
 
-from triggers_core.engine.commands import UpdateMetadata
+from triggers_core.engine.commands import Close, Fire, UpdateMetadata
+from triggers_core.engine.protocol import Rules
 from triggers_core.testing import SessionDriver, VirtualClock
 from triggers_redis import RedisStore, writing
 
@@ -80,3 +82,36 @@ def test_leases_that_were_renewed_meanwhile_are_seen(
     assert session.status("t_ship#0") == "running"
     elsewhere.finish(claimed)
     assert session.metadata("t_ship#0") == {"seen": "still"}
+
+
+def test_no_change_is_refused_for_what_is_only_remembered(
+    session: SessionDriver, elsewhere: SessionDriver
+) -> None:
+    for _ in range(3):
+        session.fire("paid")
+    session.commit(Close())
+    elsewhere.store.delete(session.uid)
+    elsewhere.fire("begins anew")
+    assert session.fire("paid").status == "recorded"
+    assert session.fired() == ["begins anew", "paid"]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+def test_a_change_overwrites_nothing_that_another_process_did_while_it_was_decided(
+    session: SessionDriver, elsewhere: SessionDriver, known: bool
+) -> None:
+    if not known:
+        session.store.delete(session.uid)
+
+    class Fires:
+        def decide(self, uid: str, rules: Rules) -> Any:
+            fire = Fire(trigger="paid", payload=b"{}", event_id="e")
+            plan = yield from fire.decide(uid, rules)
+            if not told:
+                told.append(elsewhere.fire("packed"))
+            return plan
+
+    told: list[Any] = []
+    session.commit(Fires())
+    assert session.fired() == ["packed", "paid"]
+    assert not known or session.status("t_ship#0") == "scheduled"

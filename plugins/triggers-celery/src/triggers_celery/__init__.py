@@ -8,7 +8,7 @@ from triggers_celery.options import Options
 from triggers_celery.publishing import BrokerUnavailable
 from triggers_celery.runner import CeleryTaskRunner
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AttemptFailed",

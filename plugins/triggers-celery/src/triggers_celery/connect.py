@@ -14,6 +14,7 @@ from triggers_celery.integration import Integration
 from triggers_celery.receivers import on_beat_start, on_revoked, on_unknown_task
 from triggers_celery.sweeping import SweepStep
 from triggers_celery.worker_start import StartStep, keep_current_folder, start_process
+from triggers_core.running.worker import close_loop
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -47,13 +48,20 @@ def connect(celery_app: Any, application: Application) -> Integration:
     """
     keep_current_folder()
     with _lock:
+        integration = integrate(celery_app)
+        integration.add(application)
+        _celery_apps[application] = celery_app
+        return integration
+
+
+def integrate(celery_app: Any) -> Integration:
+    """What ties a Celery app to applications; without any, until some are added."""
+    with _lock:
         integration: Integration | None = getattr(celery_app, "triggers", None)
         if integration is None:
             integration = Integration(celery_app)
             _extend(celery_app, integration)
             celery_app.triggers = integration
-        integration.add(application)
-        _celery_apps[application] = celery_app
         return integration
 
 
@@ -89,8 +97,14 @@ def _on_process_start(sender: Any = None, **_: Any) -> None:
         start_process(integration, sender)
 
 
+def _on_process_end(**_: Any) -> None:
+    stop_heartbeats()
+    close_loop()
+
+
 signals.task_revoked.connect(on_revoked, weak=False)
 signals.task_unknown.connect(on_unknown_task, weak=False)
 signals.worker_process_init.connect(_on_process_start, weak=False)
-signals.worker_process_shutdown.connect(lambda **_: stop_heartbeats(), weak=False)
+signals.worker_process_shutdown.connect(_on_process_end, weak=False)
+signals.worker_shutdown.connect(lambda **_: close_loop(), weak=False)
 signals.beat_init.connect(on_beat_start, weak=False)

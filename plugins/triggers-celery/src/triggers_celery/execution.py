@@ -154,8 +154,8 @@ def heartbeats_of(application: Application) -> Heartbeats:
     return heartbeats
 
 
-def stop_heartbeats() -> None:
-    """End the threads of this process."""
-    for pid, heartbeats in list(_heartbeats.values()):
-        if pid == os.getpid():
+def stop_heartbeats(application: Application | None = None) -> None:
+    """End the threads of this process, or the one of an application."""
+    for each, (pid, heartbeats) in list(_heartbeats.items()):
+        if pid == os.getpid() and application in (None, each):
             heartbeats.stop()

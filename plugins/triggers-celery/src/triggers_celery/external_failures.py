@@ -24,6 +24,7 @@ from triggers_core.exceptions import InstanceNotFound, LeaseLost
 from triggers_core.failures import describe_error
 from triggers_core.running.logs import log_failure
 from triggers_core.running.worker import context_of
+from triggers_core.storages.base import taken_events
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -166,9 +167,7 @@ def mark_timed_out(
         instance=record,
         task=manager.storage.tasks[record.task],
         generation=message.generation,
-        payloads=manager.storage.store.payloads(
-            message.uid, [numbers[0] for numbers in record.taken.values()]
-        ),
+        events=taken_events(manager.storage.store, message.uid, record),
     )
     context, _ = context_of(manager, claimed)
     retry = application.plugins.task_failed(context, error)

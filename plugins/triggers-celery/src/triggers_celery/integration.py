@@ -44,6 +44,14 @@ class Integration:
                 " name the application, so each needs a name of its own"
             )
 
+    def remove(self, application: Application) -> None:
+        """Serve it no longer: what messages still ask for it, nobody does."""
+        if self._applications.get(application.name) is application:
+            del self._applications[application.name]
+        for key, sweeper in list(self._sweepers.items()):
+            if sweeper.application is application:
+                del self._sweepers[key]
+
     @property
     def applications(self) -> list[Application]:
         """Those that it serves."""

@@ -44,7 +44,7 @@ class Sweeper:
         pace: Pace = PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._application = application
+        self.application: Application = application
         self._outages = Outages(logger)
         self._rounds = Rounds(application, self._outages, pace, must_propagate, clock)
         self._rounds.unused = True
@@ -54,7 +54,7 @@ class Sweeper:
     @property
     def timing(self) -> Timing:
         """That of the application."""
-        return self._application.rules.timing
+        return self.application.rules.timing
 
     def learn(self, uid: str) -> None:
         """Note a session's uid; its store is looked up by the next turn of the sweep."""
@@ -79,9 +79,9 @@ class Sweeper:
         return self._rounds.pace.pause if self._unknown else pause
 
     def _look_up(self, uid: str) -> None:
-        what = f"{self._application!r}: finding the store of a session to sweep"
+        what = f"{self.application!r}: finding the store of a session to sweep"
         try:
-            self._application.manager(uid)  # the application remembers its store
+            self.application.manager(uid)  # the application remembers its store
         except BaseException as error:  # the stores that are known are looked after all the same
             self._known.pop(uid, None)  # its next message gives another chance
             if must_propagate(error):
@@ -92,8 +92,16 @@ class Sweeper:
 
     def failed(self, error: BaseException) -> None:
         """Report what kept a whole turn from being made."""
-        self._outages.failed("turn", f"{self._application!r}: the sweep", error)
+        self._outages.failed("turn", f"{self.application!r}: the sweep", error)
+
+    def hear(self, wake: Callable[[], None]) -> None:
+        """Hear from other processes what falls due soon, where the storage can, until `stop`.
+
+        :param wake: has the next turn begin now; called from any thread.
+        """
+        self._rounds.wake = wake
 
     def stop(self) -> None:
         """Let another process take over at once."""
+        self._rounds.wake = None
         self._rounds.release()

@@ -41,14 +41,40 @@ class BlockedTime:
 
 
 class SweepTimer:
-    """Calls a sweeper from a Celery worker's timer, until stopped."""
+    """Calls a sweeper from a Celery worker's timer, until stopped.
+
+    :param hub: the event loop of the worker's main process; None where that has none.
+    """
 
     def __init__(
-        self, integration: Integration, sweeper: Sweeper, timer: Any, blocked: BlockedTime
+        self,
+        integration: Integration,
+        sweeper: Sweeper,
+        timer: Any,
+        blocked: BlockedTime,
+        hub: Any = None,
     ) -> None:
         self._integration, self._sweeper, self._timer = integration, sweeper, timer
-        self._blocked = blocked
+        self._blocked, self._hub = blocked, hub
+        self._stopped = self._woken = False
         self._wait(PACE.pause)
+        sweeper.hear(self._wake)
+
+    def _wake(self) -> None:
+        """Another process has told of something that is due. Called from a thread."""
+        if self._woken or self._stopped:
+            return
+        self._woken = True
+        if self._hub is None:
+            self._timer.call_after(0, self._look_now)  # by a thread of its own
+        else:
+            self._hub.call_soon(self._look_now)  # before kombu 5.7 it does not wake the loop for it
+
+    def _look_now(self) -> None:
+        self._woken = False
+        if not self._stopped:
+            self._entry.cancel()
+            self._look()
 
     def _wait(self, seconds: float) -> None:
         self._expected, self._blocked_before = time.time() + seconds, self._blocked.seconds
@@ -75,6 +101,7 @@ class SweepTimer:
             self._integration.catch_up()
 
     def stop(self) -> None:
+        self._stopped = True
         self._entry.cancel()
         self._sweeper.stop()
 
@@ -99,7 +126,9 @@ class SweepStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._blocked = self._blocked or BlockedTime(consumer.pool)
         for application in integration.sweeps():
             sweeper = integration.sweeper(application)
-            self._timers.append(SweepTimer(integration, sweeper, consumer.timer, self._blocked))
+            self._timers.append(
+                SweepTimer(integration, sweeper, consumer.timer, self._blocked, consumer.hub)
+            )
         if isinstance(consumer.pool, TaskPool) and consumer.hub is not None:
             # Celery looks every 5 s for children that were killed, and only then starts others.
             self._pool_check = consumer.timer.call_repeatedly(

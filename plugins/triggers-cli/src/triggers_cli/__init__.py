@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from triggers_cli.options import TriggersCommand, command
     from triggers_cli.state import State
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {"State": "state", "TriggersCommand": "options", "command": "options"}
 

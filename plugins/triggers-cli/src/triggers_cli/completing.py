@@ -24,6 +24,7 @@ from click.shell_completion import (
 
 from triggers_cli.state import State
 from triggers_core.engine.records import Status
+from triggers_core.views.linting.findings import CODES
 
 VARIABLE: Final = "_TRIGGERS_COMPLETE"
 """The environment variable by which the shells' scripts ask for completions."""
@@ -184,8 +185,8 @@ def tasks(state: State, uid: str, incomplete: str) -> Iterable[str]:
 def triggers(state: State, uid: str, incomplete: str) -> Iterable[str]:
     """The triggers that tasks of the session wait for, or, before there are tasks, have fired."""
     storage = state.session(uid)
-    found = {name for task in storage.tasks.values() for name in task.listens_to}
-    return sorted(found - set(storage.tasks)) or fired(storage)
+    configuration = storage.configuration
+    return sorted(set(configuration.listeners) - set(configuration.tasks)) or fired(storage)
 
 
 def fired(storage: Any) -> list[str]:
@@ -212,6 +213,30 @@ def _instances(*statuses: str) -> Complete:
 instances = _instances()
 failed_instances = _instances("failed")
 stuck_instances = _instances("scheduled", "running")
+
+
+@_offered
+def failed_tasks(state: State, uid: str, incomplete: str) -> Iterable[str]:
+    """The tasks with failed instances, in all sessions."""
+    return [each.task for each in state.store().failed_groups()]
+
+
+@_offered
+def failed_errors(state: State, uid: str, incomplete: str) -> Iterable[str]:
+    """The types of errors that instances have failed of, in all sessions."""
+    return [each.error for each in state.store().failed_groups() if each.error]
+
+
+def uids_or_files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Sessions; files, once many sessions are chosen by options."""
+    chosen = ctx.params.get("where_prefix") or ctx.params.get("where_configuration")
+    return (files if chosen else uids)(ctx, parameter, incomplete)
+
+
+@_offered
+def codes(state: State, uid: str, incomplete: str) -> Iterable[str]:
+    """The codes of the warnings of `check`."""
+    return (*CODES, *sorted(state.app.plugins.names))
 
 
 def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:

@@ -19,7 +19,8 @@ def read_configuration(place: str) -> Any:
     """The configuration at a place, not checked yet: whatever it is, the parser tells.
 
     :param place: a file (JSON, or TOML if its name ends so), ``-`` for standard input, or
-        ``module:attribute``. A key ``$schema``, which editors read, is left out.
+        ``module:attribute``. A key ``$schema``, which editors read, is left out. Of a TOML file
+        with a table ``[tool.triggers]``, as pyproject.toml has it, its ``configuration`` is meant.
     :raises click.UsageError: there is none, or it cannot be read.
 
     Example::
@@ -58,7 +59,7 @@ def _parse(place: str, text: str) -> Any:
         import tomllib  # 2 ms: most configurations are JSON
 
         try:
-            return tomllib.loads(text)
+            return _of_project(shown, tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise click.UsageError(f"{shown}: not TOML: {error}") from None
     try:
@@ -71,6 +72,18 @@ def _parse(place: str, text: str) -> Any:
         raise click.UsageError(f"{shown}: {error}") from None
     except RecursionError:
         raise click.UsageError(f"{shown}: nested too deeply") from None
+
+
+def _of_project(shown: str, found: dict[str, Any]) -> Any:
+    tool = found.get("tool")
+    if not isinstance(tool, dict) or "run" in tool:  # a task may be called `tool`, too
+        return found
+    settings = tool.get("triggers")
+    settings = settings if isinstance(settings, dict) else {}
+    for name in ("configuration", "TRIGGER_CONFIGURATION"):
+        if name in settings:
+            return settings[name]
+    raise click.UsageError(f"{shown} has no [tool.triggers.configuration]: write its tasks there")
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -191,8 +191,9 @@ def _head(log: EventLog, row: list[str]) -> list[str]:
 
 def _event(log: EventLog, row: dict[str, str]) -> dict[str, Any]:
     event: dict[str, Any] = {"session": row["session"], "trigger": row["trigger"]}
-    if row.get("id"):
-        event["id"] = row["id"]
+    for name in ("id", "ts"):
+        if row.get(name):
+            event[name] = row[name]
     if row.get("kwargs", "").strip():
         try:
             event["kwargs"] = json.loads(row["kwargs"], object_pairs_hook=without_duplicates)

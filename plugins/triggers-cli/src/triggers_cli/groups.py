@@ -29,12 +29,15 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "backtest": ("backtest", "Replay recorded events through a configuration."),
     },
     "Sessions": {
+        "overview": ("overview", "Show what sessions wait for, and what failed, in groups."),
         "sessions": ("sessions", "List what is stuck: failed, overdue, waiting."),
         "show": ("session", "Show a session, or one of its instances."),
         "explain": ("session", "Say what tasks have, wait for, and why they did not run."),
         "events": ("session", "List the events of a session."),
+        "find": ("overview", "Find sessions, events, missing triggers and failures."),
+        "configurations": ("overview", "List the configurations that sessions have."),
         "fire": ("fire", "Fire a trigger into a session."),
-        "configure": ("fire", "Add tasks to a session, or replace those of the same name."),
+        "configure": ("configure", "Add tasks to a session, or replace those of the same name."),
     },
     "Repair": {
         "replay": ("repair", "Run failed instances again."),
@@ -48,6 +51,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "prune": ("lifecycle", "Erase sessions that nothing has changed for a while."),
     },
     "This installation": {
+        "storage": ("storage", "Set up the tables or the file that sessions are kept in."),
         "plugins": ("installation", "List the plugins, their hooks and their order."),
         "settings": ("installation", "List the settings and where their values come from."),
         "completion": ("installation", "Print the completion script of a shell."),
@@ -91,8 +95,14 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             if args and self.get_command(ctx, args[0]) is None:
-                from triggers_core.texts import did_you_mean  # 4 ms: only for this message
+                # 30 ms: only for this message
+                from triggers_core.entry_points import KNOWN_DISTRIBUTIONS
+                from triggers_core.texts import did_you_mean
 
+                if (home := KNOWN_DISTRIBUTIONS[GROUP].get(args[0])) is not None:
+                    install = f"python -m pip install {home}"
+                    message = f"the command {args[0]!r} is not installed: {install}"
+                    raise click.UsageError(message, ctx) from error
                 hint = did_you_mean(args[0], self.list_commands(ctx))
                 hint = hint if hint.endswith("?") else ": `triggers --help` lists them"
                 raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx) from error

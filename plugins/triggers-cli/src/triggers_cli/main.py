@@ -51,10 +51,11 @@ cli = LazyGroup(
 """The command line; for documentation tools, and for tests of plugins that add commands."""
 
 
-def run(arguments: Sequence[str], state: State | None = None) -> int:
+def run(arguments: Sequence[str], state: State | None = None, prog_name: str = "triggers") -> int:
     """Run a command line in this process.
 
     :param state: gets the options.
+    :param prog_name: how the command was called, for usage and help.
     :returns: the exit code.
     """
     state = state or State()
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
         # For the application's own modules. Last: a file here must not shadow an installed one.
         sys.path.append(os.getcwd())
     try:
-        code = cli.main([*arguments], "triggers", standalone_mode=False, obj=state)
+        code = cli.main([*arguments], prog_name, standalone_mode=False, obj=state)
         return _flushed(code if isinstance(code, int) else errors.OK)
     except (click.Abort, KeyboardInterrupt):
         if state.works_here and not state.gives_up:  # before anybody began to wait for the work
@@ -119,10 +120,14 @@ def _report(error: Exception, state: State, arguments: Sequence[str]) -> int:
     return code
 
 
-def main() -> NoReturn:
-    """The console script."""
+def main(arguments: Sequence[str] | None = None, prog_name: str = "triggers") -> NoReturn:
+    """The console script: run a command line, and end the process with its exit code.
+
+    :param arguments: those of the process, by default.
+    :param prog_name: how the command was called, for usage and help.
+    """
     state = State()
-    code = run(sys.argv[1:], state)
+    code = run(sys.argv[1:] if arguments is None else arguments, state, prog_name)
     if state.gives_up:
         sys.stdout.flush()
         sys.stderr.flush()

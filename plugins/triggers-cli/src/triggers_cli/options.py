@@ -189,3 +189,9 @@ def secrets_option() -> Decorator:
     return click.option(
         "--secrets", is_flag=True, help="Show passwords, tokens and the like instead of ***."
     )
+
+
+def limit_option(default: int, help: str = "How many at most.") -> Decorator:
+    """How much of a listing is shown."""
+    at_least_one = click.IntRange(min=1)
+    return click.option("--limit", type=at_least_one, default=default, show_default=True, help=help)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from triggers_cli.actors import in_the_hands_of
 from triggers_cli.errors import FAILED, OK
 from triggers_cli.output import STATUS_STYLES, to_line
 from triggers_cli.state import GIVEN_UP, State
@@ -46,6 +47,7 @@ class Operator:
     :param wait: run what is scheduled (or let the workers), and wait for it.
     :param more: tasks that the session is about to get.
     :param create: the session need not exist.
+    :param by: who does it; see `TriggerManager.by`.
     :raises click.UsageError: to wait, a task would have to run here, and is not known here.
     """
 
@@ -56,6 +58,7 @@ class Operator:
         wait: bool,
         more: Iterable[Task] = (),
         create: bool = False,
+        by: str = "",
     ) -> None:
         self.state, self.uid, self.wait = state, uid, wait
         if wait:
@@ -65,7 +68,7 @@ class Operator:
         self.runs_here = prepare_runners(state, tasks, wait)
         state.works_here = wait and self.runs_here
         manager_class = trigger_managers.get_class(state.app.settings.TRIGGER_MANAGER_TYPE)
-        self.manager: TriggerManager = manager_class(storage, state.app)
+        self.manager: TriggerManager = in_the_hands_of(manager_class(storage, state.app), by)
         header = storage.header
         self._before = header.events if header is not None else 0
 
@@ -208,14 +211,41 @@ def prepare_runners(state: State, tasks: Iterable[Task], wait: bool) -> bool:
             _check_known(app, task)
         return default in local if not wanted else bool(here)
     if default in local:
-        timing = msgspec.structs.replace(app.rules.timing, redispatch_after=_REDISPATCH_AFTER)
-        state.app = app.replace(rules=msgspec.structs.replace(app.rules, timing=timing))
+        _leave_to_workers(state)
         for key in elsewhere:
             with suppress(TriggersError):  # told of by the dispatch
                 state.app.use_runner(app.runner(key), key)
     for key in local:
         state.app.use_runner(ManualRunner(state.app, keep=0), key)
     return default in local if not wanted else bool(here)
+
+
+def prepare_for_many(state: State) -> None:
+    """Give the application runners for changes in sessions with any tasks; nothing runs here.
+
+    What they schedule is left to the workers.
+    """
+    app = state.app
+    default = app.settings.TRIGGER_RUNNER
+    local = set[str]()
+    for key in dict.fromkeys([default, *task_runners.keys()]):
+        try:
+            if task_runners.get_class(key).executes_here:
+                local.add(key)
+        except (UnknownKey, PluginError):
+            if key == default:
+                raise
+    if default in local:
+        _leave_to_workers(state)
+    for key in local:
+        state.app.use_runner(ManualRunner(state.app, keep=0), key)
+
+
+def _leave_to_workers(state: State) -> None:
+    """Let any worker's sweep take at once what is scheduled here."""
+    app = state.app
+    timing = msgspec.structs.replace(app.rules.timing, redispatch_after=_REDISPATCH_AFTER)
+    state.app = app.replace(rules=msgspec.structs.replace(app.rules, timing=timing))
 
 
 def _here(app: Application, key: str) -> TaskRunner:

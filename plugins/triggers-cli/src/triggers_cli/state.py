@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 GIVEN_UP: Final = "What runs here is given up: when its lease runs out, a worker tries again."
 
 
+def again() -> str:
+    """The command line as it was typed, to be typed again; passwords in URLs are hidden."""
+    import shlex  # 1 ms: only a command that was interrupted says so
+    import sys
+
+    from triggers_core.redaction import mask_url
+
+    return mask_url(shlex.join(["triggers", *sys.argv[1:]]))
+
+
 class State:
     """The options that every command takes, and what follows from them.
 

@@ -1,3 +1,3 @@
 """Finalization: one trigger once every task of a session is resolved."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

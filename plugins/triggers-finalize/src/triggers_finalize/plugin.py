@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from triggers_core import hookimpl
 from triggers_core.engine.additions import CommitPlan, CommitSession
@@ -13,7 +13,13 @@ from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.records import STATUSES, Status
 from triggers_core.texts import count, listed, names
 from triggers_finalize.options import NAME, Options
-from triggers_finalize.waiting import is_optional, may_keep_open, tasks_waiting_for
+from triggers_finalize.waiting import (
+    cannot_run,
+    exceptions,
+    is_optional,
+    may_keep_open,
+    tasks_waiting_for,
+)
 
 _CONFIGURATIONS = 256  # distinct ones whose waiting tasks are remembered in a process
 
@@ -37,14 +43,39 @@ def is_finalized(session: CommitSession, options: Options) -> bool:
     relevant = _relevant(session, options)
     unresolved = _unresolved(options.resolved)
     begun = False
-    for name, optional in relevant.items():
+    for name, expected in relevant.items():
+        if not expected.now(session):
+            continue
         if session.created(name):
             begun = True
-            if session.count(name, *unresolved):
+            if _open(session, name, unresolved):
                 return False
-        elif not optional:
+        elif not expected.optional:
             return False
     return begun
+
+
+def _open(session: CommitSession, task: str, unresolved: tuple[Status, ...]) -> int:
+    """Instances of a task that keep the session open: none that waits for the next time only."""
+    idle = session.idle(task) if Status.UNSTARTED in unresolved else 0
+    return session.count(task, *unresolved) - idle
+
+
+class _Expected(NamedTuple):
+    """A task that is waited for."""
+
+    task: Task
+    optional: bool
+    """Whether it need not begin."""
+    exceptions: frozenset[str]
+    """The triggers without which it cannot run, and that say that another came to no success."""
+
+    def now(self, session: CommitSession) -> bool:
+        """Whether it may run yet; if not, that it has begun means nothing."""
+        if not self.exceptions:
+            return True
+        absent = {each for each in self.exceptions if not session.has_fired(each)}
+        return not cannot_run(self.task, absent)
 
 
 @lru_cache(maxsize=16)
@@ -53,14 +84,17 @@ def _unresolved(resolved: frozenset[Status]) -> tuple[Status, ...]:
     return tuple(status for status in STATUSES if status not in resolved)
 
 
-def _relevant(session: CommitSession, options: Options) -> Mapping[str, bool]:
-    """The tasks that are waited for, and whether each is optional."""
+def _relevant(session: CommitSession, options: Options) -> Mapping[str, _Expected]:
+    """The tasks that are waited for."""
     key = (session.config, options.trigger)
     relevant = _cached.get(key)
     if relevant is None:
         waiting = tasks_waiting_for(options.trigger, session.tasks)
+        exceptional = exceptions(session.tasks)
         relevant = {
-            name: is_optional(task) for name, task in session.tasks.items() if name not in waiting
+            name: _Expected(task, is_optional(task), exceptional.get(name, frozenset()))
+            for name, task in session.tasks.items()
+            if name not in waiting
         }
         if len(_cached) >= _CONFIGURATIONS:
             _cached.clear()
@@ -80,12 +114,13 @@ def explain_trigger(session: CommitSession, trigger: str) -> str | None:
     options = session.options(NAME, Options)
     if trigger != options.trigger:
         return None
-    relevant = _relevant(session, options)
+    expected = _relevant(session, options)
+    relevant = {name: each for name, each in expected.items() if each.now(session)}
     unresolved = _unresolved(options.resolved)
     to_begin = [
-        name for name, optional in relevant.items() if not optional and not session.created(name)
+        name for name, each in relevant.items() if not each.optional and not session.created(name)
     ]
-    to_end = [name for name in relevant if session.count(name, *unresolved)]
+    to_end = [name for name in relevant if _open(session, name, unresolved)]
     needs = []
     if to_begin:
         verb = "has" if len(to_begin) == 1 else "have"
@@ -130,6 +165,5 @@ def summary(session: CommitSession) -> dict[str, Any]:
     }
 
 
-_cached: dict[tuple[str, str], Mapping[str, bool]] = {}
-"""(configuration, trigger) → tasks that are waited for, and whether each is optional. A
-configuration never changes."""
+_cached: dict[tuple[str, str], Mapping[str, _Expected]] = {}
+"""(configuration, trigger) → tasks that are waited for. A configuration never changes."""

@@ -3,6 +3,6 @@
 from triggers_redis.storage import RedisStorage
 from triggers_redis.store import RedisStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["RedisStorage", "RedisStore", "__version__"]

@@ -14,9 +14,10 @@ An instance is the line::
 
     ⇥name⇥state⇥{"the record": "as JSON"}
 
-`state` is ``u`` (unstarted), ``s<attempt> <numbers of the events taken>`` (scheduled), ``r<attempt>
-<numbers> <claimed at> <config version> <token>`` (running) or ``-``. A claim rewrites `state` alone
-and leaves the record as it was scheduled, and a note in `claims` instead of a new header; whoever
+`state` is ``u`` (unstarted), ``s<attempt> <events>`` (scheduled), ``r<attempt> <events> <claimed
+at> <config version> <token>`` (running) or ``-``. `events` are the numbers of those taken, with
+commas between them; and spans, ``3,7-12``, where a leaf holds several. A claim rewrites `state`
+alone and leaves the record as it was scheduled, and a note in `claims` instead of a new header; who
 reads puts both over the records. The lease of a running instance is in the due index alone.
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import os
 from binascii import b2a_base64
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from triggers_core.engine.records import (
@@ -36,6 +38,7 @@ from triggers_core.engine.records import (
     decode_instance,
     encode_record,
 )
+from triggers_core.engine.waits import BEFORE_MOMENTS, event_spans
 from triggers_core.exceptions import UnknownSchema
 
 PACKED: Final = b"P"
@@ -123,7 +126,7 @@ def read_header(facts: Facts, record: bytes) -> Header:
                 time, _, task = claim.partition(b" ")
                 header.add(task.decode(), Status.SCHEDULED, -1)
                 header.add(task.decode(), Status.RUNNING, +1)
-                header.updated_at = float(time)
+                header.touched_at(float(time), header.floor)
         except ValueError as error:
             raise UnknownSchema(f"the session's first line cannot be read ({error})") from None
     return header
@@ -149,11 +152,24 @@ def _state(instance: Instance) -> str:
         return "u"
     if status is not Status.SCHEDULED and status is not Status.RUNNING:
         return "-"
-    taken = ",".join(str(number) for each in instance.taken.values() for number in each)
+    if instance.extents:
+        taken = ",".join(spans_texts(event_spans(instance)))
+    else:  # just as versions write it that know no spans
+        taken = ",".join(str(number) for each in instance.taken.values() for number in each)
     if status is Status.SCHEDULED:
         return f"s{instance.attempt} {taken}"
     started, version = instance.started_at, instance.config_version
     return f"r{instance.attempt} {taken} {started!r} {version} {instance.token}"
+
+
+def spans_texts(spans: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """Spans of events as the scripts read them: ``3``, ``7-12``."""
+    return tuple(f"{first}-{last}" if first < last else str(first) for first, last in spans)
+
+
+def as_moment_key(digits: bytes) -> str:
+    """A moment key of which the scripts report the digits."""
+    return BEFORE_MOMENTS + digits.decode()
 
 
 def read_instance(name: str, stored: bytes, generation: str, due: float | None) -> Instance:

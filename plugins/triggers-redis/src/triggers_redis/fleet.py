@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from math import inf
 from typing import Any, Final
 
 from triggers_core.engine.records import Header
@@ -21,19 +22,43 @@ from triggers_core.storages.base import (
     prunable,
     summarise,
 )
+from triggers_core.storages.groups import (
+    ConfigurationInUse,
+    FailedGroup,
+    FailedInstance,
+    WaitingGroup,
+    failed_in_order,
+    in_order,
+)
+from triggers_redis import uses
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import parse_version_line, read_header
 from triggers_redis.connection import Client
 from triggers_redis.keys import BUCKETS, DUE, Keyspace, SessionKeys
 from triggers_redis.namespace import Namespace
 from triggers_redis.resp import encode_arguments
-from triggers_redis.scripts import DELETE, ERASE_CONFIGURATIONS, HEADERS, LEASE, LIST_DUE, PAGES
+from triggers_redis.scripts import (
+    DELETE,
+    ERASE_CONFIGURATIONS,
+    GROUPS,
+    HEADERS,
+    LEASE,
+    LIST_DUE,
+    MEMBERS,
+    PAGES,
+    Script,
+)
 
+_ANY: Final = b"\1"
 _CHUNK: Final = 500  # sessions in one request
+_AT_ONCE: Final = 50  # configurations whose sessions are counted in one request
 _UNLIMITED: Final = 1 << 31
 _MAX_REPORTED: Final = 1_000  # sessions of which it is remembered that the log has named them
 
 logger = logging.getLogger(__name__)
+
+Part = Callable[[int, int], bytes]
+"""The key of a part of an index: by shard and bucket."""
 
 
 class FleetIndex:
@@ -50,10 +75,11 @@ class FleetIndex:
 
     # -- due --------------------------------------------------------------------------------------
 
-    def due(self, limit: int) -> list[Due]:
-        """What is due, earliest first."""
+    def due(self, limit: int, within: float = 0.0) -> list[Due]:
+        """What is due, or will be within so many seconds, earliest first."""
         most = check_limit(limit)
-        _, found = self._due(_UNLIMITED if most is None else most, b"overdue")
+        which = (b"overdue", repr(float(within)).encode()) if within else (b"overdue",)
+        _, found = self._due(_UNLIMITED if most is None else most, *which)
         return [Due(uid, instance) for _, uid, instance in found[:most]]
 
     def due_ahead(self, seconds: float, limit: int) -> list[Due]:
@@ -67,8 +93,9 @@ class FleetIndex:
         now, found = self._due(1, b"all")
         return found[0][0] - now if found else None
 
-    def _due(self, limit: int, which: bytes) -> tuple[float, list[tuple[float, str, str]]]:
-        keyspace, arguments = self._keyspace, (self._clock.argument(), b"%d" % max(limit, 0), which)
+    def _due(self, limit: int, *which: bytes) -> tuple[float, list[tuple[float, str, str]]]:
+        keyspace = self._keyspace
+        arguments = (self._clock.argument(), b"%d" % max(limit, 0), *which)
         runs = [
             (1, encode_arguments((keyspace.due(shard),)), arguments)
             for shard in range(keyspace.shards)
@@ -120,8 +147,8 @@ class FleetIndex:
 
     def _scored(self, parts: list[list[bytes]], most: int) -> list[tuple[float, str]]:
         lines = [line for page in self._pages(parts, b"score", most) for line in page]
-        entries = (line.partition("\t") for line in lines)
-        return sorted((float(score), uid) for uid, _, score in entries)
+        entries = (line.rpartition("\t") for line in lines)
+        return sorted((float(score), member.partition("\t")[0]) for member, _, score in entries)
 
     def _pages(
         self, parts: list[list[bytes]], order: bytes, most: int, after: str = ""
@@ -207,6 +234,107 @@ class FleetIndex:
             if whole is not None:
                 yield summarise(keys.uid, whole)
 
+    # -- groups -----------------------------------------------------------------------------------
+
+    def waiting_groups(self, limit: int | None) -> list[WaitingGroup]:
+        """As `Store.waiting_groups`; sessions that expired count until somebody lists them."""
+        most = check_limit(limit)
+        groups = [
+            WaitingGroup(missing=_triggers(group), sessions=amount, since=since)
+            for group, (amount, since) in self._groups(b"waiting", self._keyspace.waiting).items()
+        ]
+        return in_order(groups)[:most]
+
+    def failed_groups(self, limit: int | None) -> list[FailedGroup]:
+        """As `Store.failed_groups`; as for `waiting_groups`."""
+        most, groups = check_limit(limit), []
+        for group, (amount, since) in self._groups(b"failures", self._keyspace.failures).items():
+            task, _, error = group.partition("\t")
+            groups.append(FailedGroup(task=task, error=error, instances=amount, since=since))
+        return failed_in_order(groups)[:most]
+
+    def _groups(self, kind: bytes, part: Part) -> dict[str, tuple[int, float]]:
+        """Group → how many members it has, and the lowest score."""
+        found: dict[str, tuple[int, float]] = {}
+        for reply in self._each_part(GROUPS, part, (kind,)):
+            for group, amount, score in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+                name = group.decode("utf-8", "replace")
+                so_far, lowest = found.get(name, (0, inf))
+                found[name] = so_far + int(amount), min(lowest, float(score))
+        return found
+
+    def waiting_for(
+        self, missing: Sequence[str], limit: int | None, after: float
+    ) -> list[SessionSummary]:
+        """As `Store.waiting_for`."""
+        most, wanted = check_limit(limit), tuple(missing)
+        arguments = (b"waiting", _score(after), _most(most), "\x1f".join(wanted).encode())
+        while True:
+            members = self._members(self._keyspace.waiting, arguments)
+            found = sorted((score, member.partition("\t")[0]) for member, score in members)
+            before = self._expired
+            summaries = [
+                each
+                for each in self._summaries(uid for _, uid in found[:most])
+                if each.missing == wanted and each.waiting_since is not None
+            ]
+            if self._expired == before:
+                return summaries
+
+    def failed_instances(
+        self, task: str | None, error: str | None, limit: int | None, after: FailedInstance | None
+    ) -> list[FailedInstance]:
+        """As `Store.failed_instances`."""
+        most = check_limit(limit)
+        which = (_ANY if each is None else each.encode() for each in (task, error))
+        lowest = -inf if after is None else after.at
+        arguments = (b"failures", _score(lowest), _most(most), *which)
+        found = []
+        for member, score in self._members(self._keyspace.failures, arguments):
+            instance, error_type, uid = member.split("\t")
+            failed = FailedInstance(uid=uid, instance=instance, error=error_type, at=score)
+            if after is None or failed.position > after.position:
+                found.append(failed)
+        return sorted(found, key=lambda each: each.position)[:most]
+
+    def configurations_in_use(
+        self, limit: int | None, after: str, most: int
+    ) -> list[ConfigurationInUse]:
+        """As `Store.configurations_in_use`; sessions that expired count until they are listed."""
+        wanted, found = check_limit(limit), list[ConfigurationInUse]()
+        known = iter(uses.known_addresses(self._client, self._keyspace, after))
+        while (wanted is None or len(found) < wanted) and (some := list(islice(known, _AT_ONCE))):
+            amounts = uses.amounts(self._client, self._keyspace, some)
+            found += [
+                ConfigurationInUse(address=each, sessions=min(amount, most), more=amount > most)
+                for each, amount in zip(some, amounts, strict=True)
+                if amount
+            ]
+        return found[:wanted]
+
+    def sessions_with(self, address: str, limit: int | None, after: str) -> list[SessionSummary]:
+        """As `Store.sessions_with`."""
+        limit = check_limit(limit)
+        most = _UNLIMITED if limit is None else limit
+        if not most:
+            return []
+        uids = uses.uids_with(self._client, self._keyspace, address, after, most)
+        return list(islice(self._summaries(uids), most))
+
+    def _members(self, part: Part, arguments: Sequence[bytes]) -> Iterator[tuple[str, float]]:
+        for reply in self._each_part(MEMBERS, part, arguments):
+            for members in reply:
+                for member, score in zip(members[::2], members[1::2], strict=True):
+                    yield member.decode("utf-8", "replace"), float(score)
+
+    def _each_part(self, script: Script, part: Part, arguments: Sequence[bytes]) -> list[Any]:
+        """Run a script over all buckets of each shard."""
+        runs = [
+            (BUCKETS, encode_arguments([part(shard, each) for each in range(BUCKETS)]), arguments)
+            for shard in range(self._keyspace.shards)
+        ]
+        return list(self._client.run_each(script, runs))
+
     # -- the end of sessions ----------------------------------------------------------------------
 
     def delete(self, uid: str) -> bool:
@@ -219,12 +347,14 @@ class FleetIndex:
         keyspace = self._keyspace
         more = (
             keyspace.all(keys.shard, keys.bucket),
-            keyspace.waiting(keys.shard, keys.bucket),
             keyspace.failed(keys.shard),
+            keyspace.waiting(keys.shard, keys.bucket),
+            keyspace.failures(keys.shard, keys.bucket),
+            keyspace.uses(keys.shard, keys.bucket),
         )
         arguments = (keys.uid_bytes, version_line)
         erased, resent = self._client.run(
-            DELETE, 8, keys.encoded[DUE] + encode_arguments(more), arguments
+            DELETE, 10, keys.encoded[DUE] + encode_arguments(more), arguments
         )
         return bool(erased) or resent  # it is gone, and nobody can say since when
 
@@ -291,3 +421,15 @@ def _lowest(scored: list[tuple[float, str]], most: int) -> Iterator[str]:
         if position >= most and score != scored[most - 1][0]:
             return
         yield uid
+
+
+def _triggers(group: str) -> tuple[str, ...]:
+    return tuple(group.split("\x1f")) if group else ()
+
+
+def _score(lowest: float) -> bytes:
+    return b"-inf" if lowest == -inf else repr(float(lowest)).encode()
+
+
+def _most(limit: int | None) -> bytes:
+    return b"%d" % (_UNLIMITED if limit is None else limit)

@@ -6,6 +6,7 @@ uid may hold braces of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final
@@ -22,6 +23,30 @@ listpack, a third of the memory; with 16 shards that lasts to about 130,000 sess
 SESSION, WAITS, INSTANCES, EVENTS, DUE = range(1, 6)
 """Numbers of the keys that the scripts about a session get, as many of the first as they need:
 each costs the server as much as a command does."""
+
+
+def waiting_member(uid: str, missing: Iterable[str]) -> bytes:
+    """A session's member of the list of waiting ones: its uid, and the group that it is in.
+
+    Without a group the uid alone, as versions wrote it that knew no groups.
+    """
+    group = "\x1f".join(missing)
+    return f"{uid}\t{group}".encode() if group else uid.encode()
+
+
+def short_address(address: str) -> bytes:
+    """What the list of which session has which configuration holds of an address: enough of it."""
+    return address[:12].encode()
+
+
+def use_member(address: str, uid: str) -> bytes:
+    """A session's member of that list."""
+    return short_address(address) + f"\t{uid}".encode()
+
+
+def failure_member(instance: str, error: str, uid: str) -> bytes:
+    """A failed instance's member of the list of those."""
+    return f"{instance}\t{error}\t{uid}".encode()
 
 
 class SessionKeys(msgspec.Struct, frozen=True):
@@ -71,6 +96,14 @@ class Keyspace:
     def waiting(self, shard: int, bucket: int) -> bytes:
         """Part of the list of a shard's waiting sessions."""
         return f"{self._tag(shard)}:waiting:{bucket:02}".encode()
+
+    def failures(self, shard: int, bucket: int) -> bytes:
+        """Part of the list of a shard's failed instances."""
+        return f"{self._tag(shard)}:failures:{bucket:02}".encode()
+
+    def uses(self, shard: int, bucket: int) -> bytes:
+        """Part of the list of which of a shard's sessions has which configuration."""
+        return f"{self._tag(shard)}:uses:{bucket:02}".encode()
 
     def failed(self, shard: int) -> bytes:
         """A shard's sessions with failed instances."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -17,6 +18,14 @@ from triggers_core.storages.base import (
     Store,
     check_age,
     check_window,
+)
+from triggers_core.storages.groups import (
+    MOST_COUNTED,
+    MOST_GROUPS,
+    ConfigurationInUse,
+    FailedGroup,
+    FailedInstance,
+    WaitingGroup,
 )
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import read_event
@@ -142,7 +151,8 @@ class RedisStore(Store):
         if limit == 0:
             return []
         stop = -1 if limit is None else start + limit - 1
-        events = self.reader.view(self.keyspace.session(uid), Ask(numbers=f"{start}:{stop}")).events
+        ask = Ask(numbers=(f"{start}:{stop}",))
+        events = self.reader.view(self.keyspace.session(uid), ask).events
         end = len(events) + start if limit is None else start + limit
         return [
             read_event(number, events[number]) for number in sorted(events) if start <= number < end
@@ -150,7 +160,7 @@ class RedisStore(Store):
 
     def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
         wanted = {number for number in numbers if number >= 0}
-        ask = Ask(numbers=",".join(map(str, sorted(wanted))))
+        ask = Ask(numbers=tuple(map(str, sorted(wanted))))
         events = self.reader.view(self.keyspace.session(uid), ask).events
         return {
             number: read_event(number, record)
@@ -160,8 +170,8 @@ class RedisStore(Store):
 
     # -- all sessions -----------------------------------------------------------------------------
 
-    def due(self, limit: int = 100) -> list[Due]:
-        return self.fleet.due(limit)
+    def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
+        return self.fleet.due(limit, within)
 
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return self.fleet.due_ahead(seconds, limit)
@@ -178,6 +188,37 @@ class RedisStore(Store):
         after: str = "",
     ) -> list[SessionSummary]:
         return self.fleet.sessions(failed, waiting, limit, after)
+
+    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
+        return self.fleet.waiting_groups(limit)
+
+    def waiting_for(
+        self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf
+    ) -> list[SessionSummary]:
+        return self.fleet.waiting_for(missing, limit, after)
+
+    def failed_groups(self, limit: int | None = MOST_GROUPS) -> list[FailedGroup]:
+        return self.fleet.failed_groups(limit)
+
+    def failed_instances(
+        self,
+        *,
+        task: str | None = None,
+        error: str | None = None,
+        limit: int | None = 100,
+        after: FailedInstance | None = None,
+    ) -> list[FailedInstance]:
+        return self.fleet.failed_instances(task, error, limit, after)
+
+    def configurations_in_use(
+        self, limit: int | None = 100, after: str = "", most: int = MOST_COUNTED
+    ) -> list[ConfigurationInUse]:
+        return self.fleet.configurations_in_use(limit, after, most)
+
+    def sessions_with(
+        self, address: str, limit: int | None = 100, after: str = ""
+    ) -> list[SessionSummary]:
+        return self.fleet.sessions_with(address, limit, after)
 
     def delete(self, uid: str) -> bool:
         return self.fleet.delete(uid)

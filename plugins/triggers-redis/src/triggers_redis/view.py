@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Self
 
 import msgspec
 
 from triggers_core.engine.configuration import EMPTY, Configuration
-from triggers_core.engine.machine import missing_triggers
 from triggers_core.engine.names import split_instance_name
-from triggers_core.engine.protocol import Change, Query, Snapshot
+from triggers_core.engine.protocol import MOST_DUE, Change, Query, Snapshot
 from triggers_core.engine.records import Header, Instance, Status
+from triggers_core.engine.waits import event_spans, moment_key, moment_of, wait_keys
 from triggers_core.exceptions import UnknownSchema
+from triggers_core.storages.base import MOST, add_due
 from triggers_redis.codec import (
     PACKED,
     Facts,
+    as_moment_key,
     claimed_state,
     instance_line,
     parse_version_line,
@@ -23,6 +25,7 @@ from triggers_redis.codec import (
     read_header,
     read_instance,
     read_time,
+    spans_texts,
 )
 from triggers_redis.keys import DUE, INSTANCES, SESSION
 
@@ -44,8 +47,10 @@ class Ask(msgspec.Struct, frozen=True):
     every_instance: bool = False
     every_event: bool = False
     payloads: bool = False
-    numbers: str = ""
-    """Numbers of events with commas between them, or ``start:stop``."""
+    numbers: tuple[str, ...] = ()
+    """Events: numbers (``7``) and spans (``7-12``); or ``start:stop``, alone."""
+    moments: str = ""
+    """The moment key up to which unstarted instances are to be reported that fall due."""
 
     @classmethod
     def of(cls, query: Query) -> Self:
@@ -57,6 +62,8 @@ class Ask(msgspec.Struct, frozen=True):
             event_ids=query.event_ids,
             every_event=query.all_events,
             payloads=query.payloads,
+            numbers=tuple(str(n) for n in query.numbers if 0 <= n < MOST),
+            moments="" if query.moments is None else moment_key(query.moments),
         )
 
     def __or__(self, other: Self) -> Self:
@@ -69,7 +76,8 @@ class Ask(msgspec.Struct, frozen=True):
             self.every_instance or other.every_instance,
             self.every_event or other.every_event,
             self.payloads or other.payloads,
-            other.numbers or self.numbers,
+            tuple(dict.fromkeys((*self.numbers, *other.numbers))),
+            max(self.moments, other.moments),
         )
 
     @property
@@ -79,16 +87,18 @@ class Ask(msgspec.Struct, frozen=True):
             return DUE
         if self.every_instance or self.every_event:
             return DUE
-        return INSTANCES if self.triggers else SESSION
+        return INSTANCES if self.triggers or self.moments else SESSION
 
     def argument(self, uid: str) -> bytes:
         """ARGV 2 of the scripts."""
         triggers = "\n".join(self.triggers)
         flags = "i" * self.every_instance + "e" * self.every_event + "p" * self.payloads
-        if not (self.instances or self.tasks or self.event_ids or flags or self.numbers):
+        more = (self.instances, self.tasks, self.event_ids, flags, self.numbers, self.moments)
+        if not any(more):
             return triggers.encode()
         lists = (self.instances, self.tasks, self.event_ids)
-        parts = (uid, triggers, *map("\n".join, lists), flags, self.numbers)
+        due = f"{self.moments[1:]} {MOST_DUE}" if self.moments else ""
+        parts = (uid, triggers, *map("\n".join, lists), flags, ",".join(self.numbers), due)
         return "\5".join(parts).encode()
 
 
@@ -100,6 +110,8 @@ class View:
 
     :ivar answered: the query that it was read for.
     :ivar version_line: as it is stored, which a commit compares; empty without a session.
+    :ivar moments: moment key and name of what falls due up to `asked.moments`, earliest first, as
+        far as was reported; `following`: the moment key after those, empty when there is none.
     :ivar now: the storage's clock when this was read, in seconds since 1970; `read_at` is the same
         moment by this process's monotonic clock.
     """
@@ -110,8 +122,10 @@ class View:
         "due",
         "events",
         "facts",
+        "following",
         "header",
         "instances",
+        "moments",
         "now",
         "now_text",
         "read_at",
@@ -126,6 +140,8 @@ class View:
         self.instances: dict[str, bytes] = {}
         self.events: dict[int, bytes] = {}
         self.due: dict[str, float] = {}
+        self.moments: list[tuple[str, str]] = []
+        self.following = ""
         self.now_text, *lines = report.split(b"\n")
         self.now = read_time(self.now_text)
         self.version_line = self.header = b""
@@ -152,9 +168,16 @@ class View:
         elif kind == b"\1":
             name, _, score = line[1:].partition(b"\t")
             self.due[name.decode()] = float(score)
+        elif kind == b"\3":
+            digits, _, name = line[1:].partition(b"\t")
+            self.moments.append((as_moment_key(digits), name.decode()))
+        elif kind == b"\4":
+            self.following = as_moment_key(line[1:])
 
     def absorb(self, other: View) -> None:
         """Add what another view of the same version has seen."""
+        if other.asked.moments > self.asked.moments:
+            self.moments, self.following = other.moments, other.following
         self.asked |= other.asked
         self.instances.update(other.instances)
         self.events.update(other.events)
@@ -223,6 +246,7 @@ class View:
         self.version_line, self.header = version_line, header
         self.facts = parse_version_line(version_line[:-1])
         self.asked, self.answered, self.due = NOTHING, None, {}  # the due index may have moved on
+        self.moments, self.following = [], ""
         if packed:
             self.instances.update(instances)
             self.events.update(events)
@@ -250,26 +274,47 @@ class View:
         instances = _without(query.instances, asked.instances)
         if self.packed:
             return Ask(instances=instances) if instances else None
+        latest = "" if query.moments is None else moment_key(query.moments)
         lacking = Ask(
             _without(query.triggers, asked.triggers),
             instances,
             _without(query.unstarted, asked.tasks),
             _without(query.event_ids, asked.event_ids),
             every_event=query.all_events and not asked.every_event,
+            numbers=self._unseen([(n, n) for n in query.numbers]) if query.numbers else (),
+            moments="" if self._tells_due(latest) else latest,
         )
         if lacking != NOTHING:
             return lacking
         if query.payloads:
-            missing = [n for n in self._taken(query) if n not in self.events]
-            if missing:
-                return Ask(numbers=",".join(map(str, missing)))
+            unseen = self._unseen(self._taken(query))
+            if unseen:
+                return Ask(numbers=unseen)
         return None
 
-    def _taken(self, query: Query) -> Iterator[int]:
-        for name in query.instances:
-            if name in self.instances:
-                for numbers in self.read_instance(name).taken.values():
-                    yield from numbers
+    def _tells_due(self, latest: str) -> bool:
+        """Whether all that falls due up to a moment key is here, or enough of it."""
+        asked = self.asked.moments
+        if latest <= asked:
+            return True
+        return asked != "" and (not self.following or self.following > latest)
+
+    def _taken(self, query: Query) -> list[tuple[int, int]]:
+        """The spans of the events that the query's instances have taken."""
+        instances = [self.read_instance(n) for n in query.instances if n in self.instances]
+        return [span for instance in instances for span in event_spans(instance)]
+
+    def _unseen(self, spans: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+        """Which events are to be asked for: recorded, and neither here nor asked for before."""
+        numbers = {n for first, last in spans for n in range(first, last + 1)} - self.events.keys()
+        header = self.read_header() if numbers else None
+        if header is None:
+            return ()
+        runs: list[tuple[int, int]] = []
+        for number in sorted(n for n in numbers if 0 <= n < header.events):
+            first = runs.pop()[0] if runs and runs[-1][1] == number - 1 else number
+            runs.append((first, number))
+        return _without(spans_texts(runs), self.asked.numbers)
 
     def snapshot(
         self, query: Query, find: FindConfiguration, now: float, exactly: bool = False
@@ -283,6 +328,8 @@ class View:
             return Snapshot(now=now)
         configuration = find(header.config) if header.config else EMPTY
         snapshot = Snapshot(now=now, header=header, configuration=configuration)
+        if query.moments is not None:
+            self._add_due(query.moments, snapshot)
         if query.triggers:
             self._add_listening(query, snapshot, exactly)
         for task in query.unstarted:
@@ -300,15 +347,32 @@ class View:
                 snapshot.events = [read_event(n, self.events[n]) for n in range(header.events)]
             except KeyError as missing:
                 raise UnknownSchema(f"event {missing} of the session is not there") from None
+        for number in query.numbers:
+            if number in self.events:
+                snapshot.numbered[number] = read_event(number, self.events[number])
         if query.payloads:
-            try:
-                snapshot.payloads = {
-                    number: bytes(read_event(number, self.events[number]).payload)
-                    for number in self._taken(query)
-                }
-            except KeyError as missing:
-                raise UnknownSchema(f"event {missing} of the session is not there") from None
+            for first, last in self._taken(query):
+                for number in range(first, last + 1):
+                    if number not in self.events:
+                        raise UnknownSchema(f"event {number} of the session is not there")
+                    snapshot.numbered[number] = read_event(number, self.events[number])
         return snapshot
+
+    def _add_due(self, moments: float, snapshot: Snapshot) -> None:
+        """Add the instances that fall due up to a moment; see `Query.moments`."""
+        if self.packed:
+            add_due(snapshot, self._index(), moments)
+            return
+        index = ((key, self.read_instance(name)) for key, name in self.moments)
+        add_due(snapshot, index, moments)
+        if snapshot.next_moment is None and self.following:
+            snapshot.next_moment = moment_of(self.following)
+
+    def _index(self) -> list[tuple[str, Instance]]:
+        """What the index would hold of moments if this packed session were spread."""
+        unstarted = [self.read_instance(n) for n, s in self.instances.items() if s[:1] == b"u"]
+        index = [(moment_key(i.due_at), i) for i in unstarted if i.due_at is not None]
+        return sorted(index, key=lambda entry: (entry[0], entry[1].task, entry[1].number))
 
     def _add_listening(self, query: Query, snapshot: Snapshot, exactly: bool) -> None:
         """Add the unstarted instances of the tasks that listen to the query's triggers."""
@@ -321,9 +385,7 @@ class View:
                 task = tasks.get(name.rpartition("#")[0])
                 if task is not None:
                     instance = self.read_instance(name)
-                    if not exactly or not missing_triggers(task, instance).isdisjoint(
-                        query.triggers
-                    ):
+                    if not exactly or not wait_keys(task, instance).isdisjoint(query.triggers):
                         snapshot.instances[name] = instance
 
     def listed(self, statuses: frozenset[Status] | None, task: str | None) -> list[Instance]:

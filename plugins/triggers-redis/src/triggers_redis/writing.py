@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from triggers_core.engine.configuration import EMPTY
-from triggers_core.engine.machine import missing_triggers
 from triggers_core.engine.protocol import Change, Plan
 from triggers_core.engine.records import Status
+from triggers_core.engine.waits import is_moment, wait_keys
+from triggers_core.storages.groups import failed_at
 from triggers_redis.codec import (
     PACKED,
     SPREAD,
@@ -19,7 +20,18 @@ from triggers_redis.codec import (
     new_version_line,
     read_event,
 )
-from triggers_redis.keys import DUE, EVENTS, INSTANCES, SESSION, WAITS, Keyspace, SessionKeys
+from triggers_redis.keys import (
+    DUE,
+    EVENTS,
+    INSTANCES,
+    SESSION,
+    WAITS,
+    Keyspace,
+    SessionKeys,
+    failure_member,
+    use_member,
+    waiting_member,
+)
 from triggers_redis.resp import encode_arguments
 from triggers_redis.view import FindConfiguration, View
 
@@ -89,7 +101,10 @@ class Write:
             self.instances[name] = encode_instance(name, change.instance, header.generation)
             if not change.keep_times:
                 self.due(name, change)
-        if plan.fleet_changed or plan.created:
+            if change.instance.status is not change.before:
+                self.failure(name, change)
+        before = plan.group_before
+        if plan.fleet_changed or plan.created or (before is not None and before != header.missing):
             self.fleet(plan)
 
     # -- as it is sent ------------------------------------------------------------------------
@@ -142,9 +157,22 @@ class Write:
             member = f"{name}\t{self._session.uid}".encode()
             self.do(_ZADD, DUE, repr(instance.due_at).encode(), member)
         elif before in _UNDER_WAY or (
-            before is Status.UNSTARTED and instance.status is not Status.UNSTARTED
+            before is Status.UNSTARTED
+            and (instance.status is not before or any(map(is_moment, change.waits_before)))
         ):
             self.do(_ZREM, DUE, f"{name}\t{self._session.uid}".encode())
+
+    def failure(self, name: str, change: Change) -> None:
+        """Keep the list of failed instances in step with an instance."""
+        instance, uid = change.instance, self._session.uid
+        failed = instance.status is Status.FAILED
+        if failed or change.before is Status.FAILED:
+            key = self.key(self._keyspace.failures(self._session.shard, self._session.bucket))
+            member = failure_member(name, instance.error, uid)
+            if failed:
+                self.do(_ZADD, key, repr(failed_at(instance)).encode(), member)
+            else:
+                self.do(_ZREM, key, member)
 
     def fleet(self, plan: Plan[Any]) -> None:
         """Keep the listings of sessions in step."""
@@ -153,16 +181,31 @@ class Write:
         uid, shard, bucket = self._session.uid_bytes, self._session.shard, self._session.bucket
         if plan.created:
             self.do(_ZADD, self.key(keyspace.all(shard, bucket)), b"0", uid)
-        if header.waiting_since is not None:
-            since = repr(header.waiting_since).encode()
-            self.do(_ZADD, self.key(keyspace.waiting(shard, bucket)), since, uid)
-        elif not plan.created:
-            self.do(_ZREM, self.key(keyspace.waiting(shard, bucket)), uid)
+        waits, before = header.waiting_since is not None, plan.group_before
+        if waits or before is not None:
+            waiting = self.key(keyspace.waiting(shard, bucket))
+            if waits:
+                since = repr(header.waiting_since).encode()
+                member = waiting_member(self._session.uid, header.missing)
+                self.do(_ZADD, waiting, since, member)
+            if before is not None and not (waits and before == header.missing):
+                self.do(_ZREM, waiting, waiting_member(self._session.uid, before))
         failed = header.total(Status.FAILED)
         if failed:  # negative, so that the lowest score has the most failures
             self.do(_ZADD, self.key(keyspace.failed(shard)), b"%d" % -failed, uid)
         elif not plan.created:
             self.do(_ZREM, self.key(keyspace.failed(shard)), uid)
+
+    def uses(self, view: View, plan: Plan[Any]) -> None:
+        """Keep the list of which session has which configuration in step."""
+        header, before = plan.header, view.read_header()
+        assert header is not None
+        address = "" if before is None else before.config
+        if header.config != address:
+            key = self.key(self._keyspace.uses(self._session.shard, self._session.bucket))
+            self.do(_ZADD, key, b"0", use_member(header.config, self._session.uid))
+            if address:
+                self.do(_ZREM, key, use_member(address, self._session.uid))
 
     def expire(self, plan: Plan[Any], seconds: float) -> None:
         """Let a session expire when nothing happens to it; not while something is under way."""
@@ -214,9 +257,7 @@ class Write:
         for name, stored in view.instances.items():
             if name not in self.instances and stored[:1] == b"u":
                 instance = view.read_instance(name)
-                task = configuration.tasks.get(instance.task)
-                if task is not None:
-                    waits += _waits(name, missing_triggers(task, instance))
+                waits += _waits(name, wait_keys(configuration.tasks.get(instance.task), instance))
         events = view.events | self.events
         ids = [read_event(number, record).id for number, record in events.items()]
         self._spread(view.instances | self.instances, events, ids, waits)
@@ -258,6 +299,8 @@ def prepare(
     :param view: what the plan was decided on.
     """
     write = Write(keyspace, session, plan)
+    if plan.configuration is not None:
+        write.uses(view, plan)
     if not view.packed:
         write.spread(plan)
     elif not write.pack(view):

@@ -7,18 +7,19 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import click
+import msgspec
 
 from triggers_cli.configs import read_configuration
 from triggers_cli.errors import FAILED, INTERRUPTED, OK
 from triggers_cli.eventlog import EventLog, Format
 from triggers_cli.options import command, completes
 from triggers_cli.state import State, read_storage
-from triggers_core.backtest import BacktestResult
+from triggers_core.backtest import BacktestResult, TaskTotals, read_time, what_tells_time
 from triggers_core.backtest import backtest as replay
 from triggers_core.engine.configuration import Configuration
 from triggers_core.exceptions import EventIdConflict, InvalidEvent, TaskNotFound
@@ -33,13 +34,23 @@ _MARK: Final = "backtest"
 _REPORT_INTERVAL: Final = 0.1  # seconds between two lines on how far it is
 _FOR_EVER: Final = 100 * 365 * 86_400.0  # seconds
 _WAITS_AT_MOST: Final = 15
+_STYLES: Final = {"FAILED": "red", "LATE": "yellow"}
 _EXAMPLE: Final = "sqlite:backtest.db"
+
+
+def _moment(text: str) -> float:
+    """The value of --until, in seconds since 1970."""
+    try:
+        return read_time(text, "TIME")
+    except InvalidEvent as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @command(
     "backtest",
     example="""triggers backtest flow.json events.jsonl.gz
-triggers backtest flow.json events.csv --storage sqlite:backtest.db""",
+triggers backtest flow.json events.csv --storage sqlite:backtest.db
+triggers backtest flow.json events.csv --until 2026-02-01""",
 )
 @click.argument("config", shell_complete=completes("files"))
 @click.argument("events", shell_complete=completes("files"))
@@ -49,8 +60,17 @@ triggers backtest flow.json events.csv --storage sqlite:backtest.db""",
     type=click.Choice(["jsonl", "csv"]),
     help="What EVENTS holds, if its name does not say it.",
 )
+@click.option(
+    "--until",
+    type=_moment,
+    metavar="TIME",
+    help="Let time pass up to then, if the configuration tells time; by default, up to the last"
+    " event. ISO 8601 (UTC, if it names no offset), or seconds since 1970.",
+)
 @click.pass_obj
-def backtest(state: State, config: str, events: str, run: bool, format: str | None) -> int:
+def backtest(
+    state: State, config: str, events: str, run: bool, format: str | None, until: float | None
+) -> int:
     """Replay recorded events through a configuration.
 
     Shows what would have run, what would have been called off, and what would still wait, and for
@@ -59,6 +79,11 @@ def backtest(state: State, config: str, events: str, run: bool, format: str | No
 
     EVENTS is a file (or `-`) in the order of time: JSON lines or CSV, plain or gzip, with session,
     trigger, and optionally ts, kwargs (JSON) and id. Whatever else it holds is ignored.
+
+    If the configuration tells time (`waiting`, `within`), every event needs its ts: seconds since
+    1970, or ISO 8601. Time passes between the events as it did then, and deadlines and holds end
+    at their moments; bodies take no time. LATE counts those of the abandoned whose deadline had
+    passed.
 
     The sessions go to a temporary file; with --storage, they stay, can be looked at, and the same
     command completes a backtest that was interrupted. It has to be a storage of its own.
@@ -69,6 +94,8 @@ def backtest(state: State, config: str, events: str, run: bool, format: str | No
     if config == events == "-":
         raise click.UsageError("CONFIG and EVENTS cannot both be standard input")
     parsed = state.app.parse(read_configuration(config))
+    if until is not None and not what_tells_time(parsed):
+        state.out.note(("--until has no effect: no task has waiting or within", "yellow"))
     if run:
         _check_tasks(state, parsed)
     try:
@@ -79,7 +106,7 @@ def backtest(state: State, config: str, events: str, run: bool, format: str | No
         begun = time.perf_counter()
         fired: set[str] = set()
         try:
-            result = _replay(state, parsed, log, store, run, fired)
+            result = _replay(state, parsed, log, store, run, until, fired)
         except KeyboardInterrupt:
             _interrupted(state, log)
             return INTERRUPTED
@@ -153,6 +180,7 @@ def _replay(
     log: EventLog,
     store: Store,
     run: bool,
+    until: float | None,
     fired: set[str],
 ) -> BacktestResult:
     """Replay the log; `fired` gets the triggers of the configuration that the log holds."""
@@ -174,6 +202,7 @@ def _replay(
                 app=state.app,
                 progress=_progress(log, tell) if state.out.watched else None,
                 stuck_at_most=1,
+                until=until,
             )
         except InvalidEvent as error:
             # The core counts events, people count lines.
@@ -228,16 +257,19 @@ def _report(
 ) -> int:
     out = state.out
     failed = sum(task.failed for task in result.tasks.values())
+    heads = ["RUN", "ABANDONED", "UNSTARTED"]
+    if any(task.rule.within is not None for task in parsed.tasks.values()):
+        heads.insert(2, "LATE")
     rate = result.events / seconds if seconds else 0.0
     speed = f"{count(result.events, 'event')} in {seconds:,.1f} s, {rate:,.0f} events/s"
     if state.json:
         tasks = {
-            name: {"run": each.run, "abandoned": each.abandoned, "unstarted": each.unstarted}
+            name: dict(zip(map(str.lower, heads), _numbers(each, heads), strict=True))
             for name, each in result.tasks.items()
         }
         out.data({"sessions": result.sessions, "events": result.events, "tasks": tasks})
     else:
-        _tables(state, result, speed, failed)
+        _tables(state, result, speed, [*heads, *(["FAILED"] if failed else [])])
         example = _stuck(state, parsed, result)
         _never_fired(state, parsed, result.store, fired)
         if example:
@@ -251,21 +283,30 @@ def _report(
     return FAILED if failed else OK
 
 
-def _tables(state: State, result: BacktestResult, speed: str, failed: int) -> None:
+def _numbers(task: TaskTotals, heads: Sequence[str]) -> list[int]:
+    """What became of a task, in the order of the columns."""
+    numbers: dict[str, int] = msgspec.structs.asdict(task)
+    return [numbers[head.lower()] for head in heads]
+
+
+def _tables(state: State, result: BacktestResult, speed: str, heads: Sequence[str]) -> None:
     out = state.out
     again = ""
     if result.duplicates:
         again = f", {result.duplicates:,} of them recorded before"
     out.line((count(result.sessions, "session"), "bold"), f", {speed}{again}")
     out.line()
-    head = ["TASK", "RUN", "ABANDONED", "UNSTARTED", *(["FAILED"] if failed else [])]
-    rows: list[list[Any]] = []
-    for name, each in result.tasks.items():
-        row: list[Any] = [name, each.run, each.abandoned, each.unstarted]
-        if failed:
-            row.append((f"{each.failed:,}", "red" if each.failed else None))
-        rows.append(row)
-    out.table(head, rows, head[1:])
+    rows: list[list[Any]] = [
+        [
+            name,
+            *(
+                (f"{number:,}", _STYLES[head]) if number and head in _STYLES else number
+                for head, number in zip(heads, _numbers(each, heads), strict=True)
+            ),
+        ]
+        for name, each in result.tasks.items()
+    ]
+    out.table(["TASK", *heads], rows, heads)
 
 
 def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
@@ -298,7 +339,8 @@ def _stuck(state: State, parsed: Configuration, result: BacktestResult) -> str:
 def _never_fired(state: State, parsed: Configuration, store: Store, fired: set[str]) -> None:
     """Tell which triggers never came: most likely they are spelled otherwise in the log."""
     # Plugins and bodies fire, too: what the log does not hold may be in the sessions.
-    never = never_fired(store, set(parsed.listeners) - fired - set(parsed.tasks))
+    from_outside = set(parsed.listeners) - set(parsed.tasks) - parsed.otherwise
+    never = never_fired(store, from_outside - fired)
     if never:
         state.out.line()
         state.out.paragraph(names(never), "Not once in this log: ", "yellow")

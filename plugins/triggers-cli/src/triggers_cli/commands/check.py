@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     "--ignore",
     multiple=True,
     metavar="CODE",
+    shell_complete=completes("codes"),
     help="Leave out the warnings of this kind, such as near-miss; may be repeated.",
 )
 @click.pass_obj
@@ -42,15 +43,17 @@ def check(state: State, config: str, strict: bool, ignore: tuple[str, ...]) -> i
 
     Errors are what `update_configuration` refuses: one for each task. Warnings are what it accepts
     and what is hardly meant: tasks that can never run, cycles, a trigger both in `after` and in
-    `unless`, an `unless` of several names, names that are spelled almost alike, and what plugins
-    find. Each ends with its code, by which --ignore leaves it out; so does the option `ignore` of
-    TRIGGER_PLUGIN_OPTIONS["cli"], a list of codes.
+    `unless`, an `unless` of several names, a part of a condition that decides nothing, a `where`
+    that nothing passes, a deadline or an `otherwise` without effect, tasks that set each other
+    going, names that are spelled almost alike, and what plugins find. Each ends with its code, by
+    which --ignore leaves it out; so does the option `ignore` of TRIGGER_PLUGIN_OPTIONS["cli"], a
+    list of codes.
 
     With TRIGGER_IMPORTS set and a runner that executes tasks in the application's own process,
     the tasks that `run` names are looked for, too.
 
-    CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. Exits with 1 when
-    there is an error.
+    CONFIG is a JSON or TOML file, pyproject.toml with a [tool.triggers.configuration], `-` for
+    standard input, or MODULE:ATTRIBUTE. Exits with 1 when there is an error.
     """
     ignored = codes_to_ignore(state.app, ignore)
     read = read_configuration(config)
@@ -135,12 +138,12 @@ def parse_all(app: Application, read: Any) -> tuple[Configuration | None, list[I
 
 
 def unknown_runs(state: State, parsed: Configuration) -> list[InvalidInput]:
-    """The tasks whose `run` is not defined by the modules of `TRIGGER_IMPORTS`.
+    """The tasks whose `run` is not defined by the modules that define tasks.
 
-    Empty when that cannot be known: no modules are set, or the tasks run in other processes.
+    Empty when that cannot be known: there are no such modules, or the tasks run in other processes.
     """
     app = state.app
-    if not app.settings.TRIGGER_IMPORTS:
+    if not app.task_modules():
         return []
     state.import_tasks()
     problems: list[InvalidInput] = []
@@ -180,7 +183,9 @@ def graph(state: State, config: str) -> None:
     """Draw a configuration, as Mermaid.
 
     Mermaid is text that GitHub, GitLab and many editors show as a picture. Triggers are round,
-    tasks are boxes; bold arrows are `andEvery`, dotted ones `unless`.
+    tasks are boxes, with their deadlines and holds; hexagons are any of, some of or all of several
+    conditions. Bold arrows are `andEvery`, dotted ones to a task `unless`; dotted ones from a task
+    lead to what it fires `otherwise`. On the arrows stand `where` and counts.
 
     CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE.
     """
@@ -200,5 +205,6 @@ def schema(state: State) -> None:
     An editor uses it for a file whose first key is `"$schema": "triggers.schema.json"`; the
     commands of `triggers` leave that key out.
     """
-    app = state.app
-    state.out.data(configuration_schema(app.plugins.directives(), app.settings.limits.tasks))
+    app, limits = state.app, state.app.settings.limits
+    directives = app.plugins.directives()
+    state.out.data(configuration_schema(directives, limits.tasks, limits.condition_width))

@@ -1,20 +1,19 @@
-"""Commands that feed a session: fire, configure."""
+"""The command ``fire``: it feeds a session."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from triggers_cli.commands.check import codes_to_ignore, find_mistakes
-from triggers_cli.configs import read_configuration
+from triggers_cli.actors import by_option
+from triggers_cli.errors import OK
 from triggers_cli.options import command, completes, json_option, uid_argument, wait_options
 from triggers_cli.running import Operator
 from triggers_cli.state import State
-from triggers_core.engine.configuration import Configuration, Task
-from triggers_core.texts import count, did_you_mean
+from triggers_core.engine.configuration import Configuration
+from triggers_core.texts import did_you_mean, names
 
 if TYPE_CHECKING:
     from triggers_core.manager import FireResult
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
 @click.option("--event-id", metavar="ID", help="The same id again is a no-op that says so.")
 @click.option("--once", is_flag=True, help="Do nothing if the trigger has fired before.")
 @click.option("--force", is_flag=True, help="Allow the name of a task, which fires by itself.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would schedule; store nothing.")
 @wait_options()
+@by_option()
 @click.pass_obj
 def fire(
     state: State,
@@ -40,28 +41,39 @@ def fire(
     event_id: str | None,
     once: bool,
     force: bool,
+    dry_run: bool,
     wait: bool,
     timeout: float | None,
+    by: str,
 ) -> int:
     """Fire a trigger into a session.
 
     A session that does not exist begins with this event. What the event completes is scheduled, and
-    left to the running workers unless --wait is given.
+    left to the running workers unless --wait is given. With --dry-run it is only told what that
+    would be; plugins that look at events before they are fired are not asked.
 
     Exits with 1 when --wait was given and something failed or the time was up.
     """
-    operator = Operator(state, uid, wait, create=True)
-    result = operator.manager.fire(trigger, kwargs, event_id, once=once, force=force)
-    tasks = operator.manager.storage.tasks
-    waited_for = not tasks or any(trigger in each.listens_to for each in tasks.values())
-    if not state.json:  # at once: what is waited for may take long
+    if dry_run and wait:
+        raise click.UsageError("--dry-run schedules nothing that could be waited for")
+    operator = Operator(state, uid, wait, create=not dry_run, by=by)
+    result = operator.manager.fire(
+        trigger, kwargs, event_id, once=once, force=force, dry_run=dry_run
+    )
+    configuration = operator.manager.storage.configuration
+    waited_for = result.waited_for
+    slip = not waited_for and trigger not in configuration.otherwise
+    if dry_run and not state.json:
+        _tell_would(state, uid, trigger, result)
+    elif not state.json:  # at once: what is waited for may take long
         _tell(state, operator, trigger, result)
-    if not (waited_for or state.json or force):
-        state.out.note((_nobody_waits(trigger, tasks), "yellow"))
-    found, code = operator.settle(result.scheduled, timeout)
+    if slip and not (state.json or force):
+        state.out.note((_nobody_waits(trigger, configuration), "yellow"))
+    found, code = ([], OK) if dry_run else operator.settle(result.scheduled, timeout)
     if state.json:
         state.out.data(
             {
+                "dry_run": dry_run,
                 "status": result.status,
                 "event_id": result.event_id,
                 "number": result.number,
@@ -71,8 +83,20 @@ def fire(
             }
         )
         return code
-    operator.tell(found)
+    if not dry_run:
+        operator.tell(found)
     return code
+
+
+def _tell_would(state: State, uid: str, trigger: str, result: FireResult) -> None:
+    if result.status != "recorded":
+        what = f"nothing would change; see event {result.number} of session {uid}"
+        state.out.line((result.status, "yellow"), f": {what}")
+    elif result.scheduled:
+        what = names(result.scheduled)
+        state.out.line(("would schedule", "green"), f": {what}, by {trigger} in session {uid}")
+    else:
+        state.out.line(("would schedule", "yellow"), f": nothing, by {trigger} in session {uid}")
 
 
 def _tell(state: State, operator: Operator, trigger: str, result: FireResult) -> None:
@@ -90,55 +114,7 @@ def _tell(state: State, operator: Operator, trigger: str, result: FireResult) ->
     sys.stdout.flush()
 
 
-def _nobody_waits(trigger: str, tasks: Mapping[str, Task]) -> str:
+def _nobody_waits(trigger: str, configuration: Configuration) -> str:
     """What to say about a trigger that no task of the session waits for."""
-    waited = {name for task in tasks.values() for name in task.listens_to} - set(tasks)
-    hint = did_you_mean(trigger, waited)
+    hint = did_you_mean(trigger, set(configuration.listeners) - set(configuration.tasks))
     return f"No task of this session waits for {trigger!r}{hint}"
-
-
-@command("configure", example="triggers configure order:42 flow.json")
-@uid_argument()
-@click.argument("config", shell_complete=completes("files"))
-@wait_options()
-@click.pass_obj
-def configure(state: State, uid: str, config: str, wait: bool, timeout: float | None) -> int:
-    """Add tasks to a session, or replace those of the same name.
-
-    The first configuration of a session applies the events recorded before it. A later one
-    re-evaluates the unstarted instances of the tasks that it replaces; no task is removed.
-
-    CONFIG is a JSON or TOML file, `-` for standard input, or MODULE:ATTRIBUTE. It is checked as a
-    whole before anything is stored; likely mistakes are told by `triggers check`.
-    """
-    parsed = state.app.parse(read_configuration(config))
-    operator = Operator(state, uid, wait, more=parsed.tasks.values(), create=True)
-    configured = operator.manager.update_configuration(parsed)
-    if not state.json:
-        tasks = operator.manager.storage.tasks
-        many = count(len(tasks), "task")
-        if configured.changed:
-            state.out.line(("configured", "green"), f": session {uid} has {many}")
-        else:
-            state.out.line(("unchanged", "yellow"), f": session {uid} has these tasks already")
-        sys.stdout.flush()
-    found, code = operator.settle(configured.scheduled, timeout)
-    if state.json:
-        state.out.data(
-            {
-                "changed": configured.changed,
-                "config_version": configured.version,
-                "scheduled": list(configured.scheduled),
-                "instances": found,
-            }
-        )
-        return code
-    operator.tell(found)
-    _hint(state, config, parsed)
-    return code
-
-
-def _hint(state: State, config: str, parsed: Configuration) -> None:
-    findings = len(find_mistakes(state.app, parsed, codes_to_ignore(state.app)))
-    if findings:
-        state.out.note((f"{count(findings, 'warning')}: triggers check {config}", "yellow"))

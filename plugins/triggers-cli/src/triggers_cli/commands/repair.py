@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from triggers_cli.actors import by_option
+from triggers_cli.commands.bulk import act_in_bulk, selected, selection_options
 from triggers_cli.errors import FAILED, OK, exit_code_of, message_of
 from triggers_cli.options import (
     command,
     completes,
     json_option,
+    limit_option,
     uid_argument,
     wait_options,
     yes_option,
@@ -20,12 +23,19 @@ from triggers_cli.options import (
 from triggers_cli.running import Operator
 from triggers_cli.state import State
 from triggers_core.exceptions import TriggersError
+from triggers_core.methods import bulk
 from triggers_core.running.sweep import recover_session
+
+if TYPE_CHECKING:
+    from triggers_core.manager import TriggerManager
 
 
 def _every_failed(verb: str) -> Callable[[Callable[..., Any]], Any]:
     return click.option(
-        "--all", "every", is_flag=True, help=f"{verb} every failed instance of the session."
+        "--all",
+        "every",
+        is_flag=True,
+        help=f"{verb} every failed instance of the session; without UID, of all sessions.",
     )
 
 
@@ -73,22 +83,33 @@ def _done(state: State, what: str, about: str) -> None:
 @command(
     "replay",
     example="""triggers replay order:42 't_ship#0'
-triggers replay order:42 't_ship#0' --kwargs '{"paid": {"amount": 42}}' --wait""",
+triggers replay order:42 't_ship#0' --kwargs '{"paid": {"amount": 42}}' --wait
+triggers replay --task t_mail --error SMTPError --dry-run""",
 )
-@uid_argument()
+@click.argument("uid", required=False, shell_complete=completes("uids"))
 @click.argument("instances", nargs=-1, shell_complete=completes("failed_instances"))
 @_every_failed("Replay")
 @json_option("--kwargs", "Trigger → kwargs in place of the recorded ones, or @FILE; {} means none.")
+@selection_options()
 @wait_options()
+@by_option()
+@yes_option()
 @click.pass_obj
 def replay(
     state: State,
-    uid: str,
+    uid: str | None,
     instances: tuple[str, ...],
     every: bool,
     kwargs: dict[str, Any] | None,
+    task: str | None,
+    error: str | None,
+    older: float | None,
+    prefix: str | None,
+    dry_run: bool,
     wait: bool,
     timeout: float | None,
+    by: str,
+    yes: bool,
 ) -> int:
     """Run failed instances again.
 
@@ -96,9 +117,20 @@ def replay(
     idempotency key is scheduled: for the running workers, unless --wait is given. With other
     kwargs, the clone has a key of its own.
 
+    Without UID, those of all sessions that --task, --error, --older and --prefix choose: it tells
+    how many, asks, and replays them one by one. Stopped with Ctrl-C, the same command goes on.
+
     Exits with 1 when an instance has not failed, or does not exist.
     """
-    operator = Operator(state, uid, wait)
+    selection = selected(uid, every, instances, task, error, older, prefix, dry_run)
+    if selection is not None:
+        if kwargs is not None:
+            raise click.UsageError("--kwargs is for the instances of one session: name it")
+        return act_in_bulk(
+            state, selection, bulk.replay, "replay", by=by, dry_run=dry_run, yes=yes, wait=wait
+        )
+    assert uid is not None, "else `selected` has refused"
+    operator = Operator(state, uid, wait, by=by)
     replays: dict[str, str] = {}
 
     def act(name: str) -> str:
@@ -118,24 +150,36 @@ def replay(
     return code or ended
 
 
-@command("skip", example="triggers skip order:42 't_mail#0' --cascade --yes")
-@uid_argument()
+@command(
+    "skip",
+    example="""triggers skip order:42 't_mail#0' --cascade --yes
+triggers skip --task t_mail --older 30d --dry-run""",
+)
+@click.argument("uid", required=False, shell_complete=completes("uids"))
 @click.argument("instances", nargs=-1, shell_complete=completes("failed_instances"))
 @_every_failed("Skip")
 @click.option("--cascade", is_flag=True, help="Go on as if it had finished.")
 @json_option("--result", "The kwargs of that cascade, or @FILE.")
+@selection_options()
 @wait_options()
+@by_option()
 @yes_option()
 @click.pass_obj
 def skip(
     state: State,
-    uid: str,
+    uid: str | None,
     instances: tuple[str, ...],
     every: bool,
     cascade: bool,
     result: dict[str, Any] | None,
+    task: str | None,
+    error: str | None,
+    older: float | None,
+    prefix: str | None,
+    dry_run: bool,
     wait: bool,
     timeout: float | None,
+    by: str,
     yes: bool,
 ) -> int:
     """Give up on failed instances.
@@ -144,11 +188,24 @@ def skip(
     waiting, unless --cascade is given: then its task's name fires, with --result as kwargs, and
     what that schedules is left to the running workers unless --wait is given.
 
+    Without UID, those of all sessions that --task, --error, --older and --prefix choose, as for
+    `triggers replay`.
+
     Exits with 1 when an instance has not failed, or does not exist.
     """
     if result is not None and not cascade:
         raise click.UsageError("--result is the kwargs of the cascade: pass --cascade, too")
-    operator = Operator(state, uid, wait)
+    selection = selected(uid, every, instances, task, error, older, prefix, dry_run)
+    if selection is not None:
+
+        def skip_one(manager: TriggerManager, name: str) -> None:
+            manager.skip_failed_instance(name, cascade, result)
+
+        return act_in_bulk(
+            state, selection, skip_one, "skip", by=by, dry_run=dry_run, yes=yes, wait=wait
+        )
+    assert uid is not None, "else `selected` has refused"
+    operator = Operator(state, uid, wait, by=by)
     names = _chosen(operator, instances, every)
     if names:
         state.confirm(f"Skip {', '.join(names)} of session {uid}, for good?", yes)
@@ -175,9 +232,12 @@ def skip(
 @uid_argument()
 @click.argument("instances", nargs=-1, required=True, shell_complete=completes("stuck_instances"))
 @click.option("--reason", default="failed by hand", show_default=True, help="Kept as its error.")
+@by_option()
 @yes_option()
 @click.pass_obj
-def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: bool) -> int:
+def fail(
+    state: State, uid: str, instances: tuple[str, ...], reason: str, by: str, yes: bool
+) -> int:
     """Fail an instance that is stuck in scheduled or running.
 
     Its worker, if there still is one, is fenced off: what it returns is dropped. Afterwards the
@@ -185,7 +245,7 @@ def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: b
 
     Exits with 1 when an instance is in another state, or does not exist.
     """
-    operator = Operator(state, uid, wait=False)
+    operator = Operator(state, uid, wait=False, by=by)
     names = list(dict.fromkeys(instances))
     state.confirm(f"Fail {', '.join(names)} of session {uid}?", yes)
     failed = []
@@ -203,13 +263,7 @@ def fail(state: State, uid: str, instances: tuple[str, ...], reason: str, yes: b
 
 @command("recover", example="triggers recover\ntriggers recover --wait")
 @click.argument("uid", required=False, shell_complete=completes("uids"))
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=1_000,
-    show_default=True,
-    help="How many instances at most.",
-)
+@limit_option(1_000, "How many instances at most.")
 @wait_options()
 @click.pass_obj
 def recover(state: State, uid: str | None, limit: int, wait: bool, timeout: float | None) -> int:

@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from triggers_cli.errors import FAILED, OK
-from triggers_cli.options import command, completes, secrets_option, uid_argument
+from triggers_cli.options import command, completes, limit_option, secrets_option, uid_argument
 from triggers_cli.output import STATUS_STYLES, Cell, to_line
 from triggers_cli.state import State
+from triggers_core.engine.features import FEATURE
 from triggers_core.engine.records import Header, Status
+from triggers_core.engine.standing import is_idle
 from triggers_core.exceptions import TaskNotFound
 from triggers_core.explain import explain as explain_task
 from triggers_core.redaction import mask, mask_url
@@ -64,8 +66,8 @@ def _print_session(state: State, storage: SessionStorage, header: Header) -> Non
     if header.waiting_since is not None:
         since = header.waiting_since
         out.line(f"  nothing under way since {clock(since, now)} ({duration(now - since)})")
-    if header.requires:
-        out.line(f"  requires the plugins {', '.join(header.requires)}")
+    if plugins := _plugins(header):
+        out.line(f"  requires the plugins {', '.join(plugins)}")
     counts = {name: status_counts(header, name) for name in storage.tasks}
     if not counts:
         out.line("  has no configuration yet: the first one applies these events")
@@ -84,13 +86,18 @@ def _print_session(state: State, storage: SessionStorage, header: Header) -> Non
         ]
         out.line()
         out.table(heads, rows, heads[1:])
-    unresolved = storage.get_unresolved_instances()
+    tasks = storage.tasks
+    unresolved = [
+        each
+        for each in storage.get_unresolved_instances()
+        if each.task not in tasks or not is_idle(tasks[each.task].rule, each.record)
+    ]
     if unresolved:
         out.line()
         order = ("failed", "running", "scheduled", "unstarted")
         unresolved.sort(key=lambda each: order.index(each.status))
         table = [
-            (each.name, (each.status.value, STATUS_STYLES[each.status]), _remark(each))
+            (each.name, (each.status.value, STATUS_STYLES[each.status]), _remark(each, now))
             for each in unresolved[:_OPEN_AT_MOST]
         ]
         out.table(("UNRESOLVED", "STATUS", ""), table)
@@ -99,19 +106,28 @@ def _print_session(state: State, storage: SessionStorage, header: Header) -> Non
     out.note((f"Why: triggers explain {shlex.quote(storage.uid)}", "dim"))
 
 
-def _remark(instance: TaskInstance) -> str:
+def _plugins(header: Header) -> list[str]:
+    """What a process must have beside the core."""
+    return [each for each in header.requires if not each.startswith(FEATURE)]
+
+
+def _remark(instance: TaskInstance, now: float) -> str:
     error = instance.metadata.get("error")
     if instance.status == "failed" and isinstance(error, dict):
         return mask_url(f"{error.get('type', '')}: {error.get('message', '')}".splitlines()[0])[:80]
+    if instance.status == "unstarted" and instance.due_at is not None:
+        what = "late" if instance.not_before is None else "scheduled"
+        return f"{what} {_when(instance.due_at, now)}"
     return f"attempt {instance.attempt}" if instance.attempt else ""
 
 
 _CONTENT = ("kwargs", "result", "metadata")
-_MOMENTS = ("created_at", "started_at", "ended_at", "lease_until")
+_MOMENTS = ("created_at", "started_at", "ended_at", "due_at", "lease_until")
 _WORDS = {
     "created_at": "created",
     "started_at": "started",
     "ended_at": "ended",
+    "due_at": "due",
     "lease_until": "lease ends",
     "holder": "runs in",
 }
@@ -128,7 +144,7 @@ def _print_instance(state: State, instance: TaskInstance, data: dict[str, Any], 
     status = instance.status.value
     out.line((instance.name, "bold"), ": ", (status, STATUS_STYLES[status]))
     for key, value in data.items():
-        if key in ("name", "status", *_CONTENT) or value in (None, 0):
+        if key in ("name", "status", "moment", *_CONTENT) or value in (None, 0):
             continue
         shown = _when(getattr(instance, key), now) if key in _MOMENTS else value
         out.line(f"  {_WORDS.get(key, key.replace('_', ' '))}: {shown}")
@@ -167,7 +183,7 @@ def explain(state: State, uid: str, task: str | None) -> int:
     storage = state.session(uid)
     try:
         header = storage.header
-        asks = header is not None and header.requires  # only plugins in use can know more
+        asks = header is not None and _plugins(header)  # only plugins in use can know more
         explanation = explain_task(
             storage,
             task,
@@ -195,6 +211,10 @@ def _print_explained(state: State, line: str) -> None:
         name, colon, rest = line[4:].partition(": ")
         style = next((style for word, style in _EXPLAINED.items() if rest.startswith(word)), None)
         state.out.paragraph(f"{colon}{rest}", f"  - {name}", style, "    ")
+    elif (row := line.lstrip(" ")).startswith(("[x] ", "[ ] ")):
+        depth = len(line) - len(row)
+        style = "green" if row.startswith("[x]") else "yellow"
+        state.out.paragraph(row[3:], f"{' ' * depth}{row[:3]}", style, " " * (depth + 4))
     elif line and not line.startswith(" "):
         name, colon, rest = line.partition(": ")
         state.out.paragraph(f"{colon}{rest}", name, "bold")
@@ -220,13 +240,7 @@ _EXPLAINED = {**STATUS_STYLES, "waits ": "yellow", "held ": "yellow"}
     shell_complete=completes("fired_triggers"),
 )
 @click.option("--start", type=click.IntRange(min=0), metavar="N", help="Begin at this number.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="How many at most: the last ones, or with --start the first ones from there.",
-)
+@limit_option(50, "How many at most: the last ones, or with --start the first ones from there.")
 @secrets_option()
 @click.pass_obj
 def events(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from triggers_cli.errors import FAILED, OK
-from triggers_cli.options import command
+from triggers_cli.options import command, limit_option
 from triggers_cli.state import State
 from triggers_core.storages.base import SessionSummary
 from triggers_core.storages.base import logger as storage_logger
@@ -39,9 +39,7 @@ _RIGHT = ("FAILED", "OVERDUE", "UNDER WAY", "UNSTARTED", "EVENTS")
 @click.option("--overdue", is_flag=True, help="Those with instances that no worker looks after.")
 @click.option("--waiting", is_flag=True, help="Those that wait for events, longest first.")
 @click.option("--all", "everything", is_flag=True, help="All sessions, by uid.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most."
-)
+@limit_option(20)
 @click.option("--after", default="", metavar="UID", help="With --all: begin after this uid.")
 @click.pass_obj
 def sessions(
@@ -57,7 +55,8 @@ def sessions(
 
     Failed: an instance failed, and was neither replayed nor skipped.
 
-    Overdue: nobody claimed an instance in time, or its worker was lost. Is a worker running?
+    Overdue: nobody claimed an instance in time, its worker was lost, or its time has come and no
+    sweep looked. Is a worker running?
 
     Waiting: nothing is under way, and something needs an event that has not come.
 
@@ -129,7 +128,7 @@ def _row(each: SessionSummary, late: int, now: float) -> tuple[Any, ...]:
         (f"{each.failed:,}", "red" if each.failed else None),
         (f"{late:,}", "red" if late else None),
         each.under_way,
-        each.unstarted,
+        each.unstarted - each.idle,
         ("closed", "dim") if each.state == "closed" else waits,
         each.events,
         f"{duration(now - each.updated_at)} ago",

@@ -13,7 +13,7 @@ if
 then
     local name = ARGV[4]
     local stored, from, to = find_instance(text, name)
-    local attempt, taken, record = string.match(stored or '', '^s(%d+) ([%d,]*)\t(.*)$')
+    local attempt, taken, record = string.match(stored or '', '^s(%d+) ([%d,-]*)\t(.*)$')
     if attempt == ARGV[5] then
         local running = 'r' .. attempt .. ' ' .. taken .. ' ' .. now .. ' ' .. config
             .. ' ' .. ARGV[7]

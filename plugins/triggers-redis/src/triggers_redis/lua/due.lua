@@ -3,6 +3,7 @@
 -- KEYS 1 due index
 -- ARGV 1 now ('' asks the server), 2 how many at most
 --      3 'overdue' or 'all', earliest first; or seconds: those more than so far ahead, farthest first
+--      4 with 'overdue': also those that come within so many seconds
 
 local now = ARGV[1]
 if now == '' then
@@ -11,7 +12,9 @@ if now == '' then
 end
 local found
 if ARGV[3] == 'all' or ARGV[3] == 'overdue' then
-    local last = ARGV[3] == 'all' and '+inf' or now
+    local last = now
+    if ARGV[3] == 'all' then last = '+inf' end
+    if ARGV[4] then last = string.format('%.17g', now + ARGV[4]) end
     found = redis.pcall(
         'ZRANGEBYSCORE', KEYS[1], '-inf', last, 'WITHSCORES', 'LIMIT', 0, ARGV[2]
     )

@@ -228,8 +228,8 @@ def breakdown(place: Place, directory: str, given: Options) -> dict[str, dict[st
         watch = Stopwatch("the rest: checks, records, hooks, dispatch")
         with (
             watch.patched(payloads, "encode", "encode the payload"),
-            watch.patched(memory, "decide", "load and decide"),
-            watch.patched(sqlite, "decide", "decide"),
+            watch.patched(memory, "drive", "load and decide"),
+            watch.patched(sqlite.store, "drive", "load and decide"),
             timed_connection(app.store, watch),
             watch.running(),
         ):

@@ -44,7 +44,7 @@ from triggers_core.engine.additions import run_before_commit
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.names import check_event_id, check_name, new_id
 from triggers_core.engine.protocol import Plan
-from triggers_core.engine.records import Event
+from triggers_core.engine.records import Event, Status
 from triggers_core.hookspecs import PROJECT, TriggersSpec, hookimpl
 from triggers_core.manager import FireResult, TriggerManager
 
@@ -125,8 +125,10 @@ class WithoutHooks(TriggerManager):
         if plan.scheduled:
             assert plan.header is not None
             self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
-        if any(change.hold_for is not None for change in plan.changes):
-            self.app.runner().wake()
+        for change in plan.changes:
+            if change.instance.due_at is not None and change.instance.status is Status.UNSTARTED:
+                self.app.runner().wake()
+                break
 
 
 def asks_nobody(*_: Any) -> tuple[()]:

@@ -19,8 +19,9 @@ import sqlite3
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 Snapshot = Callable[[int], object]
@@ -82,6 +83,8 @@ class Options:
     rounds: int
     directory: str | None
     json: str | None
+    more: dict[str, int] = field(default_factory=dict)
+    """The numbers that only this benchmark takes, by name."""
 
     @property
     def out(self) -> Any:
@@ -96,12 +99,14 @@ def options(
     operations: int | None = 200,
     rounds: int = 25,
     quick: tuple[int | None, int] = (100, 5),
+    more: Mapping[str, tuple[int, int, str]] = MappingProxyType({}),
 ) -> Options:
     """Read the command line.
 
     :param description: the text of ``--help``.
     :param operations: in one slice; None for a benchmark that does not count them.
     :param quick: operations and rounds with ``--quick``.
+    :param more: name of another number → its default, that with ``--quick``, and its help.
     """
     parser = argparse.ArgumentParser(
         prog=name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -118,6 +123,8 @@ def options(
     parser.add_argument(
         "--directory", metavar="DIR", help="where files are made, for now (default: the usual)"
     )
+    for option, (_, _, told) in more.items():
+        parser.add_argument(f"--{option}", type=int, metavar="N", help=told)
     given = parser.parse_args()
     default_operations, default_rounds = quick if given.quick else (operations, rounds)
     return Options(
@@ -127,6 +134,10 @@ def options(
         rounds=given.rounds or default_rounds,
         directory=given.directory,
         json=given.json,
+        more={
+            option: getattr(given, option) or (short if given.quick else usual)
+            for option, (usual, short, _) in more.items()
+        },
     )
 
 
@@ -157,15 +168,20 @@ _FLOOR_EVERY = 3
 """Cases between two slices of the floors: few enough for the machine to be as fast for both."""
 
 
-def measure(cases: Sequence[Case], options: Options) -> dict[str, Figure]:
-    """Time the cases in turn, after one slice each to warm up."""
+def measure(
+    cases: Sequence[Case], options: Options, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Figure]:
+    """Time the cases in turn, after one slice each to warm up.
+
+    :param clock: in seconds; such as `time.process_time`, where waiting does not count.
+    """
     figures = {case.name: Figure(case=case) for case in cases}
     if len(figures) < len(cases):
         raise ValueError("two cases have the same name")
     for number in range(options.rounds + 1):
         # Every other round backwards: no case always follows the same one, warm or cold.
         turns = _with_floors(cases if number % 2 else cases[::-1])
-        timed = [(case, _micros(case, options.operations)) for case in turns]
+        timed = [(case, _micros(case, options.operations, clock)) for case in turns]
         if number:
             _add_round(figures, timed)
     return figures
@@ -179,13 +195,13 @@ def _with_floors(cases: Sequence[Case]) -> list[Case]:
     return turns + floors
 
 
-def _micros(case: Case, operations: int) -> float:
+def _micros(case: Case, operations: int, clock: Callable[[], float]) -> float:
     if case.before is not None:
         case.before()
     gc.collect()
-    began = time.perf_counter()
+    began = clock()
     case.run(operations)
-    return (time.perf_counter() - began) / operations * 1e6
+    return (clock() - began) / operations * 1e6
 
 
 def _add_round(figures: dict[str, Figure], timed: Sequence[tuple[Case, float]]) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.application import Application
+from triggers_core.engine.fire_rule import fire
 from triggers_core.engine.machine import Draft, cascade_of
 from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import CommandSteps, Query, Rules
@@ -21,6 +22,7 @@ from triggers_core.limits import Limits
 from triggers_core.manager import TriggerManager
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
+from triggers_core.storages.base import Store
 
 KWARGS: dict[str, Any] = {
     "responses": {
@@ -50,7 +52,8 @@ KINDS = {
 }
 """Trigger → what firing it does, in every session made here and as often as it is fired."""
 
-_BATCH = 250
+BATCH = 250
+"""Fires in one commit."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +79,25 @@ class Grow(msgspec.Struct, kw_only=True):
 
     trigger: str
     times: int
+    payload: bytes = PAYLOAD
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         """Decide them one after the other, as so many commits would."""
         draft = Draft((yield Query()), rules)
         for _ in range(self.times):
-            draft.fire(Event(id=new_id(), trigger=self.trigger, payload=msgspec.Raw(PAYLOAD)))
+            fire(draft, Event(id=new_id(), trigger=self.trigger, payload=msgspec.Raw(self.payload)))
             for instance in draft.scheduled:
                 draft.set_status(instance, Status.FINISHED)
-                instance.result = draft.fire(cascade_of(instance, b"{}")).number
+                instance.result = fire(draft, cascade_of(instance, b"{}")).number
             draft.scheduled.clear()
         return draft.plan(None)
 
 
-def application(storage: str, **options: Any) -> Application:
-    """An application without plugins and with room for every instance."""
+def application(storage: str, store: Store | None = None, **options: Any) -> Application:
+    """An application without plugins and with room for every instance.
+
+    :param store: in place of the one that the options name.
+    """
     settings = Settings.isolated(
         TRIGGER_STORAGE_TYPE=storage,
         TRIGGER_STORAGE_OPTIONS=options,
@@ -98,7 +105,7 @@ def application(storage: str, **options: Any) -> Application:
         TRIGGER_PLUGINS=[],
         TRIGGER_AUTOLOAD=False,
     )
-    app = Application("bench", settings)
+    app = Application("bench", settings, store=store)
     app.use_runner(ManualRunner(app, keep=0))
     return app
 
@@ -109,8 +116,12 @@ def make_session(app: Application, population: Population) -> TriggerManager:
     manager.update_configuration(CONFIGURATION)
     manager.fire("noted", KWARGS)
     manager.fire("ready", KWARGS)
-    for trigger, wanted in (("runs", population.finished), ("waits", population.waiting)):
-        for done in range(0, wanted, _BATCH):
-            grow = Grow(trigger=trigger, times=min(_BATCH, wanted - done))
-            app.store.commit(manager.uid, grow, app.rules)
+    grow(manager, "runs", population.finished)
+    grow(manager, "waits", population.waiting)
     return manager
+
+
+def grow(manager: TriggerManager, trigger: str, times: int, batch: int = BATCH) -> None:
+    """Fire one trigger so often, many fires in one commit; see `Grow`."""
+    for done in range(0, times, batch):
+        manager.commit(Grow(trigger=trigger, times=min(batch, times - done)))

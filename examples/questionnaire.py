@@ -5,7 +5,8 @@ with SIGKILL in the middle of a task, then started again. Run it:
 
     python examples/questionnaire.py
 
-The first half of this file is what an application writes; the second half plays its users.
+The first half of this file is what an application writes; the second half plays its users. Its
+tests are in test_questionnaire.py.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from triggers_core import get_trigger_manager
+from triggers_core import aget_trigger_manager
 from triggers_core.application import default_application
 from triggers_core.exceptions import EventIdConflict, InvalidInput
+from triggers_core.storages import SessionStorage
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -23,23 +23,22 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
     body = await read(receive)
-    # Triggers blocks while it stores something, so it does that in a thread.
-    status, answer = await asyncio.to_thread(respond, scope["method"], scope["path"], body)
+    status, answer = await respond(scope["method"], scope["path"], body)
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
 
-def respond(method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+async def respond(method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
     """Status and content of the answer."""
     if method == "POST" and path in WEBHOOKS:
-        return take(*WEBHOOKS[path], body)
+        return await take(*WEBHOOKS[path], body)
     if method == "GET" and path.startswith("/orders/"):
-        return show(path.removeprefix("/orders/"))
+        return await show(path.removeprefix("/orders/"))
     return 404, {"error": "POST /payments or /stock, GET /orders/NUMBER"}
 
 
-def take(trigger: str, fields: tuple[str, ...], body: bytes) -> tuple[int, dict[str, Any]]:
+async def take(trigger: str, fields: tuple[str, ...], body: bytes) -> tuple[int, dict[str, Any]]:
     """A webhook: record that something has happened, once, in whatever order things come."""
     try:
         event = json.loads(body)
@@ -47,9 +46,9 @@ def take(trigger: str, fields: tuple[str, ...], body: bytes) -> tuple[int, dict[
         kwargs = {"order": order, **{field: event[field] for field in fields}}
     except (ValueError, KeyError, TypeError) as error:
         return 400, {"error": f"expected JSON with order, id, {', '.join(fields)}: {error!r}"}
-    manager = get_trigger_manager(f"order:{order}")
+    manager = await aget_trigger_manager(f"order:{order}")
     try:
-        result = manager.fire(trigger, kwargs, event_id=f"{trigger}:{identity}")
+        result = await manager.afire(trigger, kwargs, event_id=f"{trigger}:{identity}")
     except EventIdConflict as error:
         return 409, {"error": str(error)}
     except InvalidInput as error:
@@ -57,14 +56,21 @@ def take(trigger: str, fields: tuple[str, ...], body: bytes) -> tuple[int, dict[
     return 202, {"order": order, "status": result.status, "scheduled": list(result.scheduled)}
 
 
-def show(order: str) -> tuple[int, dict[str, Any]]:
+async def show(order: str) -> tuple[int, dict[str, Any]]:
     """Where an order stands: what it has, what it waits for, and why."""
-    manager = get_trigger_manager(f"order:{order}")
-    if not manager.storage.exists:
+    manager = await aget_trigger_manager(f"order:{order}")
+    answer = await manager.aread(standing)
+    if answer is None:
         return 404, {"error": f"no such order: {order}"}
-    shipped = manager.storage.latest_kwargs.get("t_ship", {})
-    tasks = {name: each.status for name, each in manager.storage.instances.items()}
-    return 200, {**shipped, "tasks": tasks, "why": str(manager.explain())}
+    return 200, {**answer, "why": str(await manager.aexplain())}
+
+
+def standing(storage: SessionStorage) -> dict[str, Any] | None:
+    """What there is of an order; read in a thread, as all that waits for the storage."""
+    if not storage.exists:
+        return None
+    shipped = storage.latest_kwargs.get("t_ship", {})
+    return {**shipped, "tasks": {name: each.status for name, each in storage.instances.items()}}
 
 
 async def read(receive: Receive) -> bytes:
@@ -82,7 +88,7 @@ async def lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         begins = message["type"] == "lifespan.startup"
-        await asyncio.to_thread(default_application.start if begins else default_application.stop)
+        await (default_application.astart() if begins else default_application.astop())
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

@@ -1,0 +1,1 @@
+"""Sessions of Triggers in a directory of JSON files."""

@@ -1,0 +1,1 @@
+"""The application: orders, their webhooks, and what is done with them."""

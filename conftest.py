@@ -17,3 +17,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Trace bytecodes first: processes that had run for long were seen to spin in it (3.11)."""
     items.sort(key=lambda item: "traces" not in item.keywords)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For `nox -s browser`."""
+    parser.addoption("--renew", action="store_true", help="make the pictures of the docs anew")

@@ -25,10 +25,14 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 ROOT = Path()  # nox works in the folder of this file
 TEMPLATE = ROOT / "plugins" / "_template"
+STORAGE = ROOT / "examples" / "directory_storage"
 PLUGINS = sorted(file.parent for file in ROOT.glob("plugins/triggers-*/pyproject.toml"))
 
 KNOWN_TYPES = 0.99
 """The part of the public API whose types pyright has to know without guessing."""
+
+QUICK = "not slow and not long and not browser"
+"""What is no part of the sessions `slow` and `browser`."""
 
 HANG = 300
 """Seconds after which a test counts as hung; far above what any test takes."""
@@ -95,14 +99,22 @@ def tests(session: nox.Session) -> None:
     """Run the tests of the core and of every plugin, except the slow ones."""
     install_for_tests(session)
     # worksteal: what the tests of a file share is made once, and no process waits at the end.
-    pytest(session, "-n", "2", "--dist", "worksteal", "-m", "not slow")
+    pytest(session, "-n", "2", "--dist", "worksteal", "-m", QUICK)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that kill processes and run fleets of them, one at a time."""
+    """Run the tests that compute for long, then those that kill processes, one at a time."""
     install_for_tests(session)
-    pytest(session, "-m", "slow and not fleet")
+    pytest(session, "-n", "2", "--dist", "worksteal", "--durations=20", "-m", "long and not slow")
+    pytest(session, "--durations=20", "-m", "slow and not fleet")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Use the pages in Chromium, of the system's packages; ``-- --renew`` renews their pictures."""
+    install_for_tests(session)
+    pytest(session, "--durations=10", "-rs", "-m", "browser")
 
 
 @nox.session
@@ -113,6 +125,20 @@ def fleet(session: nox.Session) -> None:
 
 
 @nox.session
+def mutations(session: nox.Session) -> None:
+    """Take each guard of the protocol out of the code in turn: tests have to fail every time."""
+    install_for_tests(session)
+    session.run("python", "-m", "mutations.run", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def survivors(session: nox.Session) -> None:
+    """Try random mutants of the engine, for half an hour; show those that no test notices."""
+    install_for_tests(session, *group("mutants"))
+    session.run("python", "-m", "mutations.sample", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def oldest(session: nox.Session) -> None:
     """Run the tests about plugins, and those of the plugins, on the oldest versions supported."""
     if sys.version_info >= (3, 14):
@@ -120,14 +146,18 @@ def oldest(session: nox.Session) -> None:
     install_for_tests(session, *lower_bounds())
     # -k looks at paths too, so that all of plugins/ is in. Where a signal handler interrupts an old
     # redis-py in its own code, its own error comes out: nothing that a lower bound promises.
-    pytest(session, "-n", "2", "-m", "not slow and not traces", "-k", "plugin or hook")
+    # What tests our own code alone is left to the session tests: variants of a contract, and the
+    # models, which an old Hypothesis takes minutes for.
+    ours = ("TestSpread", "TestOverflowing", "model_says", "sweeps_decide")
+    which = " and not ".join(("(plugin or hook)", *ours))
+    pytest(session, "-n", "2", "-m", f"{QUICK} and not traces", "-k", which)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the core's tests; the lines and branches that they reach must not become fewer."""
     install_for_tests(session)
-    pytest(session, "-n", "2", "-m", "not slow", "--cov", "--cov-report=term-missing", "tests")
+    pytest(session, "-n", "2", "-m", QUICK, "--cov", "--cov-report=term-missing", "tests")
 
 
 @nox.session
@@ -168,7 +198,7 @@ def contents(archive: Path, name: str) -> list[bytes]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting with ruff; ``-- --fix`` also repairs what it can.
+    """Check style and formatting with ruff, and spelling; ``-- --fix`` also repairs style.
 
     The plugin template also has to pass ruff's defaults: whoever copies it has not our settings.
     """
@@ -179,13 +209,15 @@ def lint(session: nox.Session) -> None:
     with session.chdir(TEMPLATE):
         session.run("ruff", "check", "--isolated", ".")
         session.run("ruff", "format", "--isolated", "--check", "--diff", ".")
+    texts = [str(file) for file in sorted(ROOT.glob("*.md"))]
+    session.run("codespell", *texts, "docs", "src", "plugins", "examples", "bench")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything with mypy --strict, and of the public API with pyright too."""
     install_for_tests(session, *group("types"))  # triggers_core.testing imports pytest
-    sources = [str(folder / "src") for folder in (ROOT, *PLUGINS)]
+    sources = [str(folder / "src") for folder in (ROOT, *PLUGINS, STORAGE)]
     session.run("mypy", "--strict", *session.posargs, *sources, "tests/typing")
     session.env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # of newer ones, which it would ask for
     session.run("pyright", "tests/typing")
@@ -211,12 +243,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html; a warning is an error."""
-    if not (ROOT / "docs" / "conf.py").exists():
-        session.skip("docs/conf.py is not there")
-    install(session, *group("docs"))
+    """Build the documentation into docs/_build/html; a warning is an error. Then search it."""
+    install(session, *group("docs"), testing=True)
+    # -E: what is generated changes with the code, and not with its page.
     session.run(
-        *("sphinx-build", "-W", "--keep-going", "-b", "html"),
+        *("sphinx-build", "-E", "-W", "--keep-going", "-b", "html"),
         *session.posargs,
         *("docs", "docs/_build/html"),
     )
+    checks = ("tests/site/reference.py", "tests/site/search.py")
+    session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *checks)

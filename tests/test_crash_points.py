@@ -22,7 +22,8 @@ from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules
 from triggers_core.engine.records import Instance, Status
 from triggers_core.manager import TriggerManager
-from triggers_core.storages.base import Clock, Store, drive
+from triggers_core.storages.base import Clock, Store
+from triggers_core.storages.driving import drive
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import Crash, CrashingStore, CrashPoints, SessionDriver

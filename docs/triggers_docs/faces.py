@@ -53,6 +53,9 @@ FACES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "storage": (
         "triggers_core.storages.base",
+        "triggers_core.storages.driving",
+        "triggers_core.storages.summaries",
+        "triggers_core.storages.arguments",
         "triggers_core.storages.memory",
         "triggers_core.storages.configuration_cache",
         "triggers_core.storages.sqlite.transaction",

@@ -27,7 +27,7 @@ from triggers_core.plugins.fire_contexts import Firing
 from triggers_core.registries import trigger_managers
 from triggers_core.running.messages import Message
 from triggers_core.running.sweep import recover_session
-from triggers_core.storages.base import drive
+from triggers_core.storages.driving import drive
 from triggers_core.storages.session import SessionStorage, TaskInstance
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -29,9 +29,10 @@ from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput
 from triggers_core.manager import TriggerManager
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.worker import run_claimed
-from triggers_core.storages.base import SessionSummary, Store, all_sessions
+from triggers_core.storages.base import Store, all_sessions
 from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.summaries import SessionSummary
 
 T = TypeVar("T")
 

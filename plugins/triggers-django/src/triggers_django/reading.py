@@ -22,8 +22,9 @@ from triggers_core.engine.records import (
 )
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import MOST, add_due, may_wait
+from triggers_core.storages.arguments import MOST
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.driving import add_due, may_wait
 from triggers_django import models
 from triggers_django.models import ROW_BITS
 from triggers_django.transactions import asking

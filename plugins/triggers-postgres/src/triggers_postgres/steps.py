@@ -35,8 +35,10 @@ from triggers_core.engine.records import (
 )
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans, moment_key
 from triggers_core.exceptions import Contended, UnknownSchema
-from triggers_core.storages.base import MOST, Clock, add_due
+from triggers_core.storages.arguments import MOST
+from triggers_core.storages.base import Clock
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.driving import add_due
 from triggers_postgres.due_notices import Told
 from triggers_postgres.sql import (
     EVENT,
@@ -182,7 +184,7 @@ def _is_written(tables: Tables, uid: str, plan: Plan[Any]) -> Steps[bool]:
 def _decide(
     tables: Tables, uid: str, command: Command[_T], rules: Rules, found: Found
 ) -> Steps[Plan[_T]]:
-    """As `triggers_core.storages.base.drive`, step by step."""
+    """As `triggers_core.storages.driving.drive`, step by step."""
     deciding = command.decide(uid, rules)
     try:
         query = next(deciding)

@@ -14,7 +14,7 @@ from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
 from triggers_core.exceptions import Contended
-from triggers_core.storages.base import drive
+from triggers_core.storages.driving import drive
 from triggers_redis.connection import Answer
 from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.reader import SessionReader

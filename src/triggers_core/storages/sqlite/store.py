@@ -29,20 +29,10 @@ from triggers_core.engine.records import (
 )
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans
 from triggers_core.exceptions import InvalidSetting, StorageError, UnknownSchema
-from triggers_core.storages.base import (
-    Clock,
-    Due,
-    SessionSummary,
-    Store,
-    add_due,
-    check_age,
-    check_window,
-    drive,
-    may_wait,
-    prunable,
-    readable_header,
-)
+from triggers_core.storages.arguments import check_age, check_window
+from triggers_core.storages.base import Clock, Due, Store
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.driving import add_due, drive, may_wait
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -58,6 +48,7 @@ from triggers_core.storages.sqlite import fleet
 from triggers_core.storages.sqlite.file import SqliteFile, Synchronous, check_synchronous
 from triggers_core.storages.sqlite.place import check_path
 from triggers_core.storages.sqlite.schema import EVENT_BITS, VERSION, address_key
+from triggers_core.storages.summaries import SessionSummary, prunable, readable_header
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import BodyInterrupted, StorageError
 from triggers_core.running.messages import Message
-from triggers_core.storages.base import Due, SessionSummary, Store
+from triggers_core.storages.base import Due, Store
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -27,6 +27,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from triggers_core.engine.records import Instance, Status
 from triggers_core.exceptions import LeaseLost
 from triggers_core.manager import TriggerManager
 from triggers_core.storages import memory
-from triggers_core.storages.base import drive
+from triggers_core.storages.driving import drive
 from triggers_core.tasks import TaskContext
 from triggers_core.testing.simulation.optimistic import OptimisticStore
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from triggers_core.engine.attempts import Recover, Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.engine.commands import Fire, ResolveLogs
+from triggers_core.engine.recovery import Recover
 from triggers_core.storages import driving
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.testing import VirtualClock, check_store

@@ -68,6 +68,7 @@ FACES: Final[dict[str, tuple[str, ...]]] = {
         "triggers_core.engine.protocol",
         "triggers_core.engine.commands",
         "triggers_core.engine.attempts",
+        "triggers_core.engine.recovery",
         "triggers_core.engine.waits",
         "triggers_core.engine.due_times",
         "triggers_core.payloads",

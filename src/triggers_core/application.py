@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 from weakref import WeakSet
 
 from triggers_core import tasks as task_module
-from triggers_core.engine.attempts import Recovered
 from triggers_core.engine.configuration import Configuration, parse_configuration
 from triggers_core.engine.protocol import Rules
+from triggers_core.engine.recovery import Recovered
 from triggers_core.exceptions import ImportExited, TaskNotFound, WrongState
 from triggers_core.hookspecs import hookimpl
 from triggers_core.host import host

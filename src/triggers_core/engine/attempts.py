@@ -17,13 +17,13 @@ from triggers_core.engine.additions import due_first, run_before_commit
 from triggers_core.engine.commands import check_same_event, no_success
 from triggers_core.engine.conditions import FAILED, SKIPPED
 from triggers_core.engine.configuration import Task
-from triggers_core.engine.fire_rule import clone
 from triggers_core.engine.machine import Draft, cascade_of, fired_by
 from triggers_core.engine.metadata import add_metadata, count_logs, read_metadata
 from triggers_core.engine.moments import fire_otherwise, record
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
+from triggers_core.engine.replaying import clone
 from triggers_core.engine.taken_events import KwargsByTrigger, merge_params, recorded_kwargs
 from triggers_core.exceptions import (
     EventIdConflict,

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from triggers_core.engine.machine import Draft
+from triggers_core.engine.names import generated_id
 from triggers_core.engine.protocol import MOST_DUE, Query, Snapshot
-from triggers_core.engine.records import Event, Extent, generated_id
+from triggers_core.engine.records import Event, Extent
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.storages.sqlite.reading import Found
 from triggers_core.testing import SessionDriver, VirtualClock

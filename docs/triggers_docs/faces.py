@@ -65,6 +65,7 @@ FACES: Final[dict[str, tuple[str, ...]]] = {
         "triggers_core.running.heartbeats",
         "triggers_core.running.rounds",
         "triggers_core.engine.records",
+        "triggers_core.engine.names",
         "triggers_core.engine.protocol",
         "triggers_core.engine.commands",
         "triggers_core.engine.attempts",

@@ -13,7 +13,8 @@ from triggers_core.engine.configuration import Task
 from triggers_core.engine.leaf_records import keep_records
 from triggers_core.engine.leaving import look, passing
 from triggers_core.engine.machine import Draft
-from triggers_core.engine.records import Event, Instance, Round, generated_id
+from triggers_core.engine.names import generated_id
+from triggers_core.engine.records import Event, Instance, Round
 from triggers_core.engine.rooms import has_room
 from triggers_core.engine.rule import Rule
 from triggers_core.engine.standing import holding, later, record_of

@@ -21,7 +21,7 @@ import msgspec
 
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.due_times import due_soon
-from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.names import number_in_id, split_instance_name
 from triggers_core.engine.protocol import MOST_DUE, Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
@@ -31,7 +31,6 @@ from triggers_core.engine.records import (
     decode_header,
     decode_instance,
     encode_record,
-    number_in_id,
 )
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans, moment_key
 from triggers_core.exceptions import Contended, UnknownSchema

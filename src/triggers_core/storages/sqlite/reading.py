@@ -8,16 +8,9 @@ from contextlib import closing
 from typing import Final
 
 from triggers_core.engine.configuration import EMPTY, Configuration
-from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.names import number_in_id, split_instance_name
 from triggers_core.engine.protocol import Query, Snapshot
-from triggers_core.engine.records import (
-    Event,
-    Header,
-    decode_event,
-    decode_header,
-    decode_instance,
-    number_in_id,
-)
+from triggers_core.engine.records import Event, Header, decode_event, decode_header, decode_instance
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans
 from triggers_core.exceptions import UnknownSchema
 from triggers_core.storages.base import Clock

@@ -19,6 +19,7 @@ FACES: Final[dict[str, tuple[str, ...]]] = {
         "triggers_core.methods.bulk",
         "triggers_core.methods.moving",
         "triggers_core.tasks",
+        "triggers_core.tasks.context",
         "triggers_core.storages",
         "triggers_core.storages.session",
         "triggers_core.settings",

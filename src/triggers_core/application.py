@@ -14,7 +14,6 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 from weakref import WeakSet
 
-from triggers_core import tasks as task_module
 from triggers_core.engine.configuration import Configuration, parse_configuration
 from triggers_core.engine.protocol import Rules
 from triggers_core.engine.recovery import Recovered
@@ -31,7 +30,8 @@ from triggers_core.settings import Settings
 from triggers_core.settings.option_checks import with_options
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
-from triggers_core.tasks import TaskContext, TriggerTask
+from triggers_core.tasks import TriggerTask, registry
+from triggers_core.tasks.context import TaskContext
 from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:
@@ -571,14 +571,14 @@ class Application:
         """
         found = self.plugins.resolve_task(run, using)
         if found is None:
-            found = task_module.declared.get(run)
+            found = registry.declared.get(run)
         if found is None:
             self.import_tasks()
-            found = task_module.declared.get(run)
+            found = registry.declared.get(run)
         if found is None:
-            if no_body := task_module.why_unknown(run):
+            if no_body := registry.why_unknown(run):
                 raise TaskNotFound(f"no task named {run!r} can be run{no_body}")
-            hint = did_you_mean(run, task_module.declared)
+            hint = did_you_mean(run, registry.declared)
             raise TaskNotFound(
                 f"no task named {run!r} is defined in this process"
                 f"{hint}{'' if hint.endswith('?') else '.'} Import its module, or list the module"

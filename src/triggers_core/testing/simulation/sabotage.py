@@ -26,7 +26,7 @@ from triggers_core.exceptions import LeaseLost
 from triggers_core.manager import TriggerManager
 from triggers_core.storages import memory
 from triggers_core.storages.driving import drive
-from triggers_core.tasks import TaskContext
+from triggers_core.tasks.context import TaskContext
 from triggers_core.testing.simulation.optimistic import OptimisticStore
 
 Sabotage = Callable[[], AbstractContextManager[None]]

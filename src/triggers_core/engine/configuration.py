@@ -121,6 +121,11 @@ class Configuration:
         )
 
     @cached_property
+    def untested(self) -> set[str]:
+        """The triggers that its tasks wait for without a test of their events' kwargs."""
+        return untested_triggers(self.tasks.values())
+
+    @cached_property
     def order(self) -> dict[str, int]:
         """Task → its position."""
         return {name: position for position, name in enumerate(self.tasks)}
@@ -185,6 +190,17 @@ class Configuration:
 
 
 EMPTY: Final = Configuration({})
+
+
+def untested_triggers(tasks: Iterable[Task]) -> set[str]:
+    """The triggers that tasks wait for without a test of their events' kwargs."""
+    found: set[str] = set()
+    for task in tasks:
+        if task.plain:
+            found |= task.listens_to
+        else:
+            found |= {leaf.trigger for leaf in task.rule.leaves.values() if leaf.where is None}
+    return found
 
 
 def parse_configuration(

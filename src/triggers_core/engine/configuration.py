@@ -145,6 +145,8 @@ class Configuration:
 
         Of two that could be parsed the union may be wrong: `check_together` says so.
         """
+        if not self.tasks:  # as in each new session: nothing to be compiled once more
+            return other
         return Configuration({**self.tasks, **other.tasks})
 
     def changed_since(self, before: Configuration) -> list[Task]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from heapq import heappush
 from typing import Any, TypeVar
 
@@ -337,18 +336,13 @@ def has_replaced_kwargs(instance: Instance) -> bool:
     return instance.replaced is not NOTHING
 
 
-@lru_cache(maxsize=256)  # asked at every change, and of few configurations
-def _lacking(requires: tuple[str, ...], present: frozenset[str]) -> list[str]:
-    return sorted(x for x in requires if x not in present and not is_understood(x))
-
-
-def check_plugins(requires: tuple[str, ...], present: frozenset[str]) -> None:
+def check_plugins(requires: Iterable[str], present: frozenset[str]) -> None:
     """See that this process has what a session requires.
 
     :raises UnknownSchema: it does not know a word of the session's configuration.
     :raises PluginMissing: it lacks a plugin.
     """
-    missing = _lacking(requires, present)
+    missing = sorted(x for x in requires if x not in present and not is_understood(x))
     if not missing:
         return
     if unknown := unknown_features(missing):

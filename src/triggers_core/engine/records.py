@@ -339,10 +339,12 @@ class Header(
     fleet index groups sessions by them; see `triggers_core.engine.missing`."""
     extra: Extra = {}
 
-    def count(self, task: str, status: Status) -> int:
-        """Instances of one task in one status."""
-        counts = self.counts.get(task)
-        return counts[_POSITION[status]] if counts else 0
+    def count(self, task: str, *statuses: Status) -> int:
+        """Instances of one task in any of the statuses."""
+        counts, found = self.counts.get(task), 0
+        for status in statuses if counts else ():
+            found += counts[_POSITION[status]]
+        return found
 
     def created(self, task: str) -> int:
         """Instances that the task ever had in this session."""

@@ -342,8 +342,9 @@ class Header(
     def count(self, task: str, *statuses: Status) -> int:
         """Instances of one task in any of the statuses."""
         counts, found = self.counts.get(task), 0
-        for status in statuses if counts else ():
-            found += counts[_POSITION[status]]
+        if counts is not None:
+            for status in statuses:
+                found += counts[_POSITION[status]]
         return found
 
     def created(self, task: str) -> int:

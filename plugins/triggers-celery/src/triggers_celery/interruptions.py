@@ -33,8 +33,9 @@ class Terminated(BodyInterrupted):
     """
 
 
-class SoftTimeLimitExceeded(  # type: ignore[misc]
-    core.SoftTimeLimitExceeded, billiard.SoftTimeLimitExceeded
+class SoftTimeLimitExceeded(
+    core.SoftTimeLimitExceeded,
+    billiard.SoftTimeLimitExceeded,  # type: ignore[misc]
 ):
     """Raised in bodies: they may catch that of Triggers, as under any runner, or that of Celery."""
 

@@ -39,10 +39,12 @@ class Firing:
 class FireContexts(Contexts):
     """The context managers of all plugins for one fire, as one. Their errors are logged."""
 
+    __slots__ = ("_calls", "_firing", "_manager")
+
     def __init__(
         self, calls: Sequence[tuple[str, Call]], manager: TriggerManager, firing: Firing
     ) -> None:
-        super().__init__()
+        self._entered = []  # a fire notices each call, that of the superclass too
         self._calls, self._manager, self._firing = calls, manager, firing
 
     def __enter__(self) -> None:

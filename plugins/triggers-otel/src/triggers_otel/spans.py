@@ -7,7 +7,6 @@ is under ``triggers.``.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final
 
@@ -40,47 +39,32 @@ _TRACEBACK: Final = 16_384  # characters, as in the core's logs
 _Attributes = dict[str, str | int]
 
 
-class _Current(AbstractContextManager[None]):
-    """A span that is the current one meanwhile."""
+class FireSpan:
+    """The span of a fire, which its event carries."""
 
     # A class: the context managers of `contextlib` take twice the time.
 
-    def __init__(self, tracer: Tracer, name: str, kind: SpanKind) -> None:
-        self._tracer, self._name, self._kind = tracer, name, kind
-
-    def start(self, attributes: _Attributes, links: list[Link] | None = None) -> Span:
-        """Start it, and make it the current one."""
-        self.span = self._tracer.start_span(
-            self._name, kind=self._kind, attributes=attributes, links=links
-        )
-        self._token = contexts.attach(set_span_in_context(self.span))
-        return self.span
-
-    def end(self) -> None:
-        """End it."""
-        contexts.detach(self._token)
-        self.span.end()
-
-
-class FireSpan(_Current):
-    """The span of a fire, which its event carries."""
+    __slots__ = ("_firing", "_span", "_token", "_tracer", "_uid")
 
     def __init__(self, tracer: Tracer, firing: Firing, uid: str | None) -> None:
-        trigger = firing.trigger[:200] if type(firing.trigger) is str else "?"
-        super().__init__(tracer, f"fire {trigger}", SpanKind.PRODUCER)
-        self._firing, self._trigger, self._uid = firing, trigger, uid
+        self._tracer, self._firing, self._uid = tracer, firing, uid
 
     def __enter__(self) -> None:
+        firing = self._firing
+        trigger = firing.trigger[:200] if type(firing.trigger) is str else "?"
         attributes: _Attributes = {
             "messaging.system": "triggers",
             "messaging.operation.type": "send",
             "messaging.operation.name": "fire",
-            "messaging.destination.name": self._trigger,
+            "messaging.destination.name": trigger,
         }
         if self._uid is not None:
             attributes["triggers.session.uid"] = self._uid
-        span = self.start(attributes)
-        self._firing.carrier.update(carriers.write(span.get_span_context()))
+        self._span = span = self._tracer.start_span(
+            f"fire {trigger}", kind=SpanKind.PRODUCER, attributes=attributes
+        )
+        self._token = contexts.attach(set_span_in_context(span))
+        carriers.write(span.get_span_context(), firing.carrier)
 
     def __exit__(
         self,
@@ -88,10 +72,11 @@ class FireSpan(_Current):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        span, result = self.span, self._firing.result
+        contexts.detach(self._token)
+        span, result = self._span, self._firing.result
+        if not span.is_recording():
+            return
         try:
-            if not span.is_recording():
-                return
             if result is not None:
                 span.set_attributes(
                     {
@@ -102,37 +87,46 @@ class FireSpan(_Current):
             elif error is not None:
                 record_error(span, error)
         finally:
-            self.end()
+            span.end()
 
 
-class AttemptSpan(_Current):
+class AttemptSpan:
     """The span of an attempt: links to those of the events that it waited for."""
 
+    __slots__ = ("_context", "_span", "_token", "_tracer", "_uid")
+
     def __init__(self, tracer: Tracer, context: TaskContext, uid: str | None) -> None:
-        super().__init__(tracer, f"run {context.task.name}", SpanKind.CONSUMER)
-        self._context, self._uid = context, uid
+        self._tracer, self._context, self._uid = tracer, context, uid
 
     def __enter__(self) -> None:
         context = self._context
         events = context.event_records(MOST_LINKS)
+        task, instance = context.task, context.instance
         attributes: _Attributes = {
             "messaging.system": "triggers",
             "messaging.operation.type": "process",
             "messaging.operation.name": "run",
-            "messaging.destination.name": context.task.name,
+            "messaging.destination.name": task.name,
             "messaging.batch.message_count": len(events),
-            "triggers.task": context.task.name,
-            "triggers.run": context.task.run,
-            "triggers.instance": context.instance.name,
+            "triggers.task": task.name,
+            "triggers.run": task.run,
+            "triggers.instance": instance.name,
             "triggers.attempt": context.attempt,
             "triggers.retries": context.retries,
         }
         if self._uid is not None:
             attributes["triggers.session.uid"] = self._uid
-        span = self.start(attributes, links_to(events)).get_span_context()
-        if span.is_valid:
-            context.carrier.update(carriers.write(span))
-            context.log_fields.update(ids_of(span))
+        self._span = span = self._tracer.start_span(
+            f"run {task.name}",
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+            links=links_to(events),
+        )
+        self._token = contexts.attach(set_span_in_context(span))
+        here = span.get_span_context()
+        if here.is_valid:
+            carriers.write(here, context.carrier)
+            context.log_fields.update(ids_of(here))
 
     def __exit__(
         self,
@@ -140,16 +134,18 @@ class AttemptSpan(_Current):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        span = self.span
+        contexts.detach(self._token)
+        span = self._span
+        if not span.is_recording():
+            return
         try:
-            if span.is_recording():
-                span.set_attribute("triggers.outcome", self._outcome(error))
+            span.set_attribute("triggers.outcome", self._outcome(error))
         finally:
-            self.end()
+            span.end()
 
     def _outcome(self, error: BaseException | None) -> str:
         if self._context.lease_lost:
-            self.span.set_status(Status(StatusCode.ERROR, "the lease was lost: another attempt"))
+            self._span.set_status(Status(StatusCode.ERROR, "the lease was lost: another attempt"))
             return "lease_lost"
         if error is None:
             return "finished"
@@ -157,9 +153,9 @@ class AttemptSpan(_Current):
             return "skipped"
         if isinstance(error, RetryRequested):
             if error.exc is not None:
-                record_error(self.span, error.exc)
+                record_error(self._span, error.exc)
             return "retried"
-        record_error(self.span, error)
+        record_error(self._span, error)
         return "interrupted" if isinstance(error, BodyInterrupted) else "failed"
 
 

@@ -1,4 +1,4 @@
-"""The hooks: a span around each fire and each body, and metrics of each commit."""
+"""The hooks: a span around each fire, act and body, and metrics of each commit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerP
 from triggers_core import TaskContext, TriggerManager, hookimpl
 from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.protocol import Plan
-from triggers_core.plugins.fire_contexts import Firing
+from triggers_core.plugins.fire_contexts import Act, Firing
 from triggers_otel.fleet import Fleet
 from triggers_otel.metrics import Instruments
 from triggers_otel.options import NAME, Options
-from triggers_otel.spans import AttemptSpan, FireSpan
+from triggers_otel.spans import ACTS, ActSpan, AttemptSpan, ConfigureSpan, FireSpan
 
 
 class OpenTelemetry:
@@ -52,6 +52,17 @@ class OpenTelemetry:
         if not options.spans:
             return None
         return FireSpan(self._tracer, firing, manager.uid if options.session_uid else None)
+
+    @hookimpl
+    def act_context(self, manager: TriggerManager, act: Act) -> AbstractContextManager[Any] | None:
+        """A span around each act by hand, which its events and its replay carry."""
+        if act.name not in ACTS or (self._provider is None and not self._has_sdk()):
+            return None
+        options = self._options(manager)
+        if not options.spans:
+            return None
+        kind = ConfigureSpan if act.name == "update_configuration" else ActSpan
+        return kind(self._tracer, act, manager.uid if options.session_uid else None)
 
     @hookimpl
     def body_context(self, context: TaskContext) -> AbstractContextManager[Any] | None:

@@ -1,4 +1,4 @@
-"""The spans: one for each fire of an application, one for each attempt.
+"""The spans: one for each fire of an application, each act by hand, each attempt.
 
 Names and kinds are those of OpenTelemetry's semantic conventions for messaging (1.27 and later;
 they are in development still): a fire *sends*, an attempt *processes*. What they have no name for
@@ -7,6 +7,7 @@ is under ``triggers.``.
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from triggers_core import TaskContext
 from triggers_core.engine.records import Event
 from triggers_core.exceptions import BodyInterrupted
 from triggers_core.failures import message_of, traceback_of, type_name
-from triggers_core.plugins.fire_contexts import Firing
+from triggers_core.plugins.fire_contexts import Act, Firing
 from triggers_core.tasks import RetryRequested, SkipRequested
 from triggers_otel import carriers
 from triggers_otel.logs import ids_of
@@ -33,6 +34,16 @@ from triggers_otel.logs import ids_of
 MOST_LINKS: Final = 128
 """Events that an attempt links to; what the SDK keeps of a span by default."""
 
+ACTS: Final = {
+    "replay_failed_instance": "replay",
+    "skip_failed_instance": "skip",
+    "fail_instance": "fail",
+    "update_configuration": "configure",
+    "close_session": "close",
+}
+"""Method → what its span is called. Others change nothing that runs."""
+
+_NAME: Final = 300  # characters of an instance's name, which nothing has checked yet
 _MESSAGE: Final = 500  # characters
 _TRACEBACK: Final = 16_384  # characters, as in the core's logs
 
@@ -90,6 +101,74 @@ class FireSpan:
             span.end()
 
 
+class ActSpan:
+    """The span of an act by hand, which its events and its replay carry."""
+
+    def __init__(self, tracer: Tracer, act: Act, uid: str | None) -> None:
+        self._tracer, self._act = tracer, act
+        self._attributes: _Attributes = {"triggers.act": ACTS[act.name]}
+        if act.instance is not None:
+            self._attributes["triggers.task"] = self._task[:_NAME]
+            self._attributes["triggers.instance"] = act.instance[:_NAME]
+        if uid is not None:
+            self._attributes["triggers.session.uid"] = uid
+
+    def __enter__(self) -> None:
+        self._start()
+        self._token = contexts.attach(set_span_in_context(self._span))
+        carriers.write(self._span.get_span_context(), self._act.carrier)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        contexts.detach(self._token)
+        self._end(error)
+
+    def _start(self, at: int | None = None) -> None:
+        about = self._attributes.get("triggers.task")
+        name = self._attributes["triggers.act"]
+        self._span = self._tracer.start_span(
+            f"{name} {about}" if about else str(name), attributes=self._attributes, start_time=at
+        )
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                record_error(self._span, error)
+            elif self._act.name == "replay_failed_instance":
+                self._span.set_attribute("triggers.replay", self._act.result.name)
+        finally:
+            self._span.end()
+
+    @property
+    def _task(self) -> str:
+        return (self._act.instance or "").rpartition("#")[0] or "?"
+
+
+class ConfigureSpan(ActSpan):
+    """The span of a configuration; made on leaving, if that changed anything or was refused.
+
+    Applications configure a session wherever they fire into it. So it is never the current one, and
+    nothing carries it.
+    """
+
+    def __enter__(self) -> None:
+        self._began = time.time_ns()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None or self._act.result.changed:
+            self._start(self._began)
+            self._end(error)
+
+
 class AttemptSpan:
     """The span of an attempt: links to those of the events that it waited for."""
 
@@ -120,7 +199,7 @@ class AttemptSpan:
             f"run {task.name}",
             kind=SpanKind.CONSUMER,
             attributes=attributes,
-            links=links_to(events),
+            links=[*links_to(events), *link_to_replay(instance.record.carrier)][-MOST_LINKS:],
         )
         self._token = contexts.attach(set_span_in_context(span))
         here = span.get_span_context()
@@ -172,6 +251,12 @@ def links_to(events: list[Event]) -> list[Link]:
             }
             links.append(Link(span, about))
     return links
+
+
+def link_to_replay(carrier: dict[str, str] | None) -> list[Link]:
+    """A link to the span of the replay by hand that made the instance, if one did."""
+    span = carriers.read(carrier)
+    return [] if span is None else [Link(span, {"triggers.act": "replay"})]
 
 
 def record_error(span: Span, error: BaseException) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from doc_pages import DOCS, ROOT, Page, fails_python, pages, run_python
+from doc_pages import DOCS, ROOT, Page, configured, fails_python, pages, run_python
 
 from triggers_core import views
 from triggers_core.engine.configuration import parse_configuration
@@ -311,6 +311,8 @@ def test_they_keep_their_contract(page: Page, promises: int, fast_dir: Path) -> 
     assert {f"python -m pytest {each}" for each in tests} <= {each.line for each in page.commands}
     pytest_options = ["-q", "-p", "no:cacheprovider", f"--basetemp={fast_dir / 'temporary'}"]
     printed = run_python(["-m", "pytest", *pytest_options, *tests], fast_dir)
+    for told in page.fences("text"):
+        assert told.partition("…")[0].rstrip(" ,\n") in " ".join(printed.split())
     found = re.search(r"(\d+) passed", printed)
     assert found
     assert int(found[1]) >= promises
@@ -460,13 +462,6 @@ def test_the_examples_about_settings(tmp_path: Path) -> None:
     ]
     [limits] = SETTINGS.section("Limits").fences("python")
     assert Settings.isolated(**configured(limits)).limits == Limits(kwargs_bytes=1_000_000)
-
-
-def configured(code: str) -> dict[str, Any]:
-    """What a piece of code hands to `configure`."""
-    values: dict[str, Any] = {}
-    exec(code.replace("from triggers_core import configure", ""), {"configure": values.update})
-    return values
 
 
 def lines(page: Page) -> list[str]:

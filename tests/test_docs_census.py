@@ -60,7 +60,9 @@ RUN: dict[str, dict[str, str]] = {
     },
     "plugins/triggers-otel/README.md": {
         "python from opentelemetry": of("otel", "docs_otel.py::test_the_pieces_of_code"),
-        "python configure": of("otel", "docs_otel.py::test_every_option_is_listed_with_its_default"),
+        "python configure": of(
+            "otel", "docs_otel.py::test_every_option_is_listed_with_its_default"
+        ),
     },
     "plugins/triggers-postgres/README.md": {
         "python": of("postgres", "docs_postgres.py::test_the_event_of_the_readme"),
@@ -89,7 +91,9 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/async.md": dict.fromkeys(PROGRAMS, CORE + "the_examples_in_coroutines"),
     "docs/cli.md": {
-        "python from": of("cli", "terminal.py::test_the_documentation_shows_what_the_session_needs"),
+        "python from": of(
+            "cli", "terminal.py::test_the_documentation_shows_what_the_session_needs"
+        ),
         "toml [tool.triggers]": of(
             "cli", "terminal.py::test_the_documentation_shows_what_the_session_needs"
         ),
@@ -98,7 +102,9 @@ RUN: dict[str, dict[str, str]] = {
         "python import click": of("cli", "docs_commands.py::test_a_command_of_ones_own"),
         "yaml": of("cli", "docs_commands.py::test_the_hook_of_pre_commit"),
         "$ triggers demo": of("cli", "terminal.py::test_demo"),
-        '$ eval "$(triggers completion': of("cli", "docs_commands.py::test_completion_can_be_sourced"),
+        '$ eval "$(triggers completion': of(
+            "cli", "docs_commands.py::test_completion_can_be_sourced"
+        ),
         "$ triggers": of("cli", "docs_commands.py::test_its_commands_can_be_typed"),
     },
     "docs/concepts.md": {
@@ -177,7 +183,9 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/opentelemetry.md": {
         **{kind: of("otel", "docs_otel.py::test_the_example") for kind in PROGRAMS},
-        "python configure": of("otel", "docs_otel.py::test_every_option_is_listed_with_its_default"),
+        "python configure": of(
+            "otel", "docs_otel.py::test_every_option_is_listed_with_its_default"
+        ),
         "python": of("otel", "docs_otel.py::test_the_pieces_of_code"),
     },
     "docs/plugins.md": {
@@ -199,7 +207,8 @@ RUN: dict[str, dict[str, str]] = {
         "toml": CORE + "the_same_settings_from_every_source",
     },
     "docs/start/django.md": {
-        kind: of("django", "django_walk.py::test_the_start_page") for kind in ("file", "python", "$")
+        kind: of("django", "django_walk.py::test_the_start_page")
+        for kind in ("file", "python", "$")
     },
     "docs/start/fastapi.md": {
         kind: of("web", "start_fastapi.py::test_the_page") for kind in ("file", "$")
@@ -225,11 +234,10 @@ RUN: dict[str, dict[str, str]] = {
         "python @app.post": of("postgres", "docs_postgres.py::test_a_request_of_fastapi"),
         "python @asynccontextmanager": PIECES + "a_service_that_sweeps_while_it_lives",
         "python from django": of("postgres", "docs_postgres.py::test_the_piece_about_django"),
-        "python with manager.storage.store.transaction():": PIECES + "fires_that_are_one_transaction",
+        "python with manager.storage.store.transaction():": PIECES
+        + "fires_that_are_one_transaction",
         "python": of("postgres", "docs_postgres.py::test_the_pieces_about_transactions"),
-        "": of(
-            "postgres", "docs_postgres.py::test_the_order_and_its_event_in_one_transaction"
-        ),
+        "": of("postgres", "docs_postgres.py::test_the_order_and_its_event_in_one_transaction"),
     },
     "docs/views.md": dict.fromkeys(
         PROGRAMS, CORE + "the_example_of_the_views_and_that_each_is_listed"
@@ -261,7 +269,6 @@ RUN: dict[str, dict[str, str]] = {
         "text": CORE + "they_keep_their_contract",
         "file test_folder": CORE + "they_keep_their_contract",
         "$ python -m pytest": CORE + "they_keep_their_contract",
-        "file interrupt": PIECES + "the_survey_of_a_storage",
         **dict.fromkeys(PROGRAMS, CORE + "the_examples_of_a_storage_and_a_runner"),
     },
 }

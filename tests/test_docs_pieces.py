@@ -18,7 +18,7 @@ import pytest
 from doc_pages import DOCS, ROOT, Page, configured, fails_python, run_python
 
 import triggers_core
-from triggers_core import Application, TaskContext, TriggerManager, TriggerTask, trigger_task
+from triggers_core import Application, TaskContext, TriggerTask, trigger_task
 from triggers_core.engine.records import STATUSES
 from triggers_core.entry_points import KNOWN_DISTRIBUTIONS
 from triggers_core.exceptions import SoftTimeLimitExceeded
@@ -375,14 +375,6 @@ def test_the_settings_of_the_tests_of_an_application(tmp_path: Path) -> None:
         assert f"{places} failed" in told, told
     assert one[:-1] == many[:-1]
     assert {*many[-1].split(","), "sqlite"} == {*BUILT_IN, *KNOWN_DISTRIBUTIONS[GROUP]}
-
-
-def test_the_survey_of_a_storage(tmp_path: Path) -> None:
-    page = Page(DOCS / "writing-a-storage.md")
-    page.write_files(tmp_path)
-    code = page.files["interrupt_folder.py"]
-    assert "# moments=" in code
-    run_python(["interrupt_folder.py"], tmp_path)
 
 
 PUBLISHING = Page(DOCS / "plugins" / "publishing.md")

@@ -16,7 +16,12 @@ SITE = DOCS / "_build" / "html"
 CHROMIUM = next(
     (
         found
-        for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+        for name in (
+            os.environ.get("CHROMIUM", ""),
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+        )
         if name and (found := shutil.which(name))
     ),
     None,
@@ -45,7 +50,7 @@ def test_no_page_is_wider_than_a_telephone() -> None:
         )
         found = {}
         for file in pages:
-            window.goto(file.as_uri(), wait_until="domcontentloaded")
+            window.goto(file.as_uri())
             if wide := window.evaluate(WIDER):
                 found[file.relative_to(SITE).as_posix()] = wide
         browser.close()

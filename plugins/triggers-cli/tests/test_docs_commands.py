@@ -77,7 +77,7 @@ def test_the_totals_of_a_backtest(cli: Cli) -> None:
 def test_what_is_not_reported(cli: Cli) -> None:
     options = tomllib.loads(PAGE.piece("[tool.triggers.plugin_options.cli]", "toml"))
     given = options["tool"]["triggers"]["plugin_options"]
-    assert Settings.isolated(TRIGGER_PLUGIN_OPTIONS=given).TRIGGER_PLUGIN_OPTIONS == given
+    assert given == Settings.isolated(TRIGGER_PLUGIN_OPTIONS=given).TRIGGER_PLUGIN_OPTIONS
     names = {"t_a": "pageReceived", "t_b": "pageRecieved"}
     cli.write(
         "flow.json", {name: {"after": [each], "run": "shop.Ship"} for name, each in names.items()}

@@ -243,8 +243,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html; a warning is an error. Then search it, and
-    see in Chromium, where there is one, that it fits a telephone.
+    """Build the documentation into docs/_build/html; a warning is an error. Then look at it.
+
+    It is searched and, where the system has Chromium, has to fit a telephone.
     """
     install(session, *group("docs"), testing=True)
     # -E: what is generated changes with the code, and not with its page.

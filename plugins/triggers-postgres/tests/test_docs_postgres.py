@@ -93,7 +93,6 @@ def test_the_pieces_about_transactions(database: str) -> None:
     )
     with Application("page", settings) as app, psycopg.connect(database, autocommit=True) as own:
         own.execute("CREATE TABLE orders (number int)")
-        fired = 0
         for manager in (app.manager("order:1"), app.manager("order:2")):
             manager.update_configuration({})
         known = {
@@ -102,9 +101,9 @@ def test_the_pieces_about_transactions(database: str) -> None:
             "manager": app.manager("order:1"),
             "other_manager": app.manager("order:2"),
         }
-        for start in ("with psycopg.connect", "with manager.storage.store.transaction() as"):
+        starts = ("with psycopg.connect", "with manager.storage.store.transaction() as")
+        for fired, start in enumerate(starts, start=1):
             exec(TRANSACTIONS.piece(start), dict(known))
-            fired += 1
             assert len(app.manager("order:1").storage.events) == fired
             assert own.execute("SELECT count(*) FROM orders").fetchone() == (fired,)
         assert len(app.manager("order:2").storage.events) == 1

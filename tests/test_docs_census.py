@@ -1,6 +1,7 @@
 """Every block of code in the documentation is run by a test, or says why it is not.
 
-Who writes a block adds it to `RUN`, or says above it why nothing runs it: ``<!-- not run: ... -->``.
+Whoever writes a block adds it to `RUN`, or says above it why nothing runs it:
+``<!-- not run: the reason -->``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ def of(plugin: str, test: str) -> str:
     return f"plugins/triggers-{plugin}/tests/test_{test}"
 
 
+SHOWN = of("cli", "terminal.py::test_the_documentation_shows_what_the_session_needs")
+TYPED = of("cli", "docs_commands.py::test_its_commands_can_be_typed")
+OTEL_OPTIONS = of("otel", "docs_otel.py::test_every_option_is_listed_with_its_default")
+ONE_TRANSACTION = PIECES + "fires_that_are_one_transaction"
 PROGRAMS = ("file ", "$ python ")
 
 RUN: dict[str, dict[str, str]] = {
@@ -87,16 +92,12 @@ RUN: dict[str, dict[str, str]] = {
     "plugins/triggers-web/README.md": {
         "file pyproject.toml": of("web", "docs_web.py::test_the_webhook_of_the_readme"),
         "python": of("web", "docs_web.py::test_the_application_of_the_readme"),
-        "$ triggers": of("cli", "docs_commands.py::test_its_commands_can_be_typed"),
+        "$ triggers": TYPED,
     },
     "docs/async.md": dict.fromkeys(PROGRAMS, CORE + "the_examples_in_coroutines"),
     "docs/cli.md": {
-        "python from": of(
-            "cli", "terminal.py::test_the_documentation_shows_what_the_session_needs"
-        ),
-        "toml [tool.triggers]": of(
-            "cli", "terminal.py::test_the_documentation_shows_what_the_session_needs"
-        ),
+        "python from": SHOWN,
+        "toml [tool.triggers]": SHOWN,
         "toml [tool.triggers.plugin": of("cli", "docs_commands.py::test_what_is_not_reported"),
         "toml [project": of("cli", "docs_commands.py::test_a_command_of_ones_own"),
         "python import click": of("cli", "docs_commands.py::test_a_command_of_ones_own"),
@@ -105,7 +106,7 @@ RUN: dict[str, dict[str, str]] = {
         '$ eval "$(triggers completion': of(
             "cli", "docs_commands.py::test_completion_can_be_sourced"
         ),
-        "$ triggers": of("cli", "docs_commands.py::test_its_commands_can_be_typed"),
+        "$ triggers": TYPED,
     },
     "docs/concepts.md": {
         "python class ImportResponses": PIECES + "a_limit_that_a_body_notices",
@@ -162,7 +163,7 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/guide/production/troubleshooting.md": {
         "text": GUIDE + "what_troubleshooting_quotes_is_said_somewhere",
-        "$ triggers": of("cli", "docs_commands.py::test_its_commands_can_be_typed"),
+        "$ triggers": TYPED,
     },
     "docs/guide/writing-tasks.md": {
         "toml": of("retry", "docs_retry.py::test_the_configuration_on_the_page"),
@@ -211,7 +212,7 @@ RUN: dict[str, dict[str, str]] = {
         for kind in ("file", "python", "$")
     },
     "docs/start/fastapi.md": {
-        kind: of("web", "start_fastapi.py::test_the_page") for kind in ("file", "$")
+        kind: of("web", "start_fastapi.py::test_the_join") for kind in ("file", "$")
     },
     "docs/start/first-join.md": {
         "$ SLOW": of("cli", "first_join.py::test_it_is_killed"),
@@ -221,7 +222,7 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/start/install.md": {"$ triggers demo": of("cli", "terminal.py::test_demo")},
     "docs/start/redis-and-celery.md": {
-        "": of("celery", "start_redis_celery.py::test_the_page"),
+        "": of("celery", "start_redis_celery.py::test_the_join"),
     },
     "docs/testing.md": {
         "toml": PIECES + "the_settings_of_the_tests_of_an_application",
@@ -247,13 +248,13 @@ RUN: dict[str, dict[str, str]] = {
         "$ python asked": of("web", "docs_pages.py::test_the_example"),
         "file pages_mounted": of("web", "docs_pages.py::test_the_application"),
         "file urls.py": of("django", "docs_django.py::test_the_addresses_of_a_project"),
-        "$ triggers web": of("cli", "docs_commands.py::test_its_commands_can_be_typed"),
+        "$ triggers web": TYPED,
     },
     "docs/webhooks.md": {
         "toml": of("web", "docs_web.py::test_the_configurations"),
         "file mounted.py": of("web", "docs_web.py::test_the_application"),
         **{kind: of("web", "docs_web.py::test_the_example") for kind in PROGRAMS},
-        "$ triggers": of("cli", "docs_commands.py::test_its_commands_can_be_typed"),
+        "$ triggers": TYPED,
     },
     "docs/what-a-task-can-wait-for.md": dict.fromkeys(
         PROGRAMS, CORE + "the_examples_of_every_word"
@@ -281,7 +282,7 @@ every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name
 
 
 def parts(page: Page) -> Iterator[tuple[int, str]]:
-    """What there is to run, with its line: ``file shop.py``, ``$ a command`` or ``toml the text``."""
+    """What there is to run, with its line: ``file shop.py``, ``$ a command``, ``toml the text``."""
     for block in page.blocks:
         if block.reason or block.language in NO_CODE or block.language.startswith("{"):
             continue

@@ -13,19 +13,8 @@ from doc_pages import DOCS
 
 WIDTH = 400  # pixels
 SITE = DOCS / "_build" / "html"
-CHROMIUM = next(
-    (
-        found
-        for name in (
-            os.environ.get("CHROMIUM", ""),
-            "chromium",
-            "chromium-browser",
-            "google-chrome",
-        )
-        if name and (found := shutil.which(name))
-    ),
-    None,
-)
+NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if name and (found := shutil.which(name))), None)
 WIDER = """() => {
     const width = document.documentElement.clientWidth;
     const scrolls = (each) => ["auto", "scroll"].includes(getComputedStyle(each).overflowX);

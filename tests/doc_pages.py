@@ -170,10 +170,10 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 
 def pages() -> list[Page]:
-    """The READMEs, of the plugins too, and every page of the documentation."""
+    """The README and every page of the documentation."""
     built = DOCS / "_build"
     found = [file for file in sorted(DOCS.rglob("*.md")) if built not in file.parents]
-    return [Page(ROOT / "README.md"), *map(Page, found), *map(Page, readmes())]
+    return [Page(ROOT / "README.md"), *map(Page, found)]
 
 
 def configured(code: str) -> dict[str, Any]:
@@ -183,6 +183,6 @@ def configured(code: str) -> dict[str, Any]:
     return values
 
 
-def readmes() -> list[Path]:
-    """Those of the plugins, and of their template."""
-    return sorted((ROOT / "plugins").glob("*/README.md"))
+def every_text() -> list[Page]:
+    """The pages, and the READMEs of the plugins and of their template."""
+    return [*pages(), *map(Page, sorted((ROOT / "plugins").glob("*/README.md")))]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 
 import pytest
-from doc_pages import ROOT, Page, pages
+from doc_pages import ROOT, Page, every_text
 from packaging.requirements import Requirement
 from test_packaging import PLUGINS, project
 
@@ -278,7 +278,7 @@ RUN: dict[str, dict[str, str]] = {
 NO_CODE = {"mermaid"}
 EVERYDAY = {"$ python -m venv venv", "$ . venv/bin/activate"}
 """Commands of the shell, which say nothing of ours."""
-every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+every_page = pytest.mark.parametrize("page", every_text(), ids=lambda page: page.name)
 
 
 def parts(page: Page) -> Iterator[tuple[int, str]]:

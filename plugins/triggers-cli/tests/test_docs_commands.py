@@ -13,7 +13,7 @@ import click
 import pytest
 from cli_process import Cli
 from cli_session import EVENTS, FLOW
-from doc_pages import DOCS, Page, pages
+from doc_pages import DOCS, Page, every_text
 
 from triggers_cli.main import cli as group
 from triggers_core.settings import Settings
@@ -30,7 +30,7 @@ def commands(page: Page) -> Iterator[str]:
     yield from (each.line for each in page.commands if each.line.startswith("triggers "))
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", every_text(), ids=lambda page: page.name)
 def test_its_commands_can_be_typed(page: Page) -> None:
     for line in commands(page):
         command: click.Command = group

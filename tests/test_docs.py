@@ -18,7 +18,7 @@ import pytest
 from doc_pages import DOCS, ROOT, Page, configured, every_text, fails_python, run_python
 
 from triggers_core import views
-from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.configuration import Directive, parse_configuration
 from triggers_core.engine.language import LANGUAGE
 from triggers_core.hookspecs import TriggersSpec
 from triggers_core.limits import Limits, Timing
@@ -50,7 +50,7 @@ COOKBOOK = {each.stem for each in (DOCS / "cookbook").glob("*.md")} - {"index"}
 ELSEWHERE = {"django-views", "fastapi", "from-celery-chords", "from-the-2017-framework"}
 """Recipes that take other servers and frameworks: the tests of plugins run them."""
 
-OF_PLUGINS = dict.fromkeys(("optional", "retry", "slowAfter"), Any)
+OF_PLUGINS = {name: Directive(name, Any, "a plugin") for name in ("optional", "retry", "slowAfter")}
 """Directives in the READMEs of plugins, whose own tests check their values."""
 every_page = pytest.mark.parametrize("page", every_text(), ids=lambda page: page.name)
 every_hook = pytest.mark.parametrize("hook", HOOKS)

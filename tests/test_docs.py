@@ -313,8 +313,6 @@ def test_they_keep_their_contract(page: Page, promises: int, fast_dir: Path) -> 
     assert {f"python -m pytest {each}" for each in tests} <= {each.line for each in page.commands}
     pytest_options = ["-q", "-p", "no:cacheprovider", f"--basetemp={fast_dir / 'temporary'}"]
     printed = run_python(["-m", "pytest", *pytest_options, *tests], fast_dir)
-    for told in page.fences("text"):
-        assert told.partition("…")[0].rstrip(" ,\n") in " ".join(printed.split())
     found = re.search(r"(\d+) passed", printed)
     assert found
     assert int(found[1]) >= promises

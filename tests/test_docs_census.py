@@ -267,7 +267,6 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/writing-a-storage.md": {
         "python class Open": PIECES + "the_transactions_of_a_storage_on_a_database",
-        "text": CORE + "they_keep_their_contract",
         "file test_folder": CORE + "they_keep_their_contract",
         "$ python -m pytest": CORE + "they_keep_their_contract",
         **dict.fromkeys(PROGRAMS, CORE + "the_examples_of_a_storage_and_a_runner"),

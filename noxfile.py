@@ -243,7 +243,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html; a warning is an error. Then search it."""
+    """Build the documentation into docs/_build/html; a warning is an error. Then look at it.
+
+    It is searched and, where the system has Chromium, has to fit a telephone.
+    """
     install(session, *group("docs"), testing=True)
     # -E: what is generated changes with the code, and not with its page.
     session.run(
@@ -251,5 +254,5 @@ def docs(session: nox.Session) -> None:
         *session.posargs,
         *("docs", "docs/_build/html"),
     )
-    checks = ("tests/site/reference.py", "tests/site/search.py")
-    session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *checks)
+    checks = ("tests/site/reference.py", "tests/site/search.py", "tests/site/narrow.py")
+    session.run("python", "-m", "pytest", "-rs", "-p", "no:cacheprovider", *checks)

@@ -1,7 +1,8 @@
 """The pages of the documentation, as tests see them: their code, their files, what they run.
 
 A fence whose first line is a comment with a file's name is that file. A ``console`` fence holds
-commands, after ``$``, each with the output that it has to have.
+commands, after ``$``, each with the output that it has to have. What no test runs says why, in a
+comment above it: ``<!-- not run: the reason -->``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import triggers_core
 
@@ -21,6 +23,11 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ANY_FENCE = re.compile(
+    r"(?:^<!-- not run: (?P<reason>[^>]+) -->\n+)?"
+    r"^(?P<bars>`{3,}|:{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=bars)$",
+    re.MULTILINE | re.DOTALL,
+)
 _FILE = re.compile(r"#\s+([\w./-]+\.(?:py|toml))\n")
 _PATIENCE = 240  # seconds until an example that hangs fails; only a whole contract takes many
 
@@ -31,6 +38,31 @@ class Command:
 
     line: str
     output: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fence as it stands; a directive, as ``{toctree}``, is one too.
+
+    :param reason: why no test runs it; empty if one has to.
+    """
+
+    language: str
+    text: str
+    line: int
+    reason: str
+
+    @property
+    def file(self) -> str:
+        """The file that it is; else empty."""
+        found = _FILE.match(self.text)
+        return found[1] if found else ""
+
+    @property
+    def commands(self) -> Iterator[Command]:
+        for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
+            line, _, output = part.partition("\n")
+            yield Command(line, output)
 
 
 @dataclass(frozen=True)
@@ -58,6 +90,18 @@ class Page:
         part.__dict__["text"] = rest[: end.start()] if end else rest
         return part
 
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """Every fence, in whatever language."""
+        for found in _ANY_FENCE.finditer(self.text):
+            line = self.text.count("\n", 0, found.start("bars")) + 1
+            yield Block(found["language"], found["text"], line, found["reason"] or "")
+
+    def piece(self, start: str, language: str = "python") -> str:
+        """The one fence that begins like this."""
+        [found] = [each for each in self.fences(language) if each.startswith(start)]
+        return found
+
     def fences(self, *languages: str) -> list[str]:
         """The contents of its fences in any of the languages."""
         return [text for language, text in _FENCE.findall(self.text) if language in languages]
@@ -70,10 +114,9 @@ class Page:
 
     @property
     def commands(self) -> Iterator[Command]:
-        for text in self.fences("console"):
-            for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-                line, _, output = part.partition("\n")
-                yield Command(line, output)
+        for block in self.blocks:
+            if block.language == "console":
+                yield from block.commands
 
     def write_files(self, folder: Path) -> None:
         for name, content in self.files.items():
@@ -131,3 +174,15 @@ def pages() -> list[Page]:
     built = DOCS / "_build"
     found = [file for file in sorted(DOCS.rglob("*.md")) if built not in file.parents]
     return [Page(ROOT / "README.md"), *map(Page, found)]
+
+
+def configured(code: str) -> dict[str, Any]:
+    """What a piece of code hands to `configure`."""
+    values: dict[str, Any] = {}
+    exec(code.replace("from triggers_core import configure", ""), {"configure": values.update})
+    return values
+
+
+def every_text() -> list[Page]:
+    """The pages, and the READMEs of the plugins and of their template."""
+    return [*pages(), *map(Page, sorted((ROOT / "plugins").glob("*/README.md")))]

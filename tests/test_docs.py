@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from doc_pages import DOCS, ROOT, Page, fails_python, pages, run_python
+from doc_pages import DOCS, ROOT, Page, configured, every_text, fails_python, run_python
 
 from triggers_core import views
-from triggers_core.engine.configuration import parse_configuration
+from triggers_core.engine.configuration import Directive, parse_configuration
 from triggers_core.engine.language import LANGUAGE
 from triggers_core.hookspecs import TriggersSpec
 from triggers_core.limits import Limits, Timing
@@ -50,7 +50,9 @@ COOKBOOK = {each.stem for each in (DOCS / "cookbook").glob("*.md")} - {"index"}
 ELSEWHERE = {"django-views", "fastapi", "from-celery-chords", "from-the-2017-framework"}
 """Recipes that take other servers and frameworks: the tests of plugins run them."""
 
-every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+OF_PLUGINS = {name: Directive(name, Any, "a plugin") for name in ("optional", "retry", "slowAfter")}
+"""Directives in the READMEs of plugins, whose own tests check their values."""
+every_page = pytest.mark.parametrize("page", every_text(), ids=lambda page: page.name)
 every_hook = pytest.mark.parametrize("hook", HOOKS)
 
 
@@ -79,7 +81,7 @@ def test_configurations_can_be_used(page: Page) -> None:
     for text in page.fences("json"):
         data = json.loads(text)
         if any(name.startswith("t_") for name in data):
-            parse_configuration(data)
+            parse_configuration(data, directives=OF_PLUGINS)
 
 
 # -- hooks ----------------------------------------------------------------------------------------
@@ -460,13 +462,6 @@ def test_the_examples_about_settings(tmp_path: Path) -> None:
     ]
     [limits] = SETTINGS.section("Limits").fences("python")
     assert Settings.isolated(**configured(limits)).limits == Limits(kwargs_bytes=1_000_000)
-
-
-def configured(code: str) -> dict[str, Any]:
-    """What a piece of code hands to `configure`."""
-    values: dict[str, Any] = {}
-    exec(code.replace("from triggers_core import configure", ""), {"configure": values.update})
-    return values
 
 
 def lines(page: Page) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import msgspec
-from doc_pages import DOCS, ROOT, Page
+from doc_pages import DOCS, ROOT, Page, run_python
 
 from triggers_otel.options import Options
 
@@ -36,3 +36,17 @@ def test_every_metric_is_listed() -> None:
     assert {name for name, _ in rows} == named
     for name, shown in rows:
         assert shown.startswith(name.replace(".", "_"))
+
+
+def test_the_pieces_of_code(tmp_path: Path) -> None:
+    dashboard = PAGE.piece("from importlib.resources")
+    (tmp_path / "dashboard.py").write_text(dashboard)
+    assert list(Path(run_python(["dashboard.py"], tmp_path).strip()).glob("*.json"))
+    processors = PAGE.piece("import structlog")
+    last = "print(structlog.get_config()['processors'][0].__name__)\n"
+    (tmp_path / "processors.py").write_text(processors + last)
+    assert run_python(["processors.py"], tmp_path) == "add_trace_ids\n"
+    setup = README.piece("from opentelemetry import trace")
+    spans = "with trace.get_tracer('page').start_as_current_span('a span'):\n    pass\n"
+    (tmp_path / "setup.py").write_text(setup + spans + "provider.shutdown()\n")
+    assert '"name": "a span"' in run_python(["setup.py"], tmp_path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import urlencode
 
-from real_browser import Tab
+from real_browser import PATIENCE, Tab
 from web_pages import SHOP, order
 
-from triggers_core import Application
+from triggers_core import Application, hookimpl
 from triggers_web.pages import site as pages_site
 
 EARLIER = "/session/events?uid=order%3A10&number=5"  # no link, where a page has all events
@@ -109,8 +112,62 @@ def act_on_all(tab: Tab, app: Application) -> None:
     assert not app.storage("act:erased").exists
 
 
+class Gate:
+    """A plugin that holds replays up once so many have been made, until it is opened."""
+
+    def __init__(self, through: int) -> None:
+        self._free = threading.Semaphore(through)
+        self.reached = threading.Event()
+        """Whether one is held up: it is stored, and counts for nobody yet."""
+
+    @hookimpl
+    def post_replay(self, manager: object, instance: object, replay: object) -> None:
+        if not self._free.acquire(blocking=False):
+            self.reached.set()
+            assert self._free.acquire(timeout=PATIENCE / 1_000)
+
+    def open(self) -> None:
+        """Let all go on."""
+        self._free.release(1_000_000)
+
+
+def stop_and_go_on(tab: Tab, app: Application, gate: Gate, through: int, failed: int) -> None:
+    """Replay many, stop in their midst, and replay the others."""
+    statuses = Counter[str]()
+
+    def count() -> Counter[str]:
+        """How often the instances of all sessions have each status."""
+        statuses.clear()
+        for each in app.store.sessions():
+            statuses.update(found.status.value for found in app.store.instances(each.uid))
+        return statuses
+
+    heading = partial(tab.page.get_by_role, "heading", exact=True)
+    tab.go("/failed?task=t_ship")
+    tab.click("Replay all of these…")
+    assert f"Replay {failed} failed instances?" in tab.text
+    tab.click("Replay them")
+    assert gate.reached.wait(PATIENCE / 1_000)
+    tab.page.get_by_text(f"{through} of {failed} looked at").wait_for()  # the page goes on by itself
+    assert f"Replaying: under way, {through} replayed" in tab.text
+    tab.click("Stop", "button")
+    assert f"Replaying: stopping, {through} replayed" in tab.text
+    assert not tab.page.get_by_role("button", name="Stop").count()
+    gate.open()
+    heading(name=f"Replaying: stopped, {through + 1} replayed").wait_for()
+    assert f"{through + 1} of {failed} looked at" in tab.text
+    assert count()["replayed"] == through + 1
+    assert count()["failed"] == failed - through - 1
+
+    tab.click("Begin again")
+    assert f"Replay {failed - through - 1} failed instances?" in tab.text
+    tab.click("Replay them")
+    heading(name=f"Replaying: done, {failed - through - 1} replayed").wait_for()
+    assert count() == {"replayed": failed, "scheduled": failed}, "each once"
+
+
 def act_on_many(tab: Tab, app: Application) -> None:
-    """Each act on many sessions once: replay, stop, and another configuration."""
+    """Each act on many sessions once: replay, and another configuration."""
     for number in range(4):
         order(app, f"many:{number}", broken="no van is free")
     tab.go("/failed?prefix=many%3A")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,8 @@ pytestmark = pytest.mark.browser
 
 def test_in_chromium(project_folder: Path) -> None:
     spec = importlib.util.spec_from_file_location("real_browser", WALKS / "real_browser.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     real_browser = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(real_browser)
     with real_browser.open_chromium():

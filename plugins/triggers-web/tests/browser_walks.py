@@ -95,7 +95,8 @@ def act_on_all(tab: Tab, app: Application) -> None:
     tab.go(session("act:skipped"))
     tab.click("t_ship#0", "link")
     tab.click("Mark its logs as dealt with")
-    assert "dealt with" in tab.text
+    assert "dealt with by alice" in tab.text
+    assert app.storage("act:skipped")["t_ship#0"].logs_resolved_by == "alice"
     tab.click("Skip…")
     tab.page.get_by_label("Go on as if it had finished").check()
     tab.page.get_by_label("Result").fill('{"parcel": 8}')
@@ -107,6 +108,9 @@ def act_on_all(tab: Tab, app: Application) -> None:
     tab.click("Close…")
     tab.click("Close", "button")
     assert "accepts no more events" in tab.text
+    assert "closed to further events by alice" in tab.text
+    [act] = tab.page.locator(".act").all()
+    assert act.inner_text().startswith("Session closed by alice ")
     tab.click("Delete…")
     tab.click("Delete", "button")
     assert not app.storage("act:erased").exists
@@ -148,7 +152,9 @@ def stop_and_go_on(tab: Tab, app: Application, gate: Gate, through: int, failed:
     assert f"Replay {failed} failed instances?" in tab.text
     tab.click("Replay them")
     assert gate.reached.wait(PATIENCE / 1_000)
-    tab.page.get_by_text(f"{through} of {failed} looked at").wait_for()  # the page goes on by itself
+    tab.page.get_by_text(
+        f"{through} of {failed} looked at"
+    ).wait_for()  # the page goes on by itself
     assert f"Replaying: under way, {through} replayed" in tab.text
     tab.click("Stop", "button")
     assert f"Replaying: stopping, {through} replayed" in tab.text
@@ -192,3 +198,6 @@ def act_on_many(tab: Tab, app: Application) -> None:
     tab.click("Begin")
     tab.page.get_by_text("4 configured").first.wait_for()
     assert "t_more" in app.storage("many:0").configuration.tasks
+    tab.go(session("many:0"))
+    assert "configuration changed by alice" in tab.text
+    assert "Configuration changed by alice" in tab.page.locator(".act").first.inner_text()

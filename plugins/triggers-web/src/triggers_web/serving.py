@@ -16,12 +16,15 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from triggers_core.application import Application
+from triggers_core.texts import duration
 from triggers_web.pages.access import Access
-from triggers_web.pages.login import LOOPBACK, PATH, Login, is_loopback, no_pages
+from triggers_web.pages.login import LASTS, LOGOUT, LOOPBACK, PATH, Login, is_loopback, no_pages
 from triggers_web.starlette import HandlerApp, site
 
 CONNECTIONS: Final = 500
 """Connections at a time, at most; each may hold a body of a megabyte while it is read."""
+
+_HOW: Final = f"works once, for {duration(LASTS)}"
 
 Tell = Callable[[str], object]
 """Shows whoever started the server a line."""
@@ -97,12 +100,12 @@ def serve(app: Application, offer: Offer, tell: Tell) -> bool:
     port = offer.port
 
     def announce(token: str) -> None:
-        tell(f"For another browser (works once): {offer.link(port, token)}")
+        tell(f"Another link ({_HOW}): {offer.link(port, token)}")
 
     login = Login(offer.access, offer.hosts, announce)
     served = site(app, access=login.access if offer.has_pages else no_pages, hosts=offer.hosts)
-    if offer.has_pages:
-        served.router.routes.insert(0, Route(PATH, HandlerApp(login, app)))
+    for path in (PATH, LOGOUT) if offer.has_pages else ():
+        served.router.routes.insert(0, Route(path, HandlerApp(login, app)))
 
     def started(found: int) -> None:
         nonlocal port
@@ -111,7 +114,7 @@ def serve(app: Application, offer: Offer, tell: Tell) -> bool:
             tell(f"No pages: {offer.host} is no loopback address. --hostname NAME serves them.")
             return
         can = "erase too" if offer.erase else "act" if offer.act else "only look; see --act"
-        tell(f"Pages (works once): {offer.link(port, login.token)}")
+        tell(f"Pages ({_HOW}): {offer.link(port, login.token)}")
         tell(f"Whoever opens it is {offer.access.who} here, and can {can}.")
         if not is_loopback(offer.host):
             tell("Mind: this is no loopback address. Have TLS before it, or others read along.")

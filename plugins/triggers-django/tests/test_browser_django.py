@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -25,27 +26,35 @@ SETTINGS = """
     LOGGING = {"version": 1, "disable_existing_loggers": False, "root": {"level": "CRITICAL"}}
 """
 
+CASES = Path(__file__).with_name("browser_cases.py").read_text()
+
 pytestmark = pytest.mark.browser
 
 
-def test_in_chromium(project_folder: Path) -> None:
+@pytest.fixture(scope="module")
+def project(project_folder: Path) -> Project:
     spec = importlib.util.spec_from_file_location("real_browser", WALKS / "real_browser.py")
     assert spec is not None
     assert spec.loader is not None
     real_browser = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(real_browser)
     with real_browser.open_chromium():
-        """Or the test is skipped, which the project's could not tell."""
+        """Or the tests are skipped, which the project's could not tell."""
     project = Project(project_folder)
-    project.limit = 280.0  # five cases, each of which waits for many pages
+    project.limit = 280.0  # each waits for many pages
     project.settings(SETTINGS)
     project.write("mysite/urls.py", URLS)
-    cases = Path(__file__).with_name("browser_cases.py")
-    project.write("shop/tests.py", cases.read_text())
+    project.write("shop/tests.py", CASES)
+    return project
+
+
+@pytest.mark.parametrize("case", re.findall(r"def (test_\w+)", CASES))
+def test_in_chromium(project: Project, case: str) -> None:
     ended = project.manage(
         "test",
-        "-v1",
+        f"shop.tests.InChromium.{case}",
+        "--keepdb",
         PYTHONPATH=f"{project.folder}:{WALKS}",
         DJANGO_ALLOW_ASYNC_UNSAFE="1",  # Playwright has an event loop in the thread of the tests
     )
-    assert "Ran 5 tests" in ended.stderr
+    assert "Ran 1 test" in ended.stderr

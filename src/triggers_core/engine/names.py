@@ -10,7 +10,6 @@ import re
 from binascii import b2a_base64
 from typing import Final
 
-from triggers_core.engine.records import is_generated_id
 from triggers_core.exceptions import InvalidName
 from triggers_core.texts import short_repr
 
@@ -23,8 +22,7 @@ MAX_LENGTH = 200
 # and letters that are newer than the interpreter.
 _REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# 18 digits: far above any limit on instances, and what fits a signed 64-bit column.
-_INSTANCE = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
+_DIGITS: Final = 18  # far above any limit on instances, and what fits a signed 64-bit column
 
 
 def check_name(value: object, what: str = "name") -> str:
@@ -79,13 +77,17 @@ def split_instance_name(name: object) -> tuple[str, int]:
 
         split_instance_name("t_x#0")  # ('t_x', 0)
     """
-    found = _INSTANCE.fullmatch(name) if isinstance(name, str) else None
-    if found is None:
+    task, mark, number = str.rpartition(name, "#") if isinstance(name, str) else ("", "", "")
+    if (
+        not (task and mark and number.isascii() and number.isdigit())
+        or (number[0] == "0" and number != "0")
+        or len(number) > _DIGITS
+    ):
         raise InvalidName(
             f"instance: expected a task's name, '#' and a number, such as 't_x#0', "
             f"got {short_repr(name)}; pass the instance's full name"
         )
-    return check_name(found.group(1), "task"), int(found.group(2))
+    return check_name(task, "task"), int(number)
 
 
 def _invalid(what: str, got: str, fix: str) -> InvalidName:
@@ -93,8 +95,6 @@ def _invalid(what: str, got: str, fix: str) -> InvalidName:
 
 
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # `urlsafe_b64encode` does it in three steps
-
-
 _HYPHEN: Final = b"-"[0]
 
 
@@ -122,3 +122,29 @@ def check_event_id(event_id: object, generated: bool = False) -> str:
             f"event id: {checked!r} begins with ~, which marks the ids that Triggers generates"
         )
     return checked
+
+
+_GENERATED: Final = re.compile(r"~([0-9]{1,9})(\..+)?", re.DOTALL)
+
+
+def generated_id(number: int, unique: str = "") -> str:
+    """The id of an event that got none from the application: ``~17.Xk3f…``, ``~17`` for a cascade.
+
+    It holds the event's number, so that storages find the event without an index on ids.
+
+    :param unique: tells events of the same number apart that are of different sessions, or of
+        different lives of one uid.
+    """
+    return f"~{number}.{unique}" if unique else f"~{number}"
+
+
+def number_in_id(event_id: str) -> int | None:
+    """The event's number in a generated id; None for an application's id, which has no ``~``."""
+    found = _GENERATED.fullmatch(event_id) if event_id[:1] == "~" else None
+    return int(found[1]) if found else None
+
+
+def is_generated_id(event_id: str) -> bool:
+    """Whether it is what a fire without an id got, complete with what makes it unique."""
+    found = _GENERATED.fullmatch(event_id)
+    return bool(found and found[2])

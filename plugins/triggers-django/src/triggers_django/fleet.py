@@ -10,12 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, F, Min, Q, QuerySet
 
-from triggers_core.storages.base import (
-    Due,
-    SessionSummary,
-    fleet_order,
-    readable_summaries,
-)
+from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
     ConfigurationInUse,
     FailedGroup,
@@ -26,6 +21,7 @@ from triggers_core.storages.groups import (
     group_triggers,
     in_order,
 )
+from triggers_core.storages.summaries import SessionSummary, fleet_order, readable_summaries
 from triggers_django import models, transactions
 from triggers_django.reading import chunks, rows
 from triggers_django.transactions import AlreadyThere, asking, is_owned

@@ -11,14 +11,8 @@ from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import (
-    Clock,
-    Due,
-    SessionSummary,
-    Store,
-    check_age,
-    check_window,
-)
+from triggers_core.storages.arguments import check_age, check_window
+from triggers_core.storages.base import Clock, Due, Store
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -27,6 +21,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import read_event
 from triggers_redis.committing import Committer

@@ -13,7 +13,8 @@ from applications import STORAGES, application
 from triggers_core import Application, TaskContext, hookimpl, trigger_task
 from triggers_core.exceptions import InvalidName, InvalidPayload, TaskNameFired
 from triggers_core.runners.manual import ManualRunner
-from triggers_core.views.session import event_data, instance_data
+from triggers_core.views.session import event_data, instance_data, session_data
+from triggers_core.views.timeline import timeline
 
 CONFIGURATION = {
     "t_ship": {"after": ["paid", "packed"], "run": "byHand.Fails"},
@@ -84,6 +85,75 @@ def test_an_event_by_hand_says_whose(app: Application) -> None:
     manager.fire("paid")
     events = [app.manager(uid).storage.events[0] for uid in ("order:1", "order:2")]
     assert [event_data(each)["by"] for each in events] == [None, "alice"]
+
+
+def test_who_configures_and_closes_is_recorded(app: Application) -> None:
+    manager = app.manager("order:1")
+    manager.by("ada").update_configuration({"t_mail": CONFIGURATION["t_mail"]})
+    assert "ada" not in manager.explain().state, "it is the first one"
+    alice = manager.by("alice")
+    assert not alice.update_configuration({"t_mail": CONFIGURATION["t_mail"]}).changed
+    assert manager.storage.metadata.configured_by == "ada"
+    alice.update_configuration(CONFIGURATION, dry_run=True)
+    alice.update_configuration(CONFIGURATION)
+    assert "configuration changed by alice " in manager.explain().state
+    manager.update_configuration({"t_late": CONFIGURATION["t_mail"]})
+    assert "and again since" in manager.explain().state
+    manager.by("bob").close_session()
+    alice.close_session()
+    found = manager.storage.metadata
+    assert (found.configured_by, found.closed_by) == ("alice", "bob")
+    assert "closed to further events by bob " in manager.explain().state
+    data = session_data(manager.storage)
+    assert (data["configured_by"], data["closed_by"]) == ("alice", "bob")
+    assert data["configured_at"] <= data["closed_at"]
+    acts = timeline(manager.storage)["acts"]
+    assert [(each["what"], each["by"]) for each in acts] == [
+        ("closed", "bob"),
+        ("configured", "alice"),
+    ]
+
+
+def test_who_deals_with_logs_is_recorded(app: Application) -> None:
+    manager = failed(app)
+    manager.by("alice").mark_instance_logs_resolved("t_mail#0")
+    manager.by("bob").mark_instance_logs_resolved("t_mail#0")  # too late
+    instance = manager.storage["t_mail#0"]
+    assert instance.logs_resolved_by == "alice"
+    assert instance_data(instance)["logs_resolved_at"] is not None
+    assert "Its logs were dealt with by alice " in str(manager.explain("t_mail"))
+    manager.skip_failed_instance("t_mail#0")
+    assert manager.storage["t_mail#0"].logs_resolved_by == "alice"
+    [act] = timeline(manager.storage)["acts"]
+    assert (act["what"], act["instance"], act["by"], act["above"]) == (
+        "logs",
+        "t_mail#0",
+        "alice",
+        0,
+    )
+
+
+def test_the_log_says_who_deletes(app: Application, caplog: pytest.LogCaptureFixture) -> None:
+    for uid in ("order:1", "order:2", "order:3"):
+        app.manager(uid).fire("paid")
+    app.manager("order:1").by("alice").delete_session()
+    app.manager("order:1").by("alice").delete_session()  # there is none
+    asyncio.run(app.manager("order:2").by("bob").adelete_session())
+    app.manager("order:3").delete_session()
+    assert [each.getMessage() for each in caplog.records] == [
+        "order:1: deleted by alice",
+        "order:2: deleted by bob",
+    ]
+
+
+def test_nobody_in_particular(app: Application) -> None:
+    manager = failed(app)
+    manager.mark_instance_logs_resolved("t_mail#0")
+    manager.close_session()
+    assert manager.storage["t_mail#0"].logs_resolved_by is None
+    assert manager.storage.metadata.closed_by is None
+    assert manager.storage.header.extra == {}
+    assert timeline(manager.storage)["acts"] == []
 
 
 @pytest.mark.parametrize("who", ["", "a\nb", "x" * 201, 7])

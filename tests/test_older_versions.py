@@ -10,11 +10,15 @@ import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from applications import STORAGES, application
 
 from triggers_core import Application
 from triggers_core.engine import features
+from triggers_core.engine.by_hand import CLOSED, noted
+from triggers_core.engine.commands import Close
+from triggers_core.engine.records import Header
 from triggers_core.exceptions import UnknownSchema
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
@@ -105,6 +109,16 @@ def test_an_old_cooldown_beside_new_words(store: SqliteStore, clock: VirtualCloc
     session.fail_now("t_pay#1")
     assert session.fired()[-2:] == ["too_late", "unpaid"]
     check_store_of(session)
+
+
+def test_who_acts_on_old_records_is_recorded(store: SqliteStore) -> None:
+    session = SessionDriver(store, "plain")
+    session.commit(Close(by="ada"))
+    closed = noted(session.header, CLOSED)
+    assert closed is not None
+    assert (closed.by, closed.at) == ("ada", WRITTEN)
+    newer = Header(generation="g", extra={CLOSED: msgspec.Raw(b'{"who": "knows"}')})
+    assert noted(newer, CLOSED) is None
 
 
 def check_store_of(session: SessionDriver) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from triggers_core.engine.commands import Close, Skip
 from triggers_core.exceptions import SessionNotFound
 from triggers_core.storages.memory import MemoryStorage, MemoryStore
 from triggers_core.testing import SessionDriver, VirtualClock
@@ -172,6 +173,26 @@ def test_it_is_read_page_by_page(session: Told) -> None:
     assert (len(found["events"]), found["earlier"]) == (2, None)
     assert session.timeline(limit=4, before=0)["events"] == []
     assert session.timeline(limit=4, before=999)["events"][0]["number"] == 9
+
+
+def test_what_was_done_by_hand_stands_where_it_was_done(session: Told) -> None:
+    session.configure(t_x={"after": ["a"]})
+    for number in range(6):
+        session.fire("a", event_id=f"e{number}")
+        if number == 3:
+            session.fail_now("t_x#0")
+            session.commit(Skip(instance="t_x#0", by="alice"))
+        session.clock.advance(1)
+    session.commit(Close(by="bob"))
+
+    def acts(**options: Any) -> list[tuple[str, str, int | None]]:
+        found = session.timeline(**options)["acts"]
+        return [(each["what"], each["by"], each["above"]) for each in found]
+
+    assert acts() == [("closed", "bob", 5), ("skipped", "alice", 3)]
+    assert acts(limit=2) == [("closed", "bob", 5)]
+    assert acts(limit=2, before=4) == [("skipped", "alice", 3)]
+    assert acts(limit=2, before=2) == []
 
 
 def test_secrets_and_what_is_large(session: Told) -> None:

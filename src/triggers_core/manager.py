@@ -85,9 +85,11 @@ class TriggerManager(AwaitableMethods):
         return self._outside or self
 
     def by(self, who: str) -> Self:
-        """The same session, in the hands of a person: what they fire, replay, skip or fail says so.
+        """The same session, in the hands of a person: whatever they do to it says so.
 
-        `explain` tells, and so do the records: `Event.by`, `TaskInstance.acted_by`.
+        `explain` tells, and so do the records: `Event.by`, `TaskInstance.acted_by` and
+        `logs_resolved_by`, `SessionMetadata.configured_by` and `closed_by`. Of a session that is
+        deleted, a warning in the log is all that remains.
 
         :param who: a name, any printable text of 1 to 200 characters.
         :raises InvalidName: it is no such text.
@@ -293,7 +295,10 @@ class TriggerManager(AwaitableMethods):
     def delete_session(self) -> bool:
         """Erase the session; whether there was one. Messages about it are stale from then on."""
         refuse_within_hooks("delete", self.uid)
-        return self.storage.store.delete(self.uid)
+        there_was = self.storage.store.delete(self.uid)
+        if there_was and self.actor:
+            self._when_committed("_after_delete")
+        return there_was
 
     def recover(self) -> Recovered:
         """Dispatch, retry or fail what is overdue in this session."""
@@ -397,6 +402,9 @@ class TriggerManager(AwaitableMethods):
     def _after_skip(self, skipped: Instance, cascade: bool) -> None:
         self.app.plugins.post_skip(self, skipped, cascade)
         self._call("_post_skip", self._instance(skipped), cascade)
+
+    def _after_delete(self) -> None:
+        logger.warning("%s: deleted by %s", self.uid, self.actor)
 
     def _tell(self, plan: Plan[Any], overridden: bool) -> None:
         scheduled_by: dict[int, list[Instance]] = {}

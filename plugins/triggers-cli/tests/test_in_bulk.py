@@ -137,7 +137,8 @@ NEW = {"t_ship": {"after": ["paid"], "run": "shop.Ship"}}
 
 def test_configure_many_by_prefix(many: Cli) -> None:
     many.write("new.json", NEW)
-    many("close", "order:8", "--yes", code=0)
+    many("close", "order:8", "--by", "carol", "--yes", code=0)
+    assert many("show", "order:8", "--json", code=0).json["closed_by"] == "carol"
     where = ("configure", "new.json", "--where-prefix", "order:")
     told = many(*where, "--dry-run", code=0)
     assert "dry run: of 8 open sessions, 8 would change; nothing is stored" in told.out
@@ -149,7 +150,8 @@ def test_configure_many_by_prefix(many: Cli) -> None:
     assert statuses(many, "order:6") == {"t_ship#0": "unstarted"}
     asked = many(*where, stdin="n\n", code=1)
     assert "Configure 8 open sessions? Continue?" in asked.err
-    told = many(*where, "--yes", code=0)
+    told = many(*where, "--yes", code=0, TRIGGERS_BY="bob")
+    assert many("show", "order:6", "--json", code=0).json["configured_by"] == "bob"
     assert told.out.startswith("configured: 8 sessions\n  moved: ")
     assert statuses(many, "order:6") == {"t_ship#0": "scheduled"}
     again = many(*where, "--yes", "--json", code=0).json

@@ -19,6 +19,7 @@ class Project:
 
     def __init__(self, folder: Path, name: str = "mysite", app: str = "shop") -> None:
         self.folder, self.name, self.app = folder, name, app
+        self.limit = LIMIT
         # What django-admin does, both in one process.
         make = f"call_command('startproject', {name!r}, '.'); call_command('startapp', {app!r})"
         head = "from django.conf import settings; settings.configure(); import django;"
@@ -81,7 +82,7 @@ class Project:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=self.limit,
         )
         told = f"{command}\n{ended.stdout}\n{ended.stderr}"
         assert ended.returncode == code, told

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import urlencode
 
 from real_browser import Tab
 from web_pages import SHOP, order
 
-from triggers_core import Application
+from triggers_core import Application, hookimpl
 from triggers_web.pages import site as pages_site
 
 EARLIER = "/session/events?uid=order%3A10&number=5"  # no link, where a page has all events
@@ -18,6 +21,9 @@ BEGIN = ("/", EARLIER, *(f"/session?uid=order%3A{number}" for number in (20, 10,
 MANY = 1
 """Pages of a kind that are looked at."""
 
+
+HELD = 200.0
+"""Seconds after which a gate that nobody opens fails its test."""
 
 NOT_HTML = {path for path in pages_site._PAGES if path.endswith(".svg")}
 
@@ -92,7 +98,8 @@ def act_on_all(tab: Tab, app: Application) -> None:
     tab.go(session("act:skipped"))
     tab.click("t_ship#0", "link")
     tab.click("Mark its logs as dealt with")
-    assert "dealt with" in tab.text
+    assert "dealt with by alice" in tab.text
+    assert app.storage("act:skipped")["t_ship#0"].logs_resolved_by == "alice"
     tab.click("Skip…")
     tab.page.get_by_label("Go on as if it had finished").check()
     tab.page.get_by_label("Result").fill('{"parcel": 8}')
@@ -104,13 +111,72 @@ def act_on_all(tab: Tab, app: Application) -> None:
     tab.click("Close…")
     tab.click("Close", "button")
     assert "accepts no more events" in tab.text
+    assert "closed to further events by alice" in tab.text
+    [act] = tab.page.locator(".act").all()
+    assert act.inner_text().startswith("Session closed by alice ")
     tab.click("Delete…")
     tab.click("Delete", "button")
     assert not app.storage("act:erased").exists
 
 
+class Gate:
+    """A plugin that holds replays up once so many have been made, until it is opened."""
+
+    def __init__(self, through: int) -> None:
+        self._free = threading.Semaphore(through)
+        self.reached = threading.Event()
+        """Whether one is held up: it is stored, and counts for nobody yet."""
+
+    @hookimpl
+    def post_replay(self, manager: object, instance: object, replay: object) -> None:
+        if not self._free.acquire(blocking=False):
+            self.reached.set()
+            assert self._free.acquire(timeout=HELD)
+
+    def open(self) -> None:
+        """Let all go on."""
+        self._free.release(1_000_000)
+
+
+def stop_and_go_on(tab: Tab, app: Application, gate: Gate, through: int, failed: int) -> None:
+    """Replay many, stop in their midst, and replay the others."""
+    statuses = Counter[str]()
+
+    def count() -> Counter[str]:
+        """How often the instances of all sessions have each status."""
+        statuses.clear()
+        for each in app.store.sessions():
+            statuses.update(found.status.value for found in app.store.instances(each.uid))
+        return statuses
+
+    heading = partial(tab.page.get_by_role, "heading", exact=True)
+    tab.go("/failed?task=t_ship")
+    tab.click("Replay all of these…")
+    assert f"Replay {failed} failed instances?" in tab.text
+    tab.click("Replay them")
+    assert gate.reached.wait(HELD)
+    tab.page.get_by_text(
+        f"{through} of {failed} looked at"
+    ).wait_for()  # the page goes on by itself
+    assert f"Replaying: under way, {through} replayed" in tab.text
+    tab.click("Stop", "button")
+    assert f"Replaying: stopping, {through} replayed" in tab.text
+    assert not tab.page.get_by_role("button", name="Stop").count()
+    gate.open()
+    heading(name=f"Replaying: stopped, {through + 1} replayed").wait_for()
+    assert f"{through + 1} of {failed} looked at" in tab.text
+    assert count()["replayed"] == through + 1
+    assert count()["failed"] == failed - through - 1
+
+    tab.click("Begin again")
+    assert f"Replay {failed - through - 1} failed instances?" in tab.text
+    tab.click("Replay them")
+    heading(name=f"Replaying: done, {failed - through - 1} replayed").wait_for()
+    assert count() == {"replayed": failed, "scheduled": failed}, "each once"
+
+
 def act_on_many(tab: Tab, app: Application) -> None:
-    """Each act on many sessions once: replay, stop, and another configuration."""
+    """Each act on many sessions once: replay, and another configuration."""
     for number in range(4):
         order(app, f"many:{number}", broken="no van is free")
     tab.go("/failed?prefix=many%3A")
@@ -135,3 +201,6 @@ def act_on_many(tab: Tab, app: Application) -> None:
     tab.click("Begin")
     tab.page.get_by_text("4 configured").first.wait_for()
     assert "t_more" in app.storage("many:0").configuration.tasks
+    tab.go(session("many:0"))
+    assert "configuration changed by alice" in tab.text
+    assert "Configuration changed by alice" in tab.page.locator(".act").first.inner_text()

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_walks import NOT_HTML, act_on_all, act_on_many, crawl, session
+from browser_walks import (
+    NOT_HTML,
+    Gate,
+    act_on_all,
+    act_on_many,
+    crawl,
+    session,
+    stop_and_go_on,
+)
 from browser_world import make_world
 from real_browser import NARROW, WIDE, Tab, tab
-from web_pages import ALL, READER, SHOP, order
+from web_pages import ALL, READER, SHOP, make_shop, order
 from web_server import Server
 
 from triggers_core import Application
@@ -69,8 +79,23 @@ def test_every_act(browser: Any, address: str, app: Application, script: bool) -
 def test_every_act_on_many(browser: Any, address: str, app: Application) -> None:
     with tab(browser, address) as pressed:
         act_on_many(pressed, app)
-    assert set(pressed.posted) == MANY - {"/bulk/stop"}, "that is pressed in test_bulk_pages"
+    assert set(pressed.posted) == MANY - {"/bulk/stop"}, "that is pressed below"
     assert "by alice" in str(app.manager("many:0").explain())
+
+
+def test_stopping_in_the_midst_of_many(browser: Any, tmp_path: Path) -> None:
+    failed, through = 80, 30
+    gate = Gate(through)
+    app = make_shop("sqlite", [gate], path=str(tmp_path / "many.db"))
+    for number in range(failed):
+        order(app, f"order:{number}", broken="no van is free")
+    with (
+        closing(app),
+        Server(site(app, access=lambda _: ALL, hosts=LOOPBACK)) as server,
+        tab(browser, f"http://127.0.0.1:{server.port}") as pressed,
+    ):
+        stop_and_go_on(pressed, app, gate, through, failed)
+        assert pressed.posted == ["/bulk/start", "/bulk/stop", "/bulk/start"]
 
 
 def test_by_keyboard(browser: Any, address: str, app: Application) -> None:

@@ -48,7 +48,8 @@ def test_webhooks_alone(browser: Any, tmp_path: Path) -> None:
         assert "by ada" in seen.text, "of the event"
 
         assert server.link != link
-        seen.page.context.clear_cookies()
+        seen.click("Log out")
+        assert "You are logged out" in seen.text
         seen.complaints = ("403",)
         seen.go(link, 403)
         seen.go("/", 403)

@@ -134,7 +134,8 @@ def test_it_tells_how_far_it_is_and_can_be_stopped_and_goes_on(
     [bar] = page.all("progress")
     assert bar.attributes["value"] == "33"
     stopping = browser.send(form_of(page, "/bulk/stop"))
-    assert "Replaying" in stopping.text
+    assert "Replaying: stopping, 4 replayed" in stopping.text
+    assert not list(stopping.all("form")), "it has been told"
     store.gate.release()
     assert ended(job).state == "stopped"
     assert statuses(store).count(["replayed", "scheduled"]) == 5

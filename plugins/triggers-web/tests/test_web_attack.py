@@ -18,9 +18,10 @@ from web_server import Answer, Server, head_of, read_answer, request
 
 from triggers_core import Application
 from triggers_core.engine.protocol import Query
+from triggers_core.testing import VirtualClock
 from triggers_web.pages import Access, Pages
 from triggers_web.pages import site as pages_site
-from triggers_web.pages.login import LOOPBACK, PATH, Login
+from triggers_web.pages.login import LASTS, LOGOUT, LOOPBACK, PATH, Login
 from triggers_web.pages.site import MAX_FORM
 from triggers_web.starlette import HandlerApp, site
 
@@ -323,9 +324,11 @@ class Door:
 
     def __init__(self, app: Application) -> None:
         self.links: list[str] = []
-        self.login = Login(READER, LOOPBACK, self.links.append)
+        self.clock = VirtualClock()
+        self.login = Login(READER, LOOPBACK, self.links.append, self.clock)
         served = site(app, access=self.login.access, hosts=LOOPBACK)
-        served.router.routes.insert(0, Route(PATH, HandlerApp(self.login, app)))
+        for path in (PATH, LOGOUT):
+            served.router.routes.insert(0, Route(path, HandlerApp(self.login, app)))
         self.server = Server(served)
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -406,6 +409,67 @@ def test_cookies_that_are_none(door: Door) -> None:
     assert door.get("/", Cookie=f"triggers_login={value}").status == 403
     assert door.get("/", Cookie=f"triggers_login_1={value}").status == 403
     assert door.get(f"/live?of=/session?uid={UID}").status == 403
+
+
+def test_a_link_expires(door: Door) -> None:
+    token = door.login.token
+    door.clock.advance(LASTS + 1)
+    answer = door.enter(token)
+    assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+    assert b"This link has expired" in answer.body
+    assert b"has just printed another one" in answer.body
+    assert door.links == [door.login.token]
+    assert b"does not work" in door.enter(token).body
+    assert door.links == [door.login.token], "one at a time"
+    door.clock.advance(LASTS)
+    assert door.enter(door.links[0]).status == 200
+
+
+def test_whoever_asks_without_a_link_that_works_gets_one_printed(door: Door) -> None:
+    assert b"printed last" in door.get("/").body
+    assert not door.links
+    door.clock.advance(LASTS + 1)
+    assert b"has just printed another one" in door.get("/").body
+    assert b"printed last" in door.get("/").body
+    assert door.links == [door.login.token]
+    assert door.links[0].encode() not in door.get("/").body
+
+
+def test_whoever_is_logged_in_stays_so_and_has_none_printed(door: Door) -> None:
+    cookie = cookie_of(door.enter(door.login.token))
+    door.clock.advance(100 * LASTS)
+    assert door.get("/", Cookie=cookie).status == 200
+    assert len(door.links) == 1
+
+
+def test_logging_out(door: Door) -> None:
+    cookie = cookie_of(door.enter(door.login.token))
+    other = cookie_of(door.enter(door.links[-1]))
+    csrf = f"triggers_csrf={TOKEN}"
+    assert b"Log out" in door.get("/", Cookie=cookie).body
+
+    def leave(body: str, method: str = "POST", **headers: str) -> Answer:
+        given = {"Host": f"127.0.0.1:{door.server.port}", "Content-Type": FORM, **headers}
+        return door.server.post("/logout", body.encode(), given, method=method)
+
+    form, both = f"csrf={TOKEN}", f"{cookie}; {csrf}"
+    for forged in (
+        leave("", Cookie=both),
+        leave("csrf=x", Cookie=both),
+        leave(form, Cookie=cookie),
+        leave(form, Cookie=both, Origin="https://evil.example"),
+        leave(form, Cookie=both, **{"Sec-Fetch-Site": "cross-site"}),
+    ):
+        assert forged.status == 403
+    assert leave("", "GET", Cookie=both).status == 405
+    assert leave(form, Cookie=both, Host="evil.example").status == 400
+    assert leave("x" * 5_000, Cookie=both).status == 413
+    assert door.get("/", Cookie=cookie).status == 200, "still in"
+    answer = leave(form, Cookie=both)
+    assert (answer.status, b"You are logged out" in answer.body) == (200, True)
+    assert answer.headers["set-cookie"].endswith("=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+    assert [door.get("/", Cookie=each).status for each in (cookie, other)] == [403, 200]
+    assert leave(form, Cookie=both).status == 200, "twice does no harm"
 
 
 def test_webhooks_take_no_login(door: Door) -> None:

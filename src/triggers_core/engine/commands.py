@@ -14,6 +14,7 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.engine.additions import due_first, run_before_commit
+from triggers_core.engine.by_hand import CLOSED, CONFIGURED, LOGS, ByHand, note
 from triggers_core.engine.conditions import FAILED, SKIPPED
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.features import FEATURE
@@ -202,6 +203,8 @@ class Configure(msgspec.Struct, kw_only=True):
     requires: tuple[str, ...] = ()
     past: bool = False
     """Apply the recorded events to tasks that are new."""
+    by: str = ""
+    """Who wants it, as far as is known."""
     generation: str = msgspec.field(default_factory=new_id)
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[Configured]:
@@ -233,9 +236,10 @@ class Configure(msgspec.Struct, kw_only=True):
             yield from run_before_commit(draft, uid)
             return draft.plan(outcome)
         known, due = set(draft.configuration.tasks), list(draft.worked_off)
-        ran = len(draft.scheduled)
+        ran, at = len(draft.scheduled), draft.at
         events = [*snapshot.events, *draft.events] if snapshot.events else list(draft.events)
         moved = configure(draft, merged, requires, events, self.past)
+        note(draft.header, CONFIGURED, ByHand(self.by, at, draft.header.config_version))
         yield from fire_otherwise(draft)
         yield from run_before_commit(draft, uid)
         outcome = Configured(
@@ -406,6 +410,8 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
     """Mark the logs of an instance as dealt with."""
 
     instance: str
+    by: str = ""
+    """Who has, as far as is known."""
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
@@ -415,6 +421,7 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
             return first
         draft.touch(instance).keep_times = True
         resolve_logs(draft, instance)
+        note(instance, LOGS, ByHand(self.by, draft.at))
         yield from run_before_commit(draft, uid)
         return draft.plan(OperatorResult(instance=instance))
 
@@ -422,11 +429,15 @@ class ResolveLogs(msgspec.Struct, kw_only=True):
 class Close(msgspec.Struct, kw_only=True):
     """Refuse further events of the application; what is under way runs to its end."""
 
+    by: str = ""
+    """Who wants it, as far as is known."""
+
     def decide(self, uid: str, rules: Rules) -> CommandSteps[None]:
         draft = Draft((yield Query()), rules)
         if draft.header.state is SessionState.CLOSED:
             return Plan(outcome=None)
         draft.header.state = SessionState.CLOSED
+        note(draft.header, CLOSED, ByHand(self.by, draft.at))
         return draft.plan(None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from triggers_core.engine.attempts import PASSED_ON
+from triggers_core.engine.by_hand import LOGS, noted
 from triggers_core.engine.conditions import Missing
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.metadata import read_metadata
@@ -72,7 +73,7 @@ class InstanceWords:
             has=self._has(rule, instance),
             waits_for=sorted(lacks.triggers) if lacks is not None else [],
             unless=self._seen(instance.noted),
-            why=f"{why}{_said_answer(answer)}",
+            why=f"{why}{_said_answer(answer)}{self._said_logs(instance)}",
             holder=holder_of(instance),
             condition=condition,
             called_off_by=progress.unless,
@@ -83,6 +84,10 @@ class InstanceWords:
             otherwise=answer,
             tree=tree,
         )
+
+    def _said_logs(self, instance: Instance) -> str:
+        hand = noted(instance, LOGS)
+        return f" Its logs were dealt with{self._times.by(hand)}." if hand else ""
 
     def _why(self, task: Task, instance: Instance, progress: Progress, has_tree: bool) -> str:
         status, times = instance.status, self._times

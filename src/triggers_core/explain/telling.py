@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from triggers_core.engine.by_hand import CLOSED, CONFIGURED, noted
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.features import newest, unknown_features
 from triggers_core.engine.records import Event, Header, Instance, SessionState, Status
@@ -56,7 +57,8 @@ class Words:
         header = self.header
         facts = [count(header.events, "event")]
         if header.state is SessionState.CLOSED:
-            facts.insert(0, "closed to further events")
+            closed = noted(header, CLOSED)
+            facts.insert(0, f"closed to further events{self.times.by(closed) if closed else ''}")
         if not header.config:
             facts.append("no configuration yet (the first one applies what is recorded)")
         for status, word in (
@@ -69,6 +71,10 @@ class Words:
                 facts.append(f"{count(amount, 'instance')} {word}")
         if header.waiting_since is not None:
             facts.append(f"nothing under way {self.times.since(header.waiting_since)}")
+        configured = noted(header, CONFIGURED)
+        if configured is not None and configured.version > 1:  # a change, not the first one
+            since = " and again since" if configured.version < header.config_version else ""
+            facts.append(f"configuration changed{self.times.by(configured)}{since}")
         return f"{', '.join(facts)}."
 
     def notes(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from triggers_core.engine.by_hand import ByHand
 from triggers_core.texts import clock, duration
 
 
@@ -19,6 +20,10 @@ class Times:
     def at(self, at: float) -> str:
         """A moment that has passed."""
         return f"{clock(at, self.now)} ({duration(self.now - at)} ago)"
+
+    def by(self, hand: ByHand) -> str:
+        """Who did something by hand, and when, to be put behind what was done."""
+        return f" by {hand.by} {self.at(hand.at)}"
 
     def since(self, at: float) -> str:
         """The time that has passed since a moment."""

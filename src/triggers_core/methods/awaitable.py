@@ -186,7 +186,10 @@ class AwaitableMethods:
         if not store.awaits:
             return await _in_thread(manager, manager.delete_session)
         refuse_within_hooks("delete", manager.uid)
-        return await cast(AwaitedStore, store).adelete(manager.uid)
+        there_was = await cast(AwaitedStore, store).adelete(manager.uid)
+        if there_was and manager.actor:
+            manager._when_committed("_after_delete")
+        return there_was
 
     async def arecover(self) -> Recovered:
         """As `recover`, without blocking the event loop.

@@ -170,6 +170,7 @@ def move(
     configuration: Mapping[str, Any] | Configuration,
     *,
     past: bool = False,
+    by: str = "",
 ) -> Iterator[Progress]:
     """Give each open session the tasks of a configuration; tells after each how far it has come.
 
@@ -177,6 +178,7 @@ def move(
     keep the others from it. One that begins meanwhile may be passed over.
 
     :param past: as for `TriggerManager.update_configuration`.
+    :param by: who wants it; see `TriggerManager.by`.
     :raises InvalidConfiguration: the configuration itself is wrong.
     :raises StorageError: the storage itself is away: what was done is done.
 
@@ -193,8 +195,11 @@ def move(
             progress.closed += 1
             yield progress
             continue
+        manager = app.manager(each.uid)
+        if by:
+            manager = manager.by(by)
         try:
-            configured = app.manager(each.uid).update_configuration(parsed, past)
+            configured = manager.update_configuration(parsed, past)
         except TriggersError as error:
             _refuse(progress, each.uid, error)
         else:

@@ -158,7 +158,7 @@ def configure(
     for task in parsed.tasks.values():
         _check_task(manager, task)
     requires = manager.app.plugins.requires_for(parsed)
-    return Configure(configuration=parsed, requires=requires, past=past)
+    return Configure(configuration=parsed, requires=requires, past=past, by=manager.actor)
 
 
 def _check_task(manager: TriggerManager, task: Task) -> None:
@@ -238,12 +238,13 @@ def mark_instance_logs_resolved(
     manager: TriggerManager, task_instance: InstanceOrName
 ) -> Operation[TaskInstance]:
     """See `TriggerManager.mark_instance_logs_resolved`."""
-    return ResolveLogs(instance=name_of(task_instance)), partial(_moved, manager)
+    command = ResolveLogs(instance=name_of(task_instance), by=manager.actor)
+    return command, partial(_moved, manager)
 
 
 def close_session(manager: TriggerManager) -> Operation[None]:
     """See `TriggerManager.close_session`."""
-    return Close(), _nothing
+    return Close(by=manager.actor), _nothing
 
 
 def _nothing(plan: Plan[Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from triggers_core import payloads
+from triggers_core.engine.by_hand import CLOSED, CONFIGURED, LOGS, noted
 from triggers_core.engine.configuration import EMPTY, Configuration, Task
 from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import check_name, split_instance_name
@@ -153,6 +154,12 @@ class TaskInstance:
         return self.record.acted_by or None
 
     @property
+    def logs_resolved_by(self) -> str | None:
+        """Who marked its logs as dealt with, as far as is known."""
+        hand = noted(self.record, LOGS)
+        return hand.by if hand else None
+
+    @property
     def parent(self) -> str | None:
         """The name of the instance that it replays, if any."""
         return self.record.parent or None
@@ -190,6 +197,10 @@ class SessionMetadata(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     waiting_since: datetime | None
+    configured_by: str | None = None
+    """Who changed its configuration last by hand, as far as is known…"""
+    closed_by: str | None = None
+    """…and who closed it; see `manager.by`."""
 
 
 class SessionStorage:
@@ -293,6 +304,7 @@ class SessionStorage:
         header = self.header
         if header is None:
             return None
+        configured, closed = noted(header, CONFIGURED), noted(header, CLOSED)
         return SessionMetadata(
             uid=self.uid,
             generation=header.generation,
@@ -304,6 +316,8 @@ class SessionStorage:
             created_at=_time(header.created_at),
             updated_at=_time(header.updated_at),
             waiting_since=None if header.waiting_since is None else _time(header.waiting_since),
+            configured_by=configured.by if configured else None,
+            closed_by=closed.by if closed else None,
         )
 
     @property

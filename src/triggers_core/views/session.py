@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from triggers_core import payloads
+from triggers_core.engine.by_hand import CLOSED, CONFIGURED, LOGS, noted
 from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import STATUSES, Event, Header, Instance, Status
 from triggers_core.engine.standing import is_idle
@@ -48,14 +49,22 @@ def session_data(storage: SessionStorage) -> dict[str, Any]:
         "created_at": iso(header.created_at),
         "updated_at": iso(header.updated_at),
         "waiting_since": iso(header.waiting_since),
+        **by_hand_data(header, CLOSED, "closed"),
         "version": header.version,
         "config_version": header.config_version,
+        **by_hand_data(header, CONFIGURED, "configured"),
         "requires": list(header.requires),
         "tasks": {name: status_counts(header, name) for name in tasks},
         "fired": list(header.latest),
         "unresolved": [{"name": each.name, "status": each.status.value} for each in unresolved],
         "coming": coming([each.record for each in unresolved]),
     }
+
+
+def by_hand_data(record: Header | Instance, what: str, done: str) -> dict[str, Any]:
+    """Who did something by hand and when, as far as is known: ``closed_by``, ``closed_at``."""
+    hand = noted(record, what)
+    return {f"{done}_by": hand.by if hand else None, f"{done}_at": iso(hand.at) if hand else None}
 
 
 def coming(instances: Iterable[Instance]) -> list[dict[str, Any]]:
@@ -124,6 +133,7 @@ def instance_data(instance: TaskInstance, secrets: bool = False) -> dict[str, An
         "parent": instance.parent,
         "replayed_as": instance.replayed_as or None,
         "acted_by": instance.acted_by,
+        **by_hand_data(instance.record, LOGS, "logs_resolved"),
         "idempotency_key": instance.idempotency_key,
         "created_at": iso(instance.created_at),
         "started_at": iso(instance.started_at),

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
+from triggers_core.engine.by_hand import CLOSED, CONFIGURED, LOGS, noted
 from triggers_core.engine.protocol import Query
-from triggers_core.engine.records import Event, Instance
+from triggers_core.engine.records import Event, Header, Instance
 from triggers_core.exceptions import SessionNotFound
 from triggers_core.explain.arrivals import Arrivals, origin
 from triggers_core.storages.arguments import check_limit
 from triggers_core.storages.session import SessionStorage
+from triggers_core.texts import iso
 from triggers_core.views.session import event_data
 
 EVENTS: Final = 200
@@ -40,7 +42,9 @@ def timeline(
     :returns: ``total``; ``earlier``: where the next page begins, or None; ``events``: as
         `session.event_data` has them, with ``level`` (how many of the events above led to it),
         ``led_by`` (the number of the one above it) and ``arrivals`` (``what``, ``text``, ``task``,
-        ``instance``); ``kwargs`` is None where they are large: ``size`` says how many bytes.
+        ``instance``); ``kwargs`` is None where they are large: ``size`` says how many bytes;
+        ``acts``: what is known to have been done by hand meanwhile, the latest first (``what``,
+        ``instance`` or None, ``by``, ``at``; ``above``: the number of the first event below it).
     :raises SessionNotFound: nothing has been stored under the uid.
 
     Example::
@@ -62,6 +66,13 @@ def timeline(
     known = {each.number: each for each in read}
     arrivals = Arrivals(snapshot.configuration, header, instances, known)
     shown = [each for each in read if each.number >= start]
+    nested = _nested(shown, by_name)
+    acts = _acts(header, instances)
+    if start:
+        acts = [each for each in acts if shown and each[0] >= shown[0].at]
+    if end < header.events:
+        newer = store.events_by_number(uid, [end])[end].at
+        acts = [each for each in acts if each[0] < newer]
     return {
         "uid": uid,
         "total": header.events,
@@ -73,9 +84,35 @@ def timeline(
                 "led_by": led_by if led_by >= 0 else None,
                 "arrivals": [msgspec.to_builtins(each) for each in arrivals.of(event)],
             }
-            for event, level, led_by in _nested(shown, by_name)
+            for event, level, led_by in nested
+        ],
+        "acts": [
+            {
+                "what": what,
+                "instance": name or None,
+                "by": by,
+                "at": iso(at),
+                "above": next(
+                    (e.number for e, level, _ in nested if not level and e.at <= at), None
+                ),
+            }
+            for at, what, name, by in acts
         ],
     }
+
+
+def _acts(header: Header, instances: list[Instance]) -> list[tuple[float, str, str, str]]:
+    """Moment, what, instance (if any) and who, of what was done by hand; the latest first."""
+    found: list[tuple[float, str, str, str]] = []
+    for what in (CONFIGURED, CLOSED):
+        if hand := noted(header, what):
+            found.append((hand.at, what, "", hand.by))
+    for each in instances:
+        if each.acted_by and each.ended_at is not None:
+            found.append((each.ended_at, each.status.value, each.name, each.acted_by))
+        if hand := noted(each, LOGS):
+            found.append((hand.at, LOGS, each.name, hand.by))
+    return sorted(found, reverse=True)
 
 
 def _first_read(instances: list[Instance], start: int) -> int:

@@ -28,7 +28,8 @@ def web(
 ) -> int:
     """Serve the pages and the webhooks, and run what they complete.
 
-    Pages are for whoever opens the link that is printed, which works once; then the next one is.
+    Pages are for whoever opens the link that is printed, which works once, for 15 minutes; then
+    the next one is. Without a link that works, ask for any page: another one is printed.
     The webhooks of TRIGGER_PLUGIN_OPTIONS are below /webhooks, and take no login. The embedded
     runner runs tasks in this process; with Celery, workers do.
 

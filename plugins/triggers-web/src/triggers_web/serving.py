@@ -17,8 +17,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from triggers_core.application import Application
+from triggers_core.texts import duration
 from triggers_web.pages.access import Access
-from triggers_web.pages.login import LOOPBACK, PATH, Login, is_loopback, no_pages
+from triggers_web.pages.login import LASTS, LOGOUT, LOOPBACK, PATH, Login, is_loopback, no_pages
 from triggers_web.starlette import HandlerApp, site
 
 CONNECTIONS: Final = 500
@@ -27,6 +28,7 @@ CONNECTIONS: Final = 500
 _LOGS: Final = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
 # It would show an address of the pages that lets nobody in, just above the one that does.
 _LOGS["loggers"]["uvicorn.error"]["level"] = "WARNING"
+_HOW: Final = f"works once, for {duration(LASTS)}"
 
 Tell = Callable[[str], object]
 """Shows whoever started the server a line."""
@@ -103,12 +105,12 @@ def serve(app: Application, offer: Offer, tell: Tell) -> bool:
     port = offer.port
 
     def announce(token: str) -> None:
-        tell(f"For another browser (works once): {offer.link(port, token)}")
+        tell(f"Another link ({_HOW}): {offer.link(port, token)}")
 
     login = Login(offer.access, offer.hosts, announce)
     served = site(app, access=login.access if offer.has_pages else no_pages, hosts=offer.hosts)
-    if offer.has_pages:
-        served.router.routes.insert(0, Route(PATH, HandlerApp(login, app)))
+    for path in (PATH, LOGOUT) if offer.has_pages else ():
+        served.router.routes.insert(0, Route(path, HandlerApp(login, app)))
 
     def started(found: int) -> None:
         nonlocal port
@@ -118,7 +120,7 @@ def serve(app: Application, offer: Offer, tell: Tell) -> bool:
             tell(f"Webhooks: below http://{offer.host}:{found}/webhooks")
             return
         can = "erase too" if offer.erase else "act" if offer.act else "only look; see --act"
-        tell(f"Pages (works once): {offer.link(port, login.token)}")
+        tell(f"Pages ({_HOW}): {offer.link(port, login.token)}")
         tell(f"Whoever opens it is {offer.access.who} here, and can {can}.")
         if not is_loopback(offer.host):
             tell("Mind: this is no loopback address. Have TLS before it, or others read along.")

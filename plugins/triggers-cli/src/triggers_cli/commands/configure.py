@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from triggers_cli.actors import by_option
 from triggers_cli.commands.check import codes_to_ignore, find_mistakes
 from triggers_cli.commands.moving import configure_many, where_options
 from triggers_cli.configs import read_configuration
@@ -59,6 +60,7 @@ triggers configure flow.json --where-prefix order: --dry-run""",
     metavar="SESSIONS",
     help="With --where-…: how many sessions the look beforehand is taken at.",
 )
+@by_option()
 @wait_options()
 @yes_option()
 @click.pass_obj
@@ -71,6 +73,7 @@ def configure(
     past: bool,
     dry_run: bool,
     look_at: int,
+    by: str,
     wait: bool,
     timeout: float | None,
     yes: bool,
@@ -103,6 +106,7 @@ def configure(
             Sessions(prefix=where_prefix or "", configuration=where_configuration or ""),
             state.app.parse(read_configuration(uid)),
             past=past,
+            by=by,
             dry_run=dry_run,
             yes=yes,
             most=look_at,
@@ -114,7 +118,7 @@ def configure(
             " with --where-prefix or --where-configuration"
         )
     parsed = state.app.parse(read_configuration(config))
-    operator = Operator(state, uid, wait, more=parsed.tasks.values(), create=not dry_run)
+    operator = Operator(state, uid, wait, more=parsed.tasks.values(), create=not dry_run, by=by)
     configured = operator.manager.update_configuration(parsed, past=past, dry_run=dry_run)
     if not state.json:
         _tell(state, operator, parsed, configured, dry_run)

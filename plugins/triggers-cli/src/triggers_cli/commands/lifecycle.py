@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from triggers_cli.actors import by_option
 from triggers_cli.options import command, uid_argument, yes_option
 from triggers_cli.running import Operator
 from triggers_cli.state import State
@@ -18,15 +19,16 @@ from triggers_core.texts import count, parse_duration
 
 @command("close", example="triggers close order:42 --yes")
 @uid_argument()
+@by_option()
 @yes_option()
 @click.pass_obj
-def close(state: State, uid: str, yes: bool) -> None:
+def close(state: State, uid: str, by: str, yes: bool) -> None:
     """Let a session accept no more events.
 
     What is under way runs to its end, cascades included. A closed session cannot be opened again;
     it can still be looked at, replayed, skipped and deleted.
     """
-    operator = Operator(state, uid, wait=False)
+    operator = Operator(state, uid, wait=False, by=by)
     state.confirm(f"Close session {uid}, for good?", yes)
     operator.manager.close_session()
     _done(state, "closed", uid)

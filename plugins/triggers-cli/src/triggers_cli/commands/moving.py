@@ -26,6 +26,7 @@ def configure_many(
     configuration: Configuration,
     *,
     past: bool,
+    by: str,
     dry_run: bool,
     yes: bool,
     most: int,
@@ -33,6 +34,7 @@ def configure_many(
 ) -> int:
     """Look first, ask, then configure one session after the other.
 
+    :param by: who does it; see `TriggerManager.by`.
     :param most: sessions that the look beforehand is taken at.
     :param led_to: list of `Configured` → what is told of the instances in it.
     :returns: the exit code.
@@ -60,7 +62,7 @@ def configure_many(
     try:
         with state.out.status_line() as tell:
             begun = shown = time.monotonic()
-            for progress in move(state.app, sessions, configuration, past=past):
+            for progress in move(state.app, sessions, configuration, past=past, by=by):
                 now = time.monotonic()
                 if now - shown > _OFTEN:
                     shown = now

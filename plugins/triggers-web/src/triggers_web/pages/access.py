@@ -22,6 +22,9 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Close and delete sessions, and give them other configurations."""
     secrets: bool = False
     """See what is masked for everybody else."""
+    logout: str = ""
+    """Where a button of each page is sent to that logs them out, below the place of the pages;
+    empty: there is none. It is sent by POST, with the token that forms of these pages carry."""
 
 
 AccessOf = Callable[[Request], Access]

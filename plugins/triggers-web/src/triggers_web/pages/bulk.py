@@ -99,7 +99,13 @@ def version(asked: Asked) -> str:
     """Differs once a job has come further."""
     name = asked.given("id")
     jobs = [jobs_of(asked.app).get(name)] if name else jobs_of(asked.app).all()
-    return repr([(each.id, each.state, each.seen) for each in jobs if each is not None])
+    return repr(
+        [
+            (each.id, each.state, each.seen, each.stopping.is_set())
+            for each in jobs
+            if each is not None
+        ]
+    )
 
 
 def stop(asked: Asked) -> Response:

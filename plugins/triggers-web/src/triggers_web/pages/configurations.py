@@ -87,15 +87,15 @@ def start(asked: Asked) -> Page | Response:
         sessions, parsed = _sessions(asked), _read(asked)
     except _Wrong as error:
         return _form(asked, problem=str(error))
-    app, past = asked.app, bool(asked.form.get("past"))
+    app, past, by = asked.app, bool(asked.form.get("past")), asked.access.who
     found = preview(app, sessions, parsed, past=past, most=MOST_TRIED)
     job = jobs_of(app).start(
         "configure",
         {name: asked.given(name) for name in ("address", "prefix") if asked.given(name)},
-        lambda: move(app, sessions, parsed, past=past),
+        lambda: move(app, sessions, parsed, past=past, by=by),
         total=found.sessions + found.closed,
         more=found.more,
-        by=asked.access.who,
+        by=by,
     )
     return asked.back("/bulk", id=job.id, kind="configure", **job.query)
 

@@ -221,7 +221,8 @@ class Pages:
                 raise PageError(403, "You may not see this any more.")
             return self._versions.of(page._replace(access=access))
 
-        return Response(501, "ask again instead", media_type="text/plain", watch=look)
+        # Where nobody watches: an EventSource then gives up, and no browser complains of an error.
+        return Response(204, b"", watch=look)
 
     def _finish(self, request: Request, access: Access, answer: Page | Response) -> Response:
         if isinstance(answer, Response):

@@ -66,7 +66,8 @@ _T = TypeVar("_T")
 _CHUNK: Final = 500  # bound parameters in one statement; SQLite's oldest limit is 999
 
 _HEADER: Final = "SELECT id, header FROM sessions WHERE uid = ?"
-_SET_HEADER: Final = "UPDATE sessions SET header = ?, missing = ? WHERE id = ?"
+_SET_HEADER: Final = "UPDATE sessions SET header = ? WHERE id = ?"
+_SET_GROUP: Final = "UPDATE sessions SET header = ?, missing = ? WHERE id = ?"
 _SET_SESSION: Final = (
     "UPDATE sessions SET header = ?, missing = ?, failed = ?, waiting_since = ? WHERE id = ?"
 )
@@ -342,7 +343,10 @@ class SqliteStore(Store):
     ) -> int:
         values = (encode_record(header), group_text(header.missing))
         if session is not None and not plan.fleet_changed:
-            connection.execute(_SET_HEADER, (*values, session))
+            if header.missing == (plan.group_before or ()):  # its index is left alone
+                connection.execute(_SET_HEADER, (values[0], session))
+            else:
+                connection.execute(_SET_GROUP, (*values, session))
             return session
         index = (header.total(Status.FAILED), header.waiting_since)
         if session is not None:
@@ -465,6 +469,10 @@ class SqliteStore(Store):
     def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
         return fleet.due(self.file, self.clock() + within, limit)
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        now = self.clock()
+        return fleet.coming(self.file, now, now + within, limit)
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return fleet.due_after(self.file, self.clock() + seconds, limit)
 
@@ -482,8 +490,10 @@ class SqliteStore(Store):
     ) -> list[SessionSummary]:
         return fleet.sessions(self.file, failed, waiting, limit, after)
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return fleet.waiting_groups(self.file, limit)
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        return fleet.waiting_groups(self.file, limit, most)
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

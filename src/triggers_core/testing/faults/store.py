@@ -252,8 +252,13 @@ class FaultyStore(Store):
             lambda: self.inner.sessions(failed=failed, waiting=waiting, limit=limit, after=after),
         )
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return self._read("waiting groups", lambda: self.inner.waiting_groups(limit))
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        return self._read("waiting groups", lambda: self.inner.waiting_groups(limit, most))
+
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        return self._read("coming", lambda: self.inner.coming(within, limit))
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

@@ -1,10 +1,10 @@
 """What the pages about all sessions cost, with 100,000 of them, one in a hundred stuck.
 
 Half of those that are stuck wait for an event, half have failed. All others are done, but for an
-optional task that never began: they wait, for nothing in particular. Each page is made whole, from the
-request to the HTML, and set beside the *floor* of the same rounds: one query that an index answers,
-the header of a session by its uid. *Calls* are those of the page to the storage; none of them may
-depend on how many sessions there are, and for SQLite the statements are counted, too.
+optional task that never began: they wait, for nothing in particular. Each page is made whole, from
+the request to the HTML, and set beside the *floor* of the same rounds: one query that an index
+answers, the header of a session by its uid. *Calls* are those of the page to the storage; none of
+them may depend on how many sessions there are, and for SQLite the statements are counted, too.
 
 There is no goal for the ratio; it is what a page costs in queries. With ``--quick``, 10,000.
 """

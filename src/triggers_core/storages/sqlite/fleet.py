@@ -225,8 +225,8 @@ def configurations_in_use(
     wanted = check_limit(limit)
     addresses = "SELECT hash FROM configurations WHERE hash > ? ORDER BY hash"
     counted = (
-        "SELECT count(*), min(uid) FROM (SELECT uid FROM sessions WHERE config = ?"
-        " ORDER BY uid LIMIT ?)"
+        "SELECT (SELECT count(*) FROM (SELECT 1 FROM sessions WHERE config = ?1 LIMIT ?2)),"
+        " (SELECT uid FROM sessions WHERE config = ?1 ORDER BY uid LIMIT 1)"
     )
 
     def work(connection: sqlite3.Connection) -> list[ConfigurationInUse]:

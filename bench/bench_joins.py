@@ -32,7 +32,8 @@ from join_load import TOPICS, Joined, Load
 
 from triggers_core.application import Application
 from triggers_core.settings import Settings
-from triggers_core.tasks import TaskContext, TriggerTask
+from triggers_core.tasks import TriggerTask
+from triggers_core.tasks.context import TaskContext
 from triggers_postgres.testing import PostgresServer
 
 MORE_GOAL, LATENCY_GOAL = 10.0, 1 / 20

@@ -20,7 +20,8 @@ import pytest
 from triggers_core.engine.protocol import Plan, Query, Snapshot
 from triggers_core.engine.records import Status
 from triggers_core.exceptions import StorageError, TriggersError, UnknownSchema
-from triggers_core.storages.base import Due, Store, drive
+from triggers_core.storages.base import Due, Store
+from triggers_core.storages.driving import drive
 from triggers_core.storages.groups import FailedInstance, failed_in
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore

@@ -436,7 +436,7 @@ def test_a_start_without_traffic_picks_up_what_was_left(
         assert store.instances("order:1")[0].attempt == 2
     (lost,) = [each.message for each in caplog.records if "was lost" in each.message]
     assert "attempt 1 (elsewhere:42)" in lost
-    assert not app._runners
+    assert not app._runners.all()
     app.stop()
     with app:
         pass

@@ -23,7 +23,7 @@ from triggers_core.engine.records import Status
 from triggers_core.exceptions import InvalidEvent
 from triggers_core.storages import packed
 from triggers_core.storages.base import Store
-from triggers_core.storages.sqlite import SqliteStore
+from triggers_core.storages.sqlite import SqliteStore, writing
 from triggers_core.testing import VirtualClock, check_store
 from triggers_core.testing.replays import instances_of
 
@@ -156,7 +156,7 @@ def test_torn_away_while_it_writes(
     """A transaction that half of a commit stands in is not kept; the same call completes it."""
     with SqliteStore(fast_dir / "torn.db", clock=VirtualClock()) as store:
         statements = 0
-        save = store._save
+        save = writing.save
 
         def torn(connection: Any, *arguments: Any) -> None:
             class Torn:
@@ -169,7 +169,7 @@ def test_torn_away_while_it_writes(
 
             save(Torn(), *arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(store, "_save", torn)
+        monkeypatch.setattr(writing, "save", torn)
         monkeypatch.setattr(triggers_core.backtest, "_TOGETHER", 5)
         with pytest.raises(KeyboardInterrupt):
             backtest(CHAIN, events(), store)

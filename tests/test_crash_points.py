@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from triggers_core.engine.attempts import Applying, Claim, Claimed, Finish, Recover, Recovered
+from triggers_core.engine.attempts import Applying, Claim, Claimed, Finish
 from triggers_core.engine.commands import Fire
 from triggers_core.engine.fire_rule import fire
 from triggers_core.engine.machine import Draft, cascade_of, fired_by
@@ -21,8 +21,10 @@ from triggers_core.engine.moments import record
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules
 from triggers_core.engine.records import Instance, Status
+from triggers_core.engine.recovery import Recover, Recovered
 from triggers_core.manager import TriggerManager
-from triggers_core.storages.base import Clock, Store, drive
+from triggers_core.storages.base import Clock, Store
+from triggers_core.storages.driving import drive
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import Crash, CrashingStore, CrashPoints, SessionDriver

@@ -13,7 +13,7 @@ import pytest
 from triggers_core.engine import additions, moments
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.records import Instance
-from triggers_core.storages import base
+from triggers_core.storages import driving
 from triggers_core.storages.base import Clock, Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore
@@ -44,7 +44,7 @@ def stays_up(store: Store) -> Store:
 
 @pytest.fixture(autouse=True)
 def few_due_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (base, invariants):  # each has the name for itself
+    for module in (driving, invariants):  # each has the name for itself
         monkeypatch.setattr(module, "MOST_DUE", 2)
 
 

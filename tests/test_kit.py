@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from triggers_core import TaskContext, TriggerTask, trigger_task
-from triggers_core import tasks as task_module
 from triggers_core.exceptions import (
     InstanceNotFound,
     InvalidArgument,
@@ -20,6 +19,7 @@ from triggers_core.exceptions import (
     UnknownKey,
     WrongState,
 )
+from triggers_core.tasks import registry
 from triggers_core.testing import Triggers
 from triggers_core.testing.kit.places import open_place
 
@@ -144,7 +144,7 @@ def test_a_real_body_does_what_the_test_says_and_then_its_own_work(triggers: Tri
     assert s.result("t_double") == {"twice": 0}
     assert s.fired("counted") == 0
     assert other.result("t_double") == {"twice": 42}
-    assert task_module.declared[Doubled.name] is Doubled
+    assert registry.declared[Doubled.name] is Doubled
 
 
 def test_what_is_said_comes_in_order_and_then_for_good(triggers: Triggers) -> None:
@@ -168,7 +168,7 @@ def test_a_stand_in_is_not_known_to_others(triggers: Triggers) -> None:
     s.fire("paid")
     s.fire("stockReserved")
     assert s.result("t_ship") == {"parcel": 7}
-    assert "shop.Ship" not in task_module.declared
+    assert "shop.Ship" not in registry.declared
     assert "shop.Ship" in triggers.report()
 
 

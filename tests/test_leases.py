@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerManager, trigger_task
-from triggers_core.engine.attempts import Claim, Recover
+from triggers_core.engine.attempts import Claim
 from triggers_core.engine.records import Status
+from triggers_core.engine.recovery import Recover
 from triggers_core.runners import ManualRunner
 from triggers_core.running.heartbeats import Heartbeats
 from triggers_core.running.worker import run_message

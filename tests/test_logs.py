@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from triggers_core import Application, TaskContext, TriggerManager, hookimpl, tasks, trigger_task
+from triggers_core import Application, TaskContext, TriggerManager, hookimpl, trigger_task
 from triggers_core.engine.attempts import Retry
 from triggers_core.exceptions import with_context
 from triggers_core.failures import describe_error
 from triggers_core.running.logs import FieldsFilter
 from triggers_core.settings import Settings
-from triggers_core.tasks import TriggerTask
+from triggers_core.tasks import TriggerTask, registry
 
 CANARY = "c4n4ry"
 
@@ -31,7 +31,7 @@ Run = Callable[..., TriggerManager]
 def run(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs a body once, as `t#0` of the session `s`; returns the manager."""
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(tasks, "declared", {Retrying.name: Retrying})
+    monkeypatch.setattr(registry, "declared", {Retrying.name: Retrying})
     apps = []
 
     def run(

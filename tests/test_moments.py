@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from triggers_core.engine.attempts import Recover, Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.engine.commands import Fire, ResolveLogs
-from triggers_core.storages import base
+from triggers_core.engine.recovery import Recover
+from triggers_core.storages import driving
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.testing import VirtualClock, check_store
 from triggers_core.testing.driver import SessionDriver
@@ -244,7 +245,7 @@ def test_more_is_due_than_one_commit_works_off(
     session: SessionDriver, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes first, in commits of its own; a moment is never split."""
-    monkeypatch.setattr(base, "MOST_DUE", 1)
+    monkeypatch.setattr(driving, "MOST_DUE", 1)
     session.configure(t_x={"andEvery": "go", "waiting": "1 minute"})
     for seconds in (0, 0, 1):
         clock.advance(seconds)

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_logs import LOGS, recorded_log, reference
 
-from triggers_core import Application, TaskContext, TriggerTask, tasks
+from triggers_core import Application, TaskContext, TriggerTask, trigger_task
 from triggers_core.backtest import BacktestResult, LoggedEvent, backtest
 from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import InvalidConfiguration, InvalidEvent
 from triggers_core.storages.base import Store
+from triggers_core.tasks import registry
 from triggers_core.testing import oracle, sample_log
 from triggers_core.testing.replays import Log, SampleLog, check_totals, instances_of
 
@@ -305,7 +306,7 @@ def test_a_bad_configuration_stores_nothing(app: Application) -> None:
 def test_bodies_run_once_an_instance_and_see_its_kwargs(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
     log = recorded_log("receipt_sample")
     lines, expected = log.events(), log.instances()
     seen: dict[tuple[str, str], list[Any]] = {}
@@ -316,7 +317,7 @@ def test_bodies_run_once_an_instance_and_see_its_kwargs(
         return {"by": f"task:{context.instance.name}"}
 
     for task in log.config.values():
-        tasks.trigger_task(name=task["run"])(body)
+        trigger_task(name=task["run"])(body)
     result = replay(app, log, run=True)
     check_totals(result, log)
     assert instances_of(result.store) == expected
@@ -335,7 +336,7 @@ def test_bodies_run_once_an_instance_and_see_its_kwargs(
 def test_an_interrupted_replay_with_bodies_is_completed_by_the_same_call(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
     log = recorded_log("receipt_sample")
     ran: list[str] = []
 
@@ -345,7 +346,7 @@ def test_an_interrupted_replay_with_bodies_is_completed_by_the_same_call(
             raise KeyboardInterrupt  # the process goes down in the middle of a body
 
     for task in log.config.values():
-        tasks.trigger_task(name=task["run"])(body)
+        trigger_task(name=task["run"])(body)
     with pytest.raises(KeyboardInterrupt):
         replay(app, log, run=True)
     assert instances_of(replay(app, log, run=True).store) == log.instances()
@@ -354,7 +355,7 @@ def test_an_interrupted_replay_with_bodies_is_completed_by_the_same_call(
 
 
 def test_a_body_may_fire_fail_and_skip(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
 
     class Fires(TriggerTask):
         name = "shop.Fires"
@@ -402,7 +403,7 @@ def test_a_body_may_fire_fail_and_skip(app: Application, monkeypatch: pytest.Mon
 def test_a_task_that_nobody_knows_fails_in_a_replay_with_bodies(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
     flow = {"t_ship": {"after": ["paid"], "run": "shop.Nowhere"}}
     app.settings.configure(TRIGGER_RUNNER="threading")
     result = backtest(flow, [event("paid")], app.store, app=app, run=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from triggers_core.engine import fire_rule, standing
+from triggers_core.engine import fire_rule, leaving, standing
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.records import Header, Instance
 from triggers_core.storages.memory import MemoryStore
@@ -78,7 +78,7 @@ def counts_no_event(patch: pytest.MonkeyPatch) -> None:
 
 
 def ends_no_round(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fire_rule, "_end_round", lambda draft, task, instance: None)
+    patch.setattr(leaving, "_end_round", lambda draft, task, instance: None)
 
 
 def notes_no_value(patch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def notes_no_value(patch: pytest.MonkeyPatch) -> None:
 
 
 def tells_nobody(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fire_rule, "otherwise", lambda draft, task, instance, why: None)
+    patch.setattr(leaving, "otherwise", lambda draft, task, instance, why: None)
 
 
 def misses_deadlines(patch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def misses_deadlines(patch: pytest.MonkeyPatch) -> None:
         end = standing.deadline_of(rule, instance, header)
         return None if end is None else end + 1
 
-    patch.setattr(fire_rule, "deadline_of", later)
+    patch.setattr(leaving, "deadline_of", later)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from triggers_core.engine.machine import Draft
+from triggers_core.engine.names import generated_id
 from triggers_core.engine.protocol import MOST_DUE, Query, Snapshot
-from triggers_core.engine.records import Event, Extent, generated_id
+from triggers_core.engine.records import Event, Extent
 from triggers_core.storages.sqlite import SqliteStore
-from triggers_core.storages.sqlite.store import _Found
+from triggers_core.storages.sqlite.reading import Found
 from triggers_core.testing import SessionDriver, VirtualClock
 from triggers_core.testing.storage.moments import ByHand, due, new_instance
 
@@ -46,7 +47,7 @@ def read(session: SessionDriver, query: Query) -> Read:
         connection.set_trace_callback(statements.append)
         connection.set_progress_handler(step, 10)
         try:
-            return store._load(connection, session.uid, query, _Found())
+            return store._load(connection, session.uid, query, Found())
         finally:
             connection.set_trace_callback(None)
             connection.set_progress_handler(None, 0)

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from triggers_core import Application, TaskContext, TriggerManager, TriggerTask, hookimpl
-from triggers_core import tasks as task_module
 from triggers_core.engine.attempts import LONGEST_COOLDOWN, PASSED_ON, Retry
 from triggers_core.exceptions import (
     BodyInterrupted,
@@ -37,7 +36,7 @@ from triggers_core.running.worker import _Attempt, claim, context_of, run_claime
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.session import TaskInstance
-from triggers_core.tasks import trigger_task
+from triggers_core.tasks import registry, trigger_task
 from triggers_core.testing.clock import VirtualClock as Clock
 
 body: Callable[[TriggerTask, TaskContext], Any] = print
@@ -684,7 +683,7 @@ def test_a_task_that_is_unknown_here_is_left_to_others(caplog: pytest.LogCapture
     assert manager.recover().dispatch == [("t#0", 1)]
     attempt(manager)
     assert manager.storage["t#0"].status == "finished"
-    del task_module.declared["worker.later"]
+    del registry.declared["worker.later"]
     app.close()
 
 
@@ -827,7 +826,7 @@ def test_two_tasks_of_one_name(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -
     importlib.reload(first)
     with pytest.raises(DuplicateKey, match=r"twice_1.*twice_2"):
         importlib.import_module("twice_2")
-    assert task_module.declared.pop("worker.twice") is first.A
+    assert registry.declared.pop("worker.twice") is first.A
 
 
 def test_old_names(run: Run) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from triggers_core.hookspecs import hookimpl
     from triggers_core.limits import Limits
     from triggers_core.manager import FireResult, TriggerManager
-    from triggers_core.tasks import TaskContext, TriggerTask, trigger_task
+    from triggers_core.tasks import TriggerTask, trigger_task
+    from triggers_core.tasks.context import TaskContext
 
 __version__ = "0.2.0"
 
@@ -30,7 +31,7 @@ _HOMES = {
     "FireResult": "manager",
     "Limits": "limits",
     "Status": "engine.records",
-    "TaskContext": "tasks",
+    "TaskContext": "tasks.context",
     "TriggerManager": "manager",
     "TriggerTask": "tasks",
     "TriggersError": "exceptions",

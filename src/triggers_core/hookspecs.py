@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from triggers_core.plugins.pending_event import PendingEvent
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
-    from triggers_core.tasks import TaskContext, TriggerTask
+    from triggers_core.tasks import TriggerTask
+    from triggers_core.tasks.context import TaskContext
 
 PROJECT: Final = "triggers"
 """The project's name for pluggy."""

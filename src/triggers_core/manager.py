@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
 from triggers_core.application import Application, default_application
-from triggers_core.engine.attempts import Recovered
 from triggers_core.engine.commands import Configured
 from triggers_core.engine.configuration import Configuration, Task
 from triggers_core.engine.names import check_name
 from triggers_core.engine.nesting import AfterCommit, refuse_within_hooks
 from triggers_core.engine.protocol import Command, Plan
 from triggers_core.engine.records import UNRESOLVED, Event, Instance, Status
+from triggers_core.engine.recovery import Recovered
 from triggers_core.exceptions import TriggersError
 from triggers_core.explain import Explanation, explain
 from triggers_core.failures import log_exception, message_of
@@ -27,7 +27,7 @@ from triggers_core.plugins.fire_contexts import Firing
 from triggers_core.registries import trigger_managers
 from triggers_core.running.messages import Message
 from triggers_core.running.sweep import recover_session
-from triggers_core.storages.base import drive
+from triggers_core.storages.driving import drive
 from triggers_core.storages.session import SessionStorage, TaskInstance
 
 logger: logging.Logger = logging.getLogger(__name__)

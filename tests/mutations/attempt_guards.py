@@ -107,7 +107,7 @@ ATTEMPTS: tuple[Guard, ...] = (
     engine(
         "due time in the sweep's decision",
         "a heartbeat between the sweep's look and its decision wins",
-        "attempts",
+        "recovery",
         "if instance.due_at is not None and instance.due_at > now:\n            if is_misdated",
         "if instance.due_at is None:\n            if is_misdated",
         "a_heartbeat_between_the_look_and_the_sweep_wins",
@@ -115,7 +115,7 @@ ATTEMPTS: tuple[Guard, ...] = (
     engine(
         "number of attempts",
         "an instance that kills its workers ends failed, and is not tried for ever",
-        "attempts",
+        "recovery",
         "if instance.attempt < timing.attempts:",
         "if instance.attempt < timing.attempts * 100:",
         "after_too_many_attempts_it_is_failed",
@@ -124,7 +124,7 @@ ATTEMPTS: tuple[Guard, ...] = (
     engine(
         "same-attempt redispatch",
         "a message that arrives late is good although another one was sent",
-        "attempts",
+        "recovery",
         "change = draft.touch(instance)  # nobody claimed it: the message may be lost",
         "draft.schedule(instance)\n        change = draft.touch(instance)",
         "a_first_message_that_arrives_late_is_good",
@@ -140,7 +140,7 @@ ATTEMPTS: tuple[Guard, ...] = (
     engine(
         "due time of a redispatch",
         "a second message that is lost is sent again, too",
-        "attempts",
+        "recovery",
         "change.due_in = draft.rules.timing.redispatch_in(instance.redispatches)",
         "change.due_in = None",
         "what_nobody_claims_is_dispatched_again",

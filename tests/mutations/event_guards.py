@@ -164,7 +164,7 @@ EVENTS: tuple[Guard, ...] = (
     engine(
         "idempotency key of a replay",
         "a body that runs again has the same key",
-        "fire_rule",
+        "replaying",
         "clone.key = failed.key",
         "pass",
         "a_replay_runs_a_clone",
@@ -256,7 +256,7 @@ EVENTS: tuple[Guard, ...] = (
     engine(
         "once-only otherwise",
         "an instance and its replays tell of their end once",
-        "fire_rule",
+        "leaving",
         "if trigger is None or instance.told:",
         "if trigger is None:",
         "tests/test_moments.py::test_an_otherwise_trigger_fires_once",
@@ -264,7 +264,7 @@ EVENTS: tuple[Guard, ...] = (
     engine(
         "once-only otherwise, over replays",
         "a replay knows that its parent has told",
-        "fire_rule",
+        "replaying",
         "clone.until, clone.told = failed.until, failed.told",
         "clone.until = failed.until",
         "tests/test_moments.py::test_an_otherwise_trigger_fires_once",

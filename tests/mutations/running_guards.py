@@ -18,7 +18,7 @@ RUNNING: tuple[Guard, ...] = (
         "no message is sent about what is not stored yet",
         "manager.py",
         "            plan = storage.store.commit(storage.uid, command, self.app.rules)\n",
-        "            from triggers_core.storages.base import drive\n"
+        "            from triggers_core.storages.driving import drive\n"
         "            from functools import partial as p\n"
         "            load = p(storage.store.load, storage.uid)\n"
         "            early = drive(command, storage.uid, self.app.rules, load)\n"

@@ -27,11 +27,12 @@ from triggers_core import (
     trigger_task,
 )
 from triggers_core.engine.additions import CommitPlan, CommitSession
-from triggers_core.engine.attempts import Recovered, Retry
+from triggers_core.engine.attempts import Retry
 from triggers_core.engine.commands import Configured
 from triggers_core.engine.configuration import Task
 from triggers_core.engine.protocol import Plan
 from triggers_core.engine.records import Event, Instance
+from triggers_core.engine.recovery import Recovered
 from triggers_core.explain import Explanation
 from triggers_core.manager import trigger_managers
 from triggers_core.plugins.pending_event import PendingEvent

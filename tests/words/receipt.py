@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from words.scenarios import FAILED, SKIPPED
 
-from triggers_core import Application, TaskContext, TriggerTask, payloads, tasks
+from triggers_core import Application, TaskContext, TriggerTask, payloads
 from triggers_core.engine.records import Event, Source, Status
 from triggers_core.runners import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Store
+from triggers_core.tasks import registry
 from triggers_core.testing.clock import VirtualClock
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -123,7 +124,7 @@ class ReceiptWords:
 
 def log_of(sessions: slice, monkeypatch: pytest.MonkeyPatch) -> ReceiptWords:
     """The log, its bodies bound for as long as the test runs."""
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
     log = ReceiptWords(sessions)
     log.declare_bodies()
     return log

@@ -17,12 +17,13 @@ from words.scenarios import FAILED, SKIPPED, Scenario, make_scenario
 from words.shrink import shrink
 
 from triggers_core import payloads
-from triggers_core.engine.attempts import Claim, Fail, Finish, Recover, SkipRunning
+from triggers_core.engine.attempts import Claim, Fail, Finish, SkipRunning
 from triggers_core.engine.commands import Configure, Fire, Replay, Skip
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.engine.names import new_id
 from triggers_core.engine.protocol import Command, Plan, Query
 from triggers_core.engine.records import Event, Instance, Source, Status
+from triggers_core.engine.recovery import Recover
 from triggers_core.exceptions import InvalidConfiguration
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import TaskInstance

@@ -18,11 +18,11 @@ from triggers_celery.content_check import check_content
 from triggers_celery.identity import SWEEP, id_of, parse_message, process_name, token_belongs_to
 from triggers_celery.options import current_celery_app, import_celery_app, read_options
 from triggers_core import TriggerTask
-from triggers_core import tasks as task_module
 from triggers_core.application import Application
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration, InvalidSetting, UnknownKey
 from triggers_core.running.messages import Message
 from triggers_core.settings import Settings
+from triggers_core.tasks import registry
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def celery_app() -> Celery:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Forget the task classes that a test defines."""
-    before = dict(task_module.declared)
+    before = dict(registry.declared)
     yield
-    task_module.declared.clear()
-    task_module.declared.update(before)
+    registry.declared.clear()
+    registry.declared.update(before)
 
 
 def isolated(**more: Any) -> Settings:

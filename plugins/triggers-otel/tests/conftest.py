@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from triggers_core import Application, tasks, trigger_task
+from triggers_core import Application, trigger_task
 from triggers_core.settings import Settings
+from triggers_core.tasks import registry
 from triggers_otel import OpenTelemetry
 
 Make = Callable[..., Application]
@@ -76,7 +77,7 @@ def telemetry() -> Iterator[Telemetry]:
 @pytest.fixture
 def make(telemetry: Telemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes applications with the plugin, in memory; bodies by name are its keywords."""
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
     apps = ExitStack()
 
     def make(

@@ -9,7 +9,7 @@ from psycopg_pool import PoolClosed
 
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
-from triggers_core.storages.base import Clock, Due, SessionSummary, Store
+from triggers_core.storages.base import Clock, Due, Store
 from triggers_core.storages.groups import (
     MOST_GROUPS,
     ConfigurationInUse,
@@ -17,6 +17,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary
 from triggers_postgres import PostgresStore
 from triggers_postgres.connections import Connections
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,5 +48,9 @@ def settled(manager: TriggerManager) -> None:
     """Nothing waits any more for the end of a transaction."""
     store = manager.storage.store
     assert isinstance(store, PostgresStore)
+    end = time.monotonic() + PATIENCE
     store.follow_up()
-    assert store.outcomes.waiting == 0
+    while store.outcomes.waiting:  # the server has to notice first that a connection is gone
+        assert time.monotonic() < end, f"{store.outcomes.waiting} transactions have not ended"
+        time.sleep(0.01)
+        store.follow_up()

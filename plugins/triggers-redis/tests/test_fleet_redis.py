@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from triggers_core.engine.attempts import Recover
 from triggers_core.engine.protocol import Query
+from triggers_core.engine.recovery import Recover
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, writing
 from triggers_redis.testing import RedisServer

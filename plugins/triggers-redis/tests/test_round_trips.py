@@ -11,9 +11,9 @@ import redis
 
 from triggers_core.engine.attempts import BodyFire
 from triggers_core.engine.machine import Draft
-from triggers_core.engine.names import new_id
+from triggers_core.engine.names import generated_id, new_id
 from triggers_core.engine.protocol import MOST_DUE, Query
-from triggers_core.engine.records import Event, Extent, generated_id
+from triggers_core.engine.records import Event, Extent
 from triggers_core.testing import SessionDriver
 from triggers_core.testing.storage.moments import ByHand, due, new_instance
 from triggers_redis import RedisStore, writing

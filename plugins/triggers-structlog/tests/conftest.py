@@ -11,8 +11,9 @@ import pytest
 import structlog
 
 import triggers_structlog.plugin
-from triggers_core import Application, TaskContext, TriggerManager, tasks, trigger_task
+from triggers_core import Application, TaskContext, TriggerManager, trigger_task
 from triggers_core.settings import Settings
+from triggers_core.tasks import registry
 
 Body = Callable[[TaskContext], Any]
 
@@ -67,7 +68,7 @@ Run = Callable[..., TriggerManager]
 @pytest.fixture
 def run(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs a body once, as `t#0` of the session `s`; returns the manager."""
-    monkeypatch.setattr(tasks, "declared", {})
+    monkeypatch.setattr(registry, "declared", {})
     apps = []
 
     def run(

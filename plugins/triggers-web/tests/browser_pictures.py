@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from triggers_core import Application, TaskContext, tasks, trigger_task
+from triggers_core import Application, TaskContext, trigger_task
 from triggers_core.runners import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.storages.memory import MemoryStore
+from triggers_core.tasks import registry
 from triggers_core.testing.clock import VirtualClock
 
 BEGIN: Final = 1_790_000_000.0
@@ -65,14 +66,14 @@ def thank(context: TaskContext) -> None:
 @contextmanager
 def _declared() -> Iterator[None]:
     """The tasks, for as long as the shop is there: other tests have their own of these names."""
-    before = dict(tasks.declared)
+    before = dict(registry.declared)
     for name, body in (("shop.Ship", ship), ("shop.Invoice", invoice), ("shop.Thank", thank)):
         trigger_task(name=name)(body)
     try:
         yield
     finally:
-        tasks.declared.clear()
-        tasks.declared.update(before)
+        registry.declared.clear()
+        registry.declared.update(before)
 
 
 @contextmanager

@@ -18,20 +18,22 @@ import msgspec
 from triggers_core import payloads
 from triggers_core.application import Application, default_application
 from triggers_core.backtest.log import LoggedEvent, logged_event, read_time, recorded_events
-from triggers_core.engine.attempts import Claim, Claimed, Finish, Recover
+from triggers_core.engine.attempts import Claim, Claimed, Finish
 from triggers_core.engine.backtest_step import TOKEN, Step, Unusual
 from triggers_core.engine.commands import Fire, FireOutcome
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.names import check_event_id, check_name
 from triggers_core.engine.protocol import Command, Plan, Query, Rules
 from triggers_core.engine.records import STATUSES, Status
+from triggers_core.engine.recovery import Recover
 from triggers_core.exceptions import BodyInterrupted, InvalidEvent, InvalidInput, StaleMessage
 from triggers_core.manager import TriggerManager
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.running.worker import run_claimed
-from triggers_core.storages.base import SessionSummary, Store, all_sessions
+from triggers_core.storages.base import Store, all_sessions
 from triggers_core.storages.packed import PackedStore
 from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.summaries import SessionSummary
 
 T = TypeVar("T")
 

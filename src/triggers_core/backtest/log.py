@@ -11,7 +11,8 @@ import msgspec
 
 from triggers_core import payloads
 from triggers_core.application import Application, default_application
-from triggers_core.engine.records import Event, Source, is_generated_id
+from triggers_core.engine.names import is_generated_id
+from triggers_core.engine.records import Event, Source
 from triggers_core.exceptions import InvalidEvent
 from triggers_core.storages.base import all_sessions
 from triggers_core.texts import short_repr

@@ -17,21 +17,22 @@ from triggers_core.engine.additions import due_first, run_before_commit
 from triggers_core.engine.conditions import FAILED, SKIPPED
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.features import FEATURE
-from triggers_core.engine.fire_rule import clone, fire, otherwise
+from triggers_core.engine.fire_rule import fire
+from triggers_core.engine.leaving import otherwise
 from triggers_core.engine.machine import Draft, cascade_of
 from triggers_core.engine.metadata import add_metadata, read_metadata, resolve_logs
 from triggers_core.engine.moments import fire_otherwise, load_facts, load_values, record
-from triggers_core.engine.names import instance_name, new_id, split_instance_name
+from triggers_core.engine.names import (
+    generated_id,
+    instance_name,
+    new_id,
+    number_in_id,
+    split_instance_name,
+)
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.reconfiguring import configure
-from triggers_core.engine.records import (
-    Event,
-    Instance,
-    SessionState,
-    Status,
-    generated_id,
-    number_in_id,
-)
+from triggers_core.engine.records import Event, Instance, SessionState, Status
+from triggers_core.engine.replaying import clone
 from triggers_core.exceptions import (
     EventIdConflict,
     LimitExceeded,

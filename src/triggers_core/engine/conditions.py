@@ -265,7 +265,3 @@ class Group:
     def edges(self) -> tuple[Edge, ...]:
         own = tuple(Edge(member, self) for member in self.members)
         return own + tuple(edge for member in self.members for edge in member.edges)
-
-
-NEVER: Final = Group(1, ())
-"""What never holds, and no trigger can change."""

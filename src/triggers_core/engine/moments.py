@@ -11,7 +11,8 @@ from collections.abc import Generator, Iterable
 from typing import Final
 
 from triggers_core.engine.configuration import Task
-from triggers_core.engine.fire_rule import fire, leave, named_values, note_values
+from triggers_core.engine.fire_rule import fire, named_values, note_values
+from triggers_core.engine.leaving import leave
 from triggers_core.engine.machine import ABANDONED, SCHEDULED, UNSTARTED, Draft
 from triggers_core.engine.metadata import add_metadata
 from triggers_core.engine.names import split_instance_name

@@ -10,7 +10,6 @@ import re
 from binascii import b2a_base64
 from typing import Final
 
-from triggers_core.engine.records import is_generated_id
 from triggers_core.exceptions import InvalidName
 from triggers_core.texts import short_repr
 
@@ -93,8 +92,6 @@ def _invalid(what: str, got: str, fix: str) -> InvalidName:
 
 
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # `urlsafe_b64encode` does it in three steps
-
-
 _HYPHEN: Final = b"-"[0]
 
 
@@ -122,3 +119,29 @@ def check_event_id(event_id: object, generated: bool = False) -> str:
             f"event id: {checked!r} begins with ~, which marks the ids that Triggers generates"
         )
     return checked
+
+
+_GENERATED: Final = re.compile(r"~([0-9]{1,9})(\..+)?", re.DOTALL)
+
+
+def generated_id(number: int, unique: str = "") -> str:
+    """The id of an event that got none from the application: ``~17.Xk3f…``, ``~17`` for a cascade.
+
+    It holds the event's number, so that storages find the event without an index on ids.
+
+    :param unique: tells events of the same number apart that are of different sessions, or of
+        different lives of one uid.
+    """
+    return f"~{number}.{unique}" if unique else f"~{number}"
+
+
+def number_in_id(event_id: str) -> int | None:
+    """The event's number in a generated id; None for an application's id, which has no ``~``."""
+    found = _GENERATED.fullmatch(event_id) if event_id[:1] == "~" else None
+    return int(found[1]) if found else None
+
+
+def is_generated_id(event_id: str) -> bool:
+    """Whether it is what a fire without an id got, complete with what makes it unique."""
+    found = _GENERATED.fullmatch(event_id)
+    return bool(found and found[2])

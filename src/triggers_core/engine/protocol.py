@@ -179,7 +179,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(Protocol[T]):
-    """A command of `triggers_core.engine.commands` or `triggers_core.engine.attempts`.
+    """A command of `triggers_core.engine.commands`, `attempts` or `recovery`.
 
     ``T`` is its outcome: what `Plan.outcome` holds once it is carried out.
     """

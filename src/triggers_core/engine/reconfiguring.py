@@ -10,16 +10,9 @@ from typing import Any
 
 from triggers_core.engine.conditions import Leaf
 from triggers_core.engine.configuration import Configuration, Task
-from triggers_core.engine.fire_rule import (
-    apply,
-    count_event,
-    keep,
-    keep_records,
-    look,
-    nth_time,
-    passing,
-    see_latest,
-)
+from triggers_core.engine.fire_rule import apply, keep
+from triggers_core.engine.leaf_records import count_event, keep_records, see_latest
+from triggers_core.engine.leaving import look, nth_time, passing
 from triggers_core.engine.machine import Draft, check_plugins
 from triggers_core.engine.moments import decide
 from triggers_core.engine.names import split_instance_name

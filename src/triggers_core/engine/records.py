@@ -8,7 +8,6 @@ and new processes can share a session during a rolling upgrade.
 from __future__ import annotations
 
 import logging
-import re
 from enum import StrEnum
 from typing import Final
 
@@ -61,8 +60,6 @@ def to_micros(at: float) -> float:
     """A time rounded to whole microseconds; what `round(at, 6)` does in five times the time."""
     return int(at * 1_000_000 + 0.5) / 1_000_000
 
-
-_GENERATED: Final = re.compile(r"~([0-9]{1,9})(\..+)?", re.DOTALL)
 
 NOTHING: Final = msgspec.Raw(b"")
 """Stands for "no payload" in a record; compared by identity, so use this very object."""
@@ -391,29 +388,6 @@ class Header(
             self.totals = self.totals or [0] * len(STATUSES)
         counts[_POSITION[status]] += change
         self.totals[_POSITION[status]] += change
-
-
-def generated_id(number: int, unique: str = "") -> str:
-    """The id of an event that got none from the application: ``~17.Xk3f…``, ``~17`` for a cascade.
-
-    It holds the event's number, so that storages find the event without an index on ids.
-
-    :param unique: tells events of the same number apart that are of different sessions, or of
-        different lives of one uid.
-    """
-    return f"~{number}.{unique}" if unique else f"~{number}"
-
-
-def number_in_id(event_id: str) -> int | None:
-    """The event's number in a generated id; None for an application's id, which has no ``~``."""
-    found = _GENERATED.fullmatch(event_id) if event_id[:1] == "~" else None
-    return int(found[1]) if found else None
-
-
-def is_generated_id(event_id: str) -> bool:
-    """Whether it is what a fire without an id got, complete with what makes it unique."""
-    found = _GENERATED.fullmatch(event_id)
-    return bool(found and found[2])
 
 
 _encoder = msgspec.json.Encoder()

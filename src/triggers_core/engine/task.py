@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from triggers_core import payloads
-from triggers_core.engine.conditions import NEVER, Group
+from triggers_core.engine.conditions import Group
 from triggers_core.engine.language import LANGUAGE, parse_rule, plain_rule
 from triggers_core.engine.refusals import STORED, refusal
 from triggers_core.engine.rooms import Rooms
@@ -66,11 +66,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def required(self) -> Group:
         """What must have happened: all of `after`, and `andEvery`."""
         return self.rule.required
-
-    @property
-    def abandoned_by(self) -> Group:
-        """What ends an instance before it ran: all of `unless`; without it, what never holds."""
-        return self.rule.unless or NEVER
 
     @cached_property
     def listens_to(self) -> frozenset[str]:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
-from triggers_core.engine.attempts import Recovered
 from triggers_core.engine.commands import Configured
 from triggers_core.engine.configuration import Configuration, Task
 from triggers_core.engine.nesting import refuse_within_hooks
 from triggers_core.engine.protocol import Command, Plan
+from triggers_core.engine.recovery import Recovered
 from triggers_core.exceptions import MustAwait
 from triggers_core.explain import Explanation, explain
 from triggers_core.methods import operations

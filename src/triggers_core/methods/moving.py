@@ -16,8 +16,9 @@ from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.records import SessionState
 from triggers_core.exceptions import InvalidArgument, NotFound, TriggersError
 from triggers_core.running.outages import is_outage
-from triggers_core.storages.base import SessionSummary, Store
+from triggers_core.storages.base import Store
 from triggers_core.storages.prefixes import sessions_by_prefix
+from triggers_core.storages.summaries import SessionSummary
 
 if TYPE_CHECKING:
     from triggers_core.application import Application

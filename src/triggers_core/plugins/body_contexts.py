@@ -13,7 +13,7 @@ from triggers_core.plugins.contexts import Contexts, no_context_manager
 from triggers_core.plugins.pluggy_manager import Call, noted
 
 if TYPE_CHECKING:
-    from triggers_core.tasks import TaskContext
+    from triggers_core.tasks.context import TaskContext
 
 logger: logging.Logger = logging.getLogger(__name__)
 

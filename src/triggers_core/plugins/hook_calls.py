@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
-    from triggers_core.tasks import TaskContext, TriggerTask
+    from triggers_core.tasks import TriggerTask
+    from triggers_core.tasks.context import TaskContext
 
 logger: logging.Logger = logging.getLogger(__name__)
 

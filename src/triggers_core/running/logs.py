@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from triggers_core.exceptions import BodyInterrupted, context_of
 from triggers_core.failures import log_exception, message_of, traceback_of, type_name
 from triggers_core.redaction import mask, mask_objects, mask_url
-from triggers_core.tasks import RetryRequested, SkipRequested
+from triggers_core.tasks.context import RetryRequested, SkipRequested
 
 if TYPE_CHECKING:
-    from triggers_core.tasks import TaskContext
+    from triggers_core.tasks.context import TaskContext
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from triggers_core.engine.attempts import BodyFire, Fail, Finish, PassOn, Retry,
 from triggers_core.exceptions import InvalidInput, InvalidResult
 from triggers_core.failures import describe_error, log_exception, message_of, type_name
 from triggers_core.running.logs import log_failure
-from triggers_core.tasks import RetryRequested, SkipRequested, TaskContext
+from triggers_core.tasks.context import RetryRequested, SkipRequested, TaskContext
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from triggers_core.engine.attempts import Recovered
+from triggers_core.engine.recovery import Recovered
 from triggers_core.exceptions import InvalidInput
 from triggers_core.running.outages import describe
 from triggers_core.running.sweep import sweep

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from triggers_core.engine.attempts import Recover, Recovered
 from triggers_core.engine.due_times import is_misdated, shortest_reach
 from triggers_core.engine.protocol import Plan, Query
+from triggers_core.engine.recovery import Recover, Recovered
 from triggers_core.exceptions import BodyInterrupted, is_greenlet_exit
 from triggers_core.limits import Timing
 from triggers_core.running.outages import describe, is_outage

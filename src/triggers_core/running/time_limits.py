@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import os
 import sys
 import threading
@@ -22,6 +23,8 @@ from triggers_core.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from triggers_core.failures import log_exception
 from triggers_core.host import OwnThread, between_jobs
 from triggers_core.interpreter import stacks
+from triggers_core.limits import Timing
+from triggers_core.tasks import TriggerTask
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -29,6 +32,22 @@ LimitError = type[SoftTimeLimitExceeded] | type[TimeLimitExceeded]
 LIMITS: Final = (SoftTimeLimitExceeded, TimeLimitExceeded)
 
 _RAISE_TIMEOUT: Final = 5.0  # seconds that another thread gets to raise, one bytecode's work
+
+
+def time_limits(task_class: type[TriggerTask], timing: Timing) -> tuple[float | None, float | None]:
+    """The time limit and the soft time limit of a task, in seconds; None where it has none.
+
+    Its own, else those of `Timing`. A soft one that would never be reached counts as none.
+    """
+    hard = timing.time_limit if task_class.time_limit is None else task_class.time_limit
+    soft = timing.soft_time_limit
+    if task_class.soft_time_limit is not None:
+        soft = task_class.soft_time_limit
+    if hard is not None and not math.isfinite(hard):
+        hard = None
+    if soft is not None and (not math.isfinite(soft) or (hard is not None and soft >= hard)):
+        soft = None
+    return hard, soft
 
 
 class _Alarms:

@@ -35,9 +35,10 @@ from triggers_core.running.heartbeats import Heartbeats, Lease
 from triggers_core.running.logs import log_failure
 from triggers_core.running.messages import Message
 from triggers_core.running.outcomes import Outcome
-from triggers_core.running.time_limits import Strikes, alarms, stack_of
+from triggers_core.running.time_limits import Strikes, alarms, stack_of, time_limits
 from triggers_core.storages.session import TaskInstance
-from triggers_core.tasks import SkipRequested, TaskContext, TriggerTask, time_limits
+from triggers_core.tasks import TriggerTask
+from triggers_core.tasks.context import SkipRequested, TaskContext
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager

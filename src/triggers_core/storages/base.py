@@ -1,4 +1,4 @@
-"""The interface of a storage, and the loop that drives a change through it.
+"""The interface of a storage: `Store`.
 
 A `Store` holds all sessions of one place (a file, a Redis namespace). It loads snapshots and writes
 plans, atomically, and keeps a few indexes; what the session means is decided by the state machine.
@@ -6,7 +6,6 @@ plans, atomically, and keeps a few indexes; what the session means is decided by
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
@@ -15,19 +14,11 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 
-from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.protocol import MOST_DUE, Command, Plan, Query, Rules, Snapshot
-from triggers_core.engine.records import (
-    Event,
-    Header,
-    Instance,
-    SessionState,
-    Status,
-    decode_header,
-    decode_instance,
-)
-from triggers_core.engine.waits import event_spans, moment_key, moment_of
-from triggers_core.exceptions import CannotJoin, InvalidArgument, UnknownSchema
+from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
+from triggers_core.engine.records import Event, Instance, Status
+from triggers_core.engine.waits import event_spans
+from triggers_core.exceptions import CannotJoin, UnknownSchema
+from triggers_core.storages.arguments import MOST, check_limit
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -39,12 +30,7 @@ from triggers_core.storages.groups import (
     group_failed,
     group_waiting,
 )
-from triggers_core.texts import short_repr
-
-logger: logging.Logger = logging.getLogger(__name__)
-
-MOST: Final = 1 << 31
-"""Numbers of events lie below it, and so do the amounts that a listing is asked for."""
+from triggers_core.storages.summaries import SessionSummary, comes, in_coming_order
 
 _PAGE: Final = 500  # sessions read at a time by `all_sessions`
 
@@ -59,67 +45,6 @@ class Due(msgspec.Struct, frozen=True):
 
     uid: str
     instance: str
-
-
-class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the fleet index. Times are in seconds since 1970."""
-
-    uid: str
-    generation: str
-    state: SessionState
-    failed: int
-    """Instances that failed and were neither replayed nor skipped."""
-    unstarted: int
-    under_way: int
-    events: int
-    created_at: float
-    updated_at: float
-    waiting_since: float | None
-    """When the session began to wait for events, with nothing under way."""
-    counts: dict[str, list[int]] = {}
-    """Task → its instances by status, in the order of `records.STATUSES`."""
-    idle: int = 0
-    """How many of the unstarted ones merely wait for the next time (`everyTime`)."""
-    missing: tuple[str, ...] = ()
-    """The triggers that a waiting session waits for, as far as its header tells."""
-
-
-def summarise(uid: str, header: Header) -> SessionSummary:
-    """The fleet index's line for a session."""
-    return SessionSummary(
-        uid=uid,
-        generation=header.generation,
-        state=header.state,
-        failed=header.total(Status.FAILED),
-        unstarted=header.total(Status.UNSTARTED),
-        under_way=header.total(Status.SCHEDULED, Status.RUNNING),
-        events=header.events,
-        created_at=header.created_at,
-        updated_at=header.updated_at,
-        waiting_since=header.waiting_since,
-        counts=header.counts,
-        idle=header.idle,
-        missing=header.missing,
-    )
-
-
-def drive(
-    command: Command[_T], uid: str, rules: Rules, load: Callable[[Query], Snapshot]
-) -> Plan[_T]:
-    """Drive a change to its plan: load what it asks for until it returns one.
-
-    :raises UnknownSchema: the session cannot be read; names it.
-    """
-    steps = command.decide(uid, rules)
-    try:
-        query = next(steps)
-        while True:
-            query = steps.send(load(query))
-    except StopIteration as done:
-        plan: Plan[_T] = done.value
-        return plan
-    except UnknownSchema as error:
-        raise error.of(uid) from error.__cause__
 
 
 class Store:
@@ -564,149 +489,3 @@ def all_sessions(store: Store) -> Iterator[SessionSummary]:
     while page := store.sessions(limit=_PAGE, after=after):
         yield from page
         after = page[-1].uid
-
-
-def comes(instance: Instance, now: float, within: float) -> bool:
-    """Whether an instance falls due by itself from now on, within so many seconds."""
-    return (
-        instance.status is Status.UNSTARTED
-        and instance.due_at is not None
-        and now < instance.due_at <= now + within
-    )
-
-
-def in_coming_order(found: Iterable[tuple[str, Instance]]) -> list[tuple[str, Instance]]:
-    """Unstarted instances as `Store.coming` lists them: by moment, uid and name."""
-    return sorted(found, key=lambda each: (each[1].due_at or 0.0, each[0], each[1].name))
-
-
-def readable_coming(rows: Iterable[tuple[str, bytes]]) -> list[tuple[str, Instance]]:
-    """Uids and instances, of uids and records as stored; without those that cannot be read."""
-    found = list[tuple[str, Instance]]()
-    for uid, record in rows:
-        try:
-            found.append((uid, decode_instance(bytes(record))))
-        except UnknownSchema as error:
-            logger.warning("%s", error.of(uid))
-    return in_coming_order(found)
-
-
-def readable_header(uid: str, record: bytes) -> Header | None:
-    """A session's header, for listings; None, and a warning, when it cannot be read.
-
-    Sessions of a newer version, and damaged ones, must not hide the others.
-    """
-    try:
-        return decode_header(record)
-    except UnknownSchema as error:
-        logger.warning("%s", error.of(uid))
-        return None
-
-
-def readable_summaries(rows: Iterable[tuple[str, bytes]]) -> dict[str, SessionSummary]:
-    """Uid → the fleet index's line, of uids and headers as stored; see `readable_header`."""
-    headers = ((uid, readable_header(uid, record)) for uid, record in rows)
-    return {uid: summarise(uid, header) for uid, header in headers if header is not None}
-
-
-def may_wait(header: Header, configuration: Configuration, trigger: str) -> bool:
-    """Whether any instance can be waiting for the trigger; if not, a storage need not look."""
-    for task in configuration.listeners.get(trigger, ()):
-        if header.count(task.name, Status.UNSTARTED):
-            return True
-    return False
-
-
-def add_due(
-    snapshot: Snapshot, index: Iterable[tuple[str, Instance | None]], moments: float
-) -> None:
-    """Answer `Query.moments` from an index, which is read no further than needed.
-
-    :param index: moment keys and their instances, earliest first; None where there is none. What an
-        older process has left there is passed over: it knows of no such index.
-    """
-    latest, last, found = moment_key(moments), "", 0
-    for key, instance in index:
-        if key > latest or (found >= MOST_DUE and key != last):
-            snapshot.next_moment = moment_of(key)
-            return
-        if instance is None or instance.status is not Status.UNSTARTED or instance.due_at is None:
-            continue
-        if moment_key(instance.due_at) <= latest:
-            snapshot.instances[instance.name] = instance
-            last, found = key, found + 1
-
-
-def check_limit(limit: object, what: str = "limit") -> int | None:
-    """Return how many a listing may answer with, at most; None for all.
-
-    :raises InvalidArgument: it is no whole number, or a negative one.
-    """
-    if limit is None:
-        return None
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-        raise InvalidArgument(f"{what}: expected a whole number from 0 on, got {short_repr(limit)}")
-    return min(limit, MOST)
-
-
-def check_window(start: object, limit: object) -> tuple[int, int | None]:
-    """Return the window of a listing of events: the number of the first, and how many at most.
-
-    :raises InvalidArgument: one is no whole number, or a negative one.
-    """
-    first = check_limit(start, "start")
-    if first is None:
-        raise InvalidArgument("start: expected a whole number from 0 on, got None")
-    return first, check_limit(limit)
-
-
-def check_age(older_than: object, resolved_only: bool = True) -> float:
-    """Return the age, in seconds, from which on `Store.prune` erases sessions.
-
-    A negative one counts only along with ``resolved_only=False``, which says "all of them".
-
-    :raises InvalidArgument: it is no finite number, or negative while unresolved sessions stay.
-    """
-    if (
-        not isinstance(older_than, int | float)
-        or isinstance(older_than, bool)
-        or not math.isfinite(older_than)
-    ):
-        raise InvalidArgument(
-            f"older_than: expected a number of seconds, got {short_repr(older_than)}"
-        )
-    if older_than < 0 and resolved_only:
-        raise InvalidArgument(
-            f"older_than: expected 0 seconds or more, got {short_repr(older_than)}; to erase all"
-            " sessions, whatever their age, say resolved_only=False as well"
-        )
-    return float(older_than)
-
-
-def prunable(header: Header, before: float, resolved_only: bool) -> bool:
-    """Whether `Store.prune` may erase a session."""
-    if header.updated_at > before:
-        return False
-    unresolved = header.total(Status.UNSTARTED, Status.SCHEDULED, Status.RUNNING, Status.FAILED)
-    return not (resolved_only and unresolved)
-
-
-def fleet_order(
-    summaries: Sequence[SessionSummary], failed: bool, waiting: bool, limit: int | None
-) -> list[SessionSummary]:
-    """Filter and sort summaries the way `Store.sessions` promises."""
-    chosen = [
-        each
-        for each in summaries
-        if not (failed or waiting)
-        or (failed and each.failed)
-        or (waiting and each.waiting_since is not None)
-    ]
-
-    def position(each: SessionSummary) -> tuple[Any, ...]:
-        if not (failed or waiting):
-            return (each.uid,)
-        since = each.waiting_since if waiting and each.waiting_since is not None else float("inf")
-        return (-each.failed if failed else 0, since, each.uid)
-
-    return sorted(chosen, key=position)[:limit]

@@ -26,27 +26,18 @@ from triggers_core.engine.records import (
 from triggers_core.engine.waits import event_spans, is_moment
 from triggers_core.exceptions import InvalidSetting, NestedCommit, UnknownSchema
 from triggers_core.storages import due_order
-from triggers_core.storages.base import (
-    Clock,
-    Due,
+from triggers_core.storages.arguments import check_age, check_limit, check_window
+from triggers_core.storages.base import Clock, Due, Store
+from triggers_core.storages.driving import add_due, drive
+from triggers_core.storages.groups import MOST_COUNTED, ConfigurationInUse, group_by_configuration
+from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.summaries import (
     SessionSummary,
-    Store,
-    add_due,
-    check_age,
-    check_limit,
-    check_window,
-    drive,
     fleet_order,
     prunable,
     readable_header,
     summarise,
 )
-from triggers_core.storages.groups import (
-    MOST_COUNTED,
-    ConfigurationInUse,
-    group_by_configuration,
-)
-from triggers_core.storages.session import SessionStorage
 
 T = TypeVar("T")
 

@@ -19,15 +19,10 @@ from collections.abc import Iterator, MutableMapping
 from itertools import islice
 from typing import Any, Final
 
-from triggers_core.storages.base import (
-    Clock,
-    SessionSummary,
-    check_limit,
-    fleet_order,
-    readable_header,
-    summarise,
-)
+from triggers_core.storages.arguments import check_limit
+from triggers_core.storages.base import Clock
 from triggers_core.storages.memory import MemoryStore, _Session
+from triggers_core.storages.summaries import SessionSummary, fleet_order, readable_header, summarise
 
 _MAX_OPEN: Final = 1_000  # sessions that are kept as objects
 _MAX_UNCOMPRESSED: Final = 8_000  # sessions that are packed and not compressed, 1 to 3 kB each

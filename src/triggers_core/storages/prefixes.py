@@ -6,7 +6,9 @@ from contextlib import suppress
 
 from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import SessionSummary, Store, check_limit, summarise
+from triggers_core.storages.arguments import check_limit
+from triggers_core.storages.base import Store
+from triggers_core.storages.summaries import SessionSummary, summarise
 
 
 def sessions_by_prefix(

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from triggers_core.exceptions import SoftTimeLimitExceeded, with_context
-from triggers_core.tasks import TaskContext, TriggerTask
+from triggers_core.tasks import TriggerTask
+from triggers_core.tasks.context import TaskContext
 
 RAN: Final = "ran"
 _PATIENCE: Final = 60.0  # seconds until a test that hangs fails; nothing waits that long

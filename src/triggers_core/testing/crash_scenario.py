@@ -19,7 +19,8 @@ from triggers_core.engine.commands import Replay
 from triggers_core.running.sweep import recover
 from triggers_core.settings import Settings
 from triggers_core.storages.base import Clock, Store
-from triggers_core.tasks import TaskContext, trigger_task
+from triggers_core.tasks import trigger_task
+from triggers_core.tasks.context import TaskContext
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.faults.delivery import Broker, InlineRunner
 from triggers_core.testing.faults.store import Crash, CrashingStore, CrashPoints, Journal

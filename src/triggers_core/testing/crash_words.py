@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from triggers_core import payloads
-from triggers_core.engine.attempts import Recover
 from triggers_core.engine.names import split_instance_name
 from triggers_core.engine.records import Event, Instance, Source
+from triggers_core.engine.recovery import Recover
 from triggers_core.running.sweep import recover
 from triggers_core.storages.base import Store
-from triggers_core.tasks import TaskContext, trigger_task
+from triggers_core.tasks import trigger_task
+from triggers_core.tasks.context import TaskContext
 from triggers_core.testing.crash_scenario import UID, Facts, Fault, Outcome, Process
 from triggers_core.testing.faults.delivery import InlineRunner
 

@@ -14,8 +14,6 @@ from triggers_core.engine.attempts import (
     Fail,
     Finish,
     Heartbeat,
-    Recover,
-    Recovered,
     Retry,
     SkipRunning,
 )
@@ -34,6 +32,7 @@ from triggers_core.engine.metadata import read_metadata
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import Command, Plan, Query, Rules
 from triggers_core.engine.records import Event, Header, Instance, Status
+from triggers_core.engine.recovery import Recover, Recovered
 from triggers_core.engine.taken_events import recorded_kwargs
 from triggers_core.exceptions import InstanceNotFound
 from triggers_core.storages.base import Store, taken_events

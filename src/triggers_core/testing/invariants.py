@@ -22,7 +22,7 @@ from triggers_core.engine.records import (
     Status,
 )
 from triggers_core.engine.waits import wait_keys
-from triggers_core.storages.base import Due, Store, comes, in_coming_order, summarise
+from triggers_core.storages.base import Due, Store
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     failed_in,
@@ -30,6 +30,7 @@ from triggers_core.storages.groups import (
     group_failed,
     group_waiting,
 )
+from triggers_core.storages.summaries import comes, in_coming_order, summarise
 from triggers_core.testing.recount import check_words, idle
 
 _PAGE = 100

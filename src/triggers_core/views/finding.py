@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from triggers_core.engine.names import MAX_LENGTH
-from triggers_core.storages.base import SessionSummary, Store
+from triggers_core.storages.base import Store
 from triggers_core.storages.groups import MOST_GROUPS, FailedGroup
 from triggers_core.storages.prefixes import sessions_by_prefix
+from triggers_core.storages.summaries import SessionSummary
 from triggers_core.texts import iso
 from triggers_core.views.overview import MissingTrigger, missing_triggers
 from triggers_core.views.session import summary_data

@@ -12,8 +12,8 @@ from triggers_core.engine.standing import is_idle
 from triggers_core.exceptions import SessionNotFound
 from triggers_core.explain import holder_of
 from triggers_core.redaction import mask
-from triggers_core.storages.base import SessionSummary
 from triggers_core.storages.session import SessionStorage, TaskInstance
+from triggers_core.storages.summaries import SessionSummary
 from triggers_core.texts import iso
 
 _CONTENT: Final = ("kwargs", "result", "metadata")

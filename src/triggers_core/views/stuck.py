@@ -12,7 +12,8 @@ from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Header, Instance, Status
 from triggers_core.engine.standing import deadline_of, is_idle, lacking
 from triggers_core.exceptions import TriggersError
-from triggers_core.storages.base import SessionSummary, Store, all_sessions, summarise
+from triggers_core.storages.base import Store, all_sessions
+from triggers_core.storages.summaries import SessionSummary, summarise
 from triggers_core.views.session import summary_data
 
 _INSTANCES: Final = 10  # overdue ones that are looked at for each session that is asked for

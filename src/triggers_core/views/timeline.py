@@ -11,7 +11,7 @@ from triggers_core.engine.protocol import Query
 from triggers_core.engine.records import Event, Instance
 from triggers_core.exceptions import SessionNotFound
 from triggers_core.explain.arrivals import Arrivals, origin
-from triggers_core.storages.base import check_limit
+from triggers_core.storages.arguments import check_limit
 from triggers_core.storages.session import SessionStorage
 from triggers_core.views.session import event_data
 

@@ -18,7 +18,7 @@ from triggers_core.engine.records import (
     encode_record,
 )
 from triggers_core.engine.waits import event_spans, is_moment
-from triggers_core.storages.base import add_due
+from triggers_core.storages.driving import add_due
 
 configuration_of = lru_cache(256)(Configuration.decoded)
 """Decoding one of many tasks takes long, and nobody changes it: so those in use are kept."""

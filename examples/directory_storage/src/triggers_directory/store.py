@@ -12,20 +12,17 @@ import msgspec
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import (
-    Due,
+from triggers_core.storages.arguments import check_age, check_limit, check_window
+from triggers_core.storages.base import Due, Store
+from triggers_core.storages.driving import drive
+from triggers_core.storages.session import SessionStorage
+from triggers_core.storages.summaries import (
     SessionSummary,
-    Store,
-    check_age,
-    check_limit,
-    check_window,
-    drive,
     fleet_order,
     prunable,
     readable_header,
     readable_summaries,
 )
-from triggers_core.storages.session import SessionStorage
 from triggers_directory.files import erase, locked, make_directory, replace
 from triggers_directory.record import SessionFile, apply, snapshot
 

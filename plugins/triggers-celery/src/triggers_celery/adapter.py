@@ -10,8 +10,8 @@ from triggers_celery.abandoned import abandon
 from triggers_celery.execution import AttemptFailed, ExecutionContext, run_attempt
 from triggers_celery.identity import GENERIC, SWEEP, parse_message
 from triggers_celery.limits import Limits, merge_limits, own_limits
-from triggers_core import tasks as task_module
 from triggers_core.exceptions import DuplicateKey, InvalidConfiguration
+from triggers_core.tasks import registry
 from triggers_core.texts import did_you_mean
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def register_tasks(integration: Integration) -> None:
                 integration.sweep()
 
             celery_app.task(sweep, name=SWEEP, ignore_result=True, shared=False)
-        for task_class in list(task_module.declared.values()):
+        for task_class in list(registry.declared.values()):
             _register_class(integration, task_class)
 
 

@@ -14,12 +14,13 @@ from celery.exceptions import TimeLimitExceeded
 
 from triggers_celery.identity import token_belongs_to
 from triggers_core.engine.additions import run_before_commit
-from triggers_core.engine.attempts import WORKER_LOST, Claimed, Fail
+from triggers_core.engine.attempts import Claimed, Fail
 from triggers_core.engine.machine import Draft
 from triggers_core.engine.metadata import add_metadata
 from triggers_core.engine.names import split_instance_name
 from triggers_core.engine.protocol import CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Status
+from triggers_core.engine.recovery import WORKER_LOST
 from triggers_core.exceptions import InstanceNotFound, LeaseLost
 from triggers_core.failures import describe_error
 from triggers_core.running.logs import log_failure

@@ -22,7 +22,7 @@ from triggers_core.application import default_application
 from triggers_core.engine.records import Header, Status
 from triggers_core.exceptions import InstanceNotFound, SessionNotFound, TriggersError
 from triggers_core.manager import TriggerManager
-from triggers_core.storages.base import readable_header
+from triggers_core.storages.summaries import readable_header
 from triggers_core.texts import clock, duration
 from triggers_django.admin_filters import StuckFilter, TaskFilter, TriggerFilter
 from triggers_django.admin_pages import instance_page, session_page

@@ -11,13 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, F, Min, Q, QuerySet
 
 from triggers_core.engine.records import Instance, Status
-from triggers_core.storages.base import (
-    Due,
-    SessionSummary,
-    fleet_order,
-    readable_coming,
-    readable_summaries,
-)
+from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     ConfigurationInUse,
@@ -30,6 +24,12 @@ from triggers_core.storages.groups import (
     in_order,
     in_use,
     waiting_group,
+)
+from triggers_core.storages.summaries import (
+    SessionSummary,
+    fleet_order,
+    readable_coming,
+    readable_summaries,
 )
 from triggers_django import models, transactions
 from triggers_django.reading import chunks, rows

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 
 from triggers_core.engine.configuration import EMPTY, Configuration
-from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.names import number_in_id, split_instance_name
 from triggers_core.engine.protocol import Query, Snapshot
 from triggers_core.engine.records import (
     Event,
@@ -18,12 +18,12 @@ from triggers_core.engine.records import (
     decode_event,
     decode_header,
     decode_instance,
-    number_in_id,
 )
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import MOST, add_due, may_wait
+from triggers_core.storages.arguments import MOST
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.driving import add_due, may_wait
 from triggers_django import models
 from triggers_django.models import ROW_BITS
 from triggers_django.transactions import asking

@@ -16,26 +16,12 @@ from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
-from triggers_core.engine.records import (
-    Event,
-    Instance,
-    Status,
-    decode_header,
-    decode_instance,
-)
+from triggers_core.engine.records import Event, Instance, Status, decode_header, decode_instance
 from triggers_core.exceptions import CannotJoin, InvalidSetting, UnknownSchema
-from triggers_core.storages.base import (
-    Clock,
-    Due,
-    SessionSummary,
-    Store,
-    check_age,
-    check_limit,
-    check_window,
-    drive,
-    prunable,
-)
+from triggers_core.storages.arguments import check_age, check_limit, check_window
+from triggers_core.storages.base import Clock, Due, Store
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.driving import drive
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -44,6 +30,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary, prunable
 from triggers_core.texts import did_you_mean, short_repr
 from triggers_django import fleet, models, transactions
 from triggers_django.reading import Reader, rows

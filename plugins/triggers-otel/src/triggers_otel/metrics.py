@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from opentelemetry.metrics import Meter
 
-from triggers_core.engine.attempts import Claimed, Recovered
+from triggers_core.engine.attempts import Claimed
 from triggers_core.engine.protocol import Change, Plan
 from triggers_core.engine.records import Event, Instance, Source, Status
+from triggers_core.engine.recovery import Recovered
 from triggers_core.engine.taken_events import taken_events
 from triggers_otel.tallies import Bounded, Tally
 

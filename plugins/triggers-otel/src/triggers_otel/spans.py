@@ -27,7 +27,7 @@ from triggers_core.engine.records import Event
 from triggers_core.exceptions import BodyInterrupted
 from triggers_core.failures import message_of, traceback_of, type_name
 from triggers_core.plugins.fire_contexts import Firing
-from triggers_core.tasks import RetryRequested, SkipRequested
+from triggers_core.tasks.context import RetryRequested, SkipRequested
 from triggers_otel import carriers
 from triggers_otel.logs import ids_of
 

@@ -13,18 +13,8 @@ from triggers_core.engine.records import (
     decode_instance,
 )
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import (
-    MOST,
-    Due,
-    SessionSummary,
-    check_limit,
-    check_window,
-    fleet_order,
-    prunable,
-    readable_coming,
-    readable_header,
-    readable_summaries,
-)
+from triggers_core.storages.arguments import MOST, check_limit, check_window
+from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     ConfigurationInUse,
@@ -37,6 +27,14 @@ from triggers_core.storages.groups import (
     in_order,
     in_use,
     waiting_group,
+)
+from triggers_core.storages.summaries import (
+    SessionSummary,
+    fleet_order,
+    prunable,
+    readable_coming,
+    readable_header,
+    readable_summaries,
 )
 from triggers_postgres.sql import Rows, Statement
 from triggers_postgres.steps import Last, Steps, Tables, erase_steps

@@ -12,7 +12,8 @@ import psycopg
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import TransactionConflict
-from triggers_core.storages.base import Due, SessionSummary, Store, check_age
+from triggers_core.storages.arguments import check_age
+from triggers_core.storages.base import Due, Store
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -21,6 +22,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary
 from triggers_postgres import fleet
 from triggers_postgres.identity import identity_steps
 from triggers_postgres.joints import Joint

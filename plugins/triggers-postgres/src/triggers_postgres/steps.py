@@ -21,7 +21,7 @@ import msgspec
 
 from triggers_core.engine.configuration import EMPTY, Configuration
 from triggers_core.engine.due_times import due_soon
-from triggers_core.engine.names import split_instance_name
+from triggers_core.engine.names import number_in_id, split_instance_name
 from triggers_core.engine.protocol import MOST_DUE, Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import (
     Event,
@@ -31,12 +31,13 @@ from triggers_core.engine.records import (
     decode_header,
     decode_instance,
     encode_record,
-    number_in_id,
 )
 from triggers_core.engine.waits import AFTER_MOMENTS, BEFORE_MOMENTS, event_spans, moment_key
 from triggers_core.exceptions import Contended, UnknownSchema
-from triggers_core.storages.base import MOST, Clock, add_due
+from triggers_core.storages.arguments import MOST
+from triggers_core.storages.base import Clock
 from triggers_core.storages.configuration_cache import ConfigurationCache
+from triggers_core.storages.driving import add_due
 from triggers_postgres.due_notices import Told
 from triggers_postgres.sql import (
     EVENT,
@@ -182,7 +183,7 @@ def _is_written(tables: Tables, uid: str, plan: Plan[Any]) -> Steps[bool]:
 def _decide(
     tables: Tables, uid: str, command: Command[_T], rules: Rules, found: Found
 ) -> Steps[Plan[_T]]:
-    """As `triggers_core.storages.base.drive`, step by step."""
+    """As `triggers_core.storages.driving.drive`, step by step."""
     deciding = command.decide(uid, rules)
     try:
         query = next(deciding)

@@ -15,7 +15,8 @@ import psycopg
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import StorageError
-from triggers_core.storages.base import Clock, Due, SessionSummary, check_age
+from triggers_core.storages.arguments import check_age
+from triggers_core.storages.base import Clock, Due
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -24,6 +25,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary
 from triggers_postgres import carrying, fleet, steps
 from triggers_postgres import schema as tables_of
 from triggers_postgres.connections import Connections

@@ -8,13 +8,14 @@ import time
 from collections import OrderedDict
 from typing import Any, Final
 
-from triggers_core.engine.attempts import Claim, Heartbeat, Recover
+from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.features import FEATURES, requirement
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
+from triggers_core.engine.recovery import Recover
 from triggers_core.exceptions import Contended
-from triggers_core.storages.base import drive
+from triggers_core.storages.driving import drive
 from triggers_redis.connection import Answer
 from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.reader import SessionReader

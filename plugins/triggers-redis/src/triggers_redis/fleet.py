@@ -14,14 +14,8 @@ from typing import Any, Final
 
 from triggers_core.engine.records import Header
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import (
-    Due,
-    SessionSummary,
-    check_limit,
-    fleet_order,
-    prunable,
-    summarise,
-)
+from triggers_core.storages.arguments import check_limit
+from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     ConfigurationInUse,
@@ -33,6 +27,7 @@ from triggers_core.storages.groups import (
     in_use,
     waiting_group,
 )
+from triggers_core.storages.summaries import SessionSummary, fleet_order, prunable, summarise
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import parse_version_line, read_header
 from triggers_redis.connection import Client

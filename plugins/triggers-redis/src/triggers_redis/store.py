@@ -12,17 +12,8 @@ from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import (
-    Clock,
-    Due,
-    SessionSummary,
-    Store,
-    check_age,
-    check_limit,
-    check_window,
-    comes,
-    in_coming_order,
-)
+from triggers_core.storages.arguments import check_age, check_limit, check_window
+from triggers_core.storages.base import Clock, Due, Store
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -31,6 +22,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
+from triggers_core.storages.summaries import SessionSummary, comes, in_coming_order
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import read_event
 from triggers_redis.committing import Committer

@@ -13,7 +13,8 @@ from triggers_core.engine.protocol import MOST_DUE, Change, Query, Snapshot
 from triggers_core.engine.records import Header, Instance, Status
 from triggers_core.engine.waits import event_spans, moment_key, moment_of, wait_keys
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import MOST, add_due
+from triggers_core.storages.arguments import MOST
+from triggers_core.storages.driving import add_due
 from triggers_redis.codec import (
     PACKED,
     Facts,

@@ -12,7 +12,7 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from triggers_core.tasks import TaskContext
+from triggers_core.tasks.context import TaskContext
 from triggers_structlog.options import Options
 from triggers_structlog.processors import NoteLevel, to_json, with_ours
 

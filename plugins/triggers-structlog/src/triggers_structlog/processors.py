@@ -16,7 +16,7 @@ from triggers_core.running.logs import (
     note_level,
     shown_context,
 )
-from triggers_core.tasks import TaskContext
+from triggers_core.tasks.context import TaskContext
 from triggers_core.texts import short_repr
 from triggers_structlog.options import Options
 

@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from triggers_core.engine.records import Instance
-from triggers_core.storages.base import (
-    Due,
-    SessionSummary,
-    check_limit,
-    fleet_order,
-    readable_coming,
-    readable_summaries,
-)
+from triggers_core.storages.arguments import check_limit
+from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     ConfigurationInUse,
@@ -30,6 +24,12 @@ from triggers_core.storages.groups import (
 )
 from triggers_core.storages.sqlite.file import SqliteFile
 from triggers_core.storages.sqlite.schema import address_key
+from triggers_core.storages.summaries import (
+    SessionSummary,
+    fleet_order,
+    readable_coming,
+    readable_summaries,
+)
 
 
 def _rows(file: SqliteFile, select: str, *values: Any) -> list[Any]:

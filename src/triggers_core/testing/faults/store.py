@@ -7,26 +7,18 @@ the process at a chosen operation, `FaultPlan` errs at rates, from a seed.
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from functools import wraps
+from typing import Any, Final, NoReturn, TypeVar
 
-from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
-from triggers_core.engine.records import Event, Instance, Status
+from triggers_core.engine.protocol import Command, Plan, Rules
+from triggers_core.engine.records import Status
 from triggers_core.exceptions import BodyInterrupted, StorageError
 from triggers_core.running.messages import Message
-from triggers_core.storages.base import Due, SessionSummary, Store
-from triggers_core.storages.groups import (
-    MOST_COUNTED,
-    MOST_GROUPS,
-    ConfigurationInUse,
-    FailedGroup,
-    FailedInstance,
-    WaitingGroup,
-)
+from triggers_core.storages.base import Store
 
 T = TypeVar("T")
 
@@ -165,16 +157,6 @@ class FaultyStore(Store):
     def place(self) -> str:
         return self.inner.place
 
-    def _read(self, what: str, work: Callable[[], T]) -> T:
-        self.faults.before(what)
-        return work()
-
-    def _write(self, what: str, work: Callable[[], T]) -> T:
-        self.faults.before(what)
-        answer = work()
-        self.faults.after(what)
-        return answer
-
     def commit(self, uid: str, command: Command[T], rules: Rules) -> Plan[T]:
         what = f"commit of {type(command).__name__}"
         self.faults.before(what)
@@ -185,9 +167,6 @@ class FaultyStore(Store):
 
     def committed(self, uid: str, command: Command[Any], plan: Plan[Any]) -> None:
         """Called with each plan once it has taken effect, whether or not anybody hears of it."""
-
-    def together(self, work: Callable[[], T]) -> T:
-        return self._write("together", lambda: self.inner.together(work))
 
     def joined(self, connection: object) -> FaultyStore:
         return type(self)(self.inner.joined(connection), self.faults)
@@ -203,110 +182,54 @@ class FaultyStore(Store):
     def when_committed(self, callback: Callable[[], None]) -> None:
         self.inner.when_committed(callback)
 
-    def load(self, uid: str, query: Query) -> Snapshot:
-        return self._read("load", lambda: self.inner.load(uid, query))
-
-    def instances(
-        self,
-        uid: str,
-        *,
-        statuses: Collection[Status] | None = None,
-        task: str | None = None,
-        unresolved_logs: bool = False,
-    ) -> list[Instance]:
-        return self._read(
-            "instances",
-            lambda: self.inner.instances(
-                uid, statuses=statuses, task=task, unresolved_logs=unresolved_logs
-            ),
-        )
-
-    def events(self, uid: str, start: int = 0, limit: int | None = None) -> list[Event]:
-        return self._read("events", lambda: self.inner.events(uid, start, limit))
-
-    def events_by_number(self, uid: str, numbers: Iterable[int]) -> dict[int, Event]:
-        return self._read("events by number", lambda: self.inner.events_by_number(uid, numbers))
-
-    def delete(self, uid: str) -> bool:
-        return self._write("delete", lambda: self.inner.delete(uid))
-
-    def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
-        return self._read("due", lambda: self.inner.due(limit, within))
-
-    def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
-        return self._read("due", lambda: self.inner.due_ahead(seconds, limit))
-
-    def next_due(self) -> float | None:
-        return self._read("next_due", self.inner.next_due)
-
-    def sessions(
-        self,
-        *,
-        failed: bool = False,
-        waiting: bool = False,
-        limit: int | None = None,
-        after: str = "",
-    ) -> list[SessionSummary]:
-        return self._read(
-            "sessions",
-            lambda: self.inner.sessions(failed=failed, waiting=waiting, limit=limit, after=after),
-        )
-
-    def waiting_groups(
-        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
-    ) -> list[WaitingGroup]:
-        return self._read("waiting groups", lambda: self.inner.waiting_groups(limit, most))
-
-    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
-        return self._read("coming", lambda: self.inner.coming(within, limit))
-
-    def waiting_for(
-        self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf
-    ) -> list[SessionSummary]:
-        return self._read("waiting for", lambda: self.inner.waiting_for(missing, limit, after))
-
-    def failed_groups(self, limit: int | None = MOST_GROUPS) -> list[FailedGroup]:
-        return self._read("failed groups", lambda: self.inner.failed_groups(limit))
-
-    def failed_instances(
-        self,
-        *,
-        task: str | None = None,
-        error: str | None = None,
-        limit: int | None = 100,
-        after: FailedInstance | None = None,
-    ) -> list[FailedInstance]:
-        return self._read(
-            "failed instances",
-            lambda: self.inner.failed_instances(task=task, error=error, limit=limit, after=after),
-        )
-
-    def find_event(self, event_id: str, limit: int | None = 100) -> list[tuple[str, int]] | None:
-        return self._read("find event", lambda: self.inner.find_event(event_id, limit))
-
-    def configurations_in_use(
-        self, limit: int | None = 100, after: str = "", most: int = MOST_COUNTED
-    ) -> list[ConfigurationInUse] | None:
-        return self._read(
-            "configurations", lambda: self.inner.configurations_in_use(limit, after, most)
-        )
-
-    def sessions_with(
-        self, address: str, limit: int | None = 100, after: str = ""
-    ) -> list[SessionSummary] | None:
-        return self._read("sessions with", lambda: self.inner.sessions_with(address, limit, after))
-
-    def prune(self, older_than: float, resolved_only: bool = True) -> int:
-        return self._write("prune", lambda: self.inner.prune(older_than, resolved_only))
-
-    def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
-        return self._write("lease", lambda: self.inner.acquire_lease(name, owner, seconds))
-
-    def release_lease(self, name: str, owner: str) -> None:
-        self._write("release", lambda: self.inner.release_lease(name, owner))
-
     def close(self) -> None:
         """Nothing: a process that dies closes nothing, and the inner store is not its own."""
+
+
+_READS: Final = {
+    "load": "load",
+    "instances": "instances",
+    "events": "events",
+    "events_by_number": "events by number",
+    "due": "due",
+    "due_ahead": "due",
+    "next_due": "next_due",
+    "sessions": "sessions",
+    "coming": "coming",
+    "waiting_groups": "waiting groups",
+    "waiting_for": "waiting for",
+    "failed_groups": "failed groups",
+    "failed_instances": "failed instances",
+    "find_event": "find event",
+    "configurations_in_use": "configurations",
+    "sessions_with": "sessions with",
+}
+_WRITES: Final = {
+    "together": "together",
+    "delete": "delete",
+    "prune": "prune",
+    "acquire_lease": "lease",
+    "release_lease": "release",
+}
+"""Method → what `Faults` are told that it is."""
+
+
+def _struck(method: str, operation: str, writes: bool) -> Callable[..., Any]:
+    """A method of the inner store, with faults around it."""
+
+    @wraps(getattr(Store, method))
+    def call(self: FaultyStore, *arguments: Any, **named: Any) -> Any:
+        self.faults.before(operation)
+        answer = getattr(self.inner, method)(*arguments, **named)
+        if writes:
+            self.faults.after(operation)
+        return answer
+
+    return call
+
+
+for _method, _operation in (_READS | _WRITES).items():
+    setattr(FaultyStore, _method, _struck(_method, _operation, _method in _WRITES))
 
 
 class Journal:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NoReturn
 
-from triggers_core.application import Application, MakeRunner
+from triggers_core.application import Application
+from triggers_core.application.runners import MakeRunner, Runners
 from triggers_core.exceptions import WrongState
 from triggers_core.running.places import Places
 from triggers_core.settings import Settings
@@ -70,8 +71,8 @@ def exchanged(
             _making={},
             _given_rules=before["_given_rules"] if _RULE_SETTINGS.isdisjoint(settings) else None,
             _rules=app._rules if shared else None,
-            _make_runner=runner,
-            _runners={},
+            _task_modules=copy.copy(app._task_modules),
+            _runners=Runners(app, runner),
             _places=Places(app),
             _calls=None,
         )
@@ -108,9 +109,7 @@ def _seen(app: Application) -> list[Store]:
 
 
 def _stop_runners(app: Application) -> None:
-    for key, runner in list(app._runners.items()):
-        runner.stop()
-        app._runners.pop(key, None)
+    app._runners.stop()
     calls = app._calls
     if calls is not None and calls.in_use:
         calls.shutdown()

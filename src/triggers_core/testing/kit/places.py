@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from triggers_core.application import MakeRunner
+from triggers_core.application.runners import MakeRunner
 from triggers_core.storages.base import Clock, Store
 from triggers_core.storages.memory import MemoryStore
 from triggers_core.storages.sqlite import SqliteStore

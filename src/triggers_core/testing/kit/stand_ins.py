@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from triggers_core import tasks
 from triggers_core.exceptions import TaskNotFound
-from triggers_core.tasks import TaskContext, TriggerTask
+from triggers_core.tasks import TriggerTask, registry
+from triggers_core.tasks.context import TaskContext
 from triggers_core.testing.faults.store import Crash
 
 Behaviour = Callable[[TaskContext], Any]
@@ -101,13 +101,13 @@ class StandIns:
 @contextmanager
 def _undeclared(run: str) -> Iterator[None]:
     """The definition of a task announces its name; what is defined within is nobody else's."""
-    real = tasks.declared.get(run)
+    real = registry.declared.get(run)
     try:
         yield
     finally:
-        tasks.declared.pop(run, None)
+        registry.declared.pop(run, None)
         if real is not None:
-            tasks.declared[run] = real
+            registry.declared[run] = real
 
 
 def returning(result: Mapping[str, Any] | Behaviour | None) -> Behaviour:

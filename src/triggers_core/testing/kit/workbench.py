@@ -164,7 +164,7 @@ class Triggers:
             return
         self.place.store.follow_up()
         for app in self._apps:
-            for runner in list(app._runners.values()):
+            for runner in app._runners.all():
                 self._join(runner)
         self.place.settle()
 
@@ -361,7 +361,7 @@ class Triggers:
         for each in all_sessions(self.place.store):
             self.place.store.delete(each.uid)
         for app in self._apps:
-            for runner in app._runners.values():
+            for runner in app._runners.all():
                 if isinstance(runner, ManualRunner):
                     runner.clear()
         self.bodies.forget()

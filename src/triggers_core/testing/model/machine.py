@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from triggers_core.engine import attempts, commands
+from triggers_core.engine import attempts, commands, recovery
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.exceptions import TriggersError
@@ -323,7 +323,7 @@ class Comparison(RuleBasedStateMachine):
         held = {i["name"] for i in session.instances if i["hold"] is not None}
         due = overdue & (names | held)  # a hold that is over is found without its name
         in_order = [i["name"] for i in session.instances if i["name"] in names]
-        command = attempts.Recover(instances=tuple(in_order))
+        command = recovery.Recover(instances=tuple(in_order))
         plan, lost = self.both(uid, command, lambda s: s.recover(names))
         assert plan is not None
         again = {(name, session.instance(name)["attempt"]) for name in due - set(lost)}

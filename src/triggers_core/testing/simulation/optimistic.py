@@ -15,7 +15,7 @@ from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.protocol import Command, CommandSteps, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Header
 from triggers_core.exceptions import StorageError
-from triggers_core.storages.base import drive
+from triggers_core.storages.driving import drive
 from triggers_core.storages.memory import MemoryStore, _Written
 
 T = TypeVar("T")

@@ -17,7 +17,9 @@ from triggers_core.runners.base import TaskRunner
 from triggers_core.running.messages import Message
 from triggers_core.settings import Settings
 from triggers_core.storages.session import SessionStorage
-from triggers_core.tasks import TaskContext, TriggerTask, declared
+from triggers_core.tasks import TriggerTask
+from triggers_core.tasks.context import TaskContext
+from triggers_core.tasks.registry import declared
 from triggers_core.testing.faults.clocks import SkewedClock
 from triggers_core.testing.faults.delivery import CalledHeartbeats
 from triggers_core.testing.faults.store import Faults, FaultyStore, InjectedError

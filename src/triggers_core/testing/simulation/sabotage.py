@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from triggers_core.engine import attempts, commands, fire_rule, moments
+from triggers_core.engine import attempts, commands, fire_rule, moments, recovery
 from triggers_core.engine.machine import Draft, cascade_of, fired_by
 from triggers_core.engine.names import split_instance_name
 from triggers_core.engine.protocol import Plan, Query, Rules, Snapshot
@@ -25,8 +25,8 @@ from triggers_core.engine.records import Instance, Status
 from triggers_core.exceptions import LeaseLost
 from triggers_core.manager import TriggerManager
 from triggers_core.storages import memory
-from triggers_core.storages.base import drive
-from triggers_core.tasks import TaskContext
+from triggers_core.storages.driving import drive
+from triggers_core.tasks.context import TaskContext
 from triggers_core.testing.simulation.optimistic import OptimisticStore
 
 Sabotage = Callable[[], AbstractContextManager[None]]
@@ -212,7 +212,7 @@ def _no_redispatch() -> Patches:
     def forget(self: Any, draft: Draft, instance: Instance, recovered: Any) -> None:
         draft.touch(instance).due_in = None
 
-    yield attempts.Recover, "_dispatch_again", forget
+    yield recovery.Recover, "_dispatch_again", forget
 
 
 @_sabotage("a body's fires, committed at once")

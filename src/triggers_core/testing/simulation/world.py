@@ -14,7 +14,8 @@ from triggers_core.engine.records import Status
 from triggers_core.running.messages import Message
 from triggers_core.running.worker import run_message
 from triggers_core.storages.base import Store
-from triggers_core.tasks import TaskContext, TriggerTask
+from triggers_core.tasks import TriggerTask
+from triggers_core.tasks.context import TaskContext
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.faults.delivery import Delivery
 from triggers_core.testing.faults.store import Crash, InjectedError

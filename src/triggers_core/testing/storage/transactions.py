@@ -26,7 +26,7 @@ from triggers_core.hookspecs import hookimpl
 from triggers_core.manager import TriggerManager
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
-from triggers_core.storages import base
+from triggers_core.storages import driving
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
 from triggers_core.testing.clock import VirtualClock
@@ -473,7 +473,7 @@ class Transactions(StoragePromises):
         clock: VirtualClock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(base, "MOST_DUE", 1)  # so that each moment is a commit of its own
+        monkeypatch.setattr(driving, "MOST_DUE", 1)  # so that each moment is a commit of its own
         driver, _ = orders
         driver.configure(t_x={"andEvery": "go", "waiting": "1 minute"})
         for _ in range(3):

@@ -10,7 +10,9 @@ from triggers_cli.options import command, uid_argument, yes_option
 from triggers_cli.running import Operator
 from triggers_cli.state import State
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.base import SessionSummary, Store, all_sessions, check_age
+from triggers_core.storages.arguments import check_age
+from triggers_core.storages.base import Store, all_sessions
+from triggers_core.storages.summaries import SessionSummary
 from triggers_core.texts import count, parse_duration
 
 

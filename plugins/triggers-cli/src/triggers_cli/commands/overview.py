@@ -12,8 +12,8 @@ from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command, limit_option
 from triggers_cli.output import Cell
 from triggers_cli.state import State
-from triggers_core.storages.base import SessionSummary
 from triggers_core.storages.groups import FailedGroup
+from triggers_core.storages.summaries import SessionSummary
 from triggers_core.texts import count, duration, names
 from triggers_core.views.configurations import configurations as list_configurations
 from triggers_core.views.finding import find as find_in

@@ -13,8 +13,8 @@ import click
 from triggers_cli.errors import FAILED, OK
 from triggers_cli.options import command, limit_option
 from triggers_cli.state import State
-from triggers_core.storages.base import SessionSummary
-from triggers_core.storages.base import logger as storage_logger
+from triggers_core.storages.summaries import SessionSummary
+from triggers_core.storages.summaries import logger as storage_logger
 from triggers_core.texts import duration
 from triggers_core.views.stuck import list_all, list_stuck
 

@@ -6,9 +6,9 @@ import math
 from typing import Any, Final
 
 from triggers_core.engine.names import MAX_LENGTH
-from triggers_core.storages.base import SessionSummary
 from triggers_core.storages.groups import FailedInstance
 from triggers_core.storages.prefixes import sessions_by_prefix
+from triggers_core.storages.summaries import SessionSummary
 from triggers_core.views.finding import find
 from triggers_core.views.overview import missing_triggers
 from triggers_web.pages.bulk import NO_ERROR, chosen

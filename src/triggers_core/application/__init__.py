@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
-from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from weakref import WeakSet
 
-from triggers_core import tasks as task_module
-from triggers_core.engine.attempts import Recovered
+from triggers_core.application.parts import built
+from triggers_core.application.runners import MakeRunner, Runners
+from triggers_core.application.task_modules import TaskModules
 from triggers_core.engine.configuration import Configuration, parse_configuration
 from triggers_core.engine.protocol import Rules
-from triggers_core.exceptions import ImportExited, TaskNotFound, WrongState
+from triggers_core.engine.recovery import Recovered
+from triggers_core.exceptions import WrongState
 from triggers_core.hookspecs import hookimpl
-from triggers_core.host import host
 from triggers_core.plugins.hook_calls import Plugins
-from triggers_core.registries import storage_backends, task_runners, trigger_managers
+from triggers_core.registries import storage_backends, trigger_managers
 from triggers_core.runners.base import TaskRunner
 from triggers_core.running.logs import stdlib_logger_context
 from triggers_core.running.messages import Message
@@ -31,8 +29,8 @@ from triggers_core.settings import Settings
 from triggers_core.settings.option_checks import with_options
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
-from triggers_core.tasks import TaskContext, TriggerTask
-from triggers_core.texts import did_you_mean
+from triggers_core.tasks import TriggerTask
+from triggers_core.tasks.context import TaskContext
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
@@ -43,7 +41,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MAX_CLOSE_ROUNDS: Final = 10
-_EVERY_KEY: Final = ""  # that of a runner which serves all of them
 _SETTINGS_OF: Final = {
     "store": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
     "storage_class": {"TRIGGER_STORAGE_TYPE", "TRIGGER_STORAGE_OPTIONS"},
@@ -51,45 +48,8 @@ _SETTINGS_OF: Final = {
 }
 """Part of an application → the settings that it is made from."""
 
-MakeRunner = Callable[["Application"], TaskRunner]
 
 _applications: WeakSet[Application] = WeakSet()
-
-
-class _built(Generic[T]):
-    """A part of an application, made on first use, by one thread; kept until `reset`."""
-
-    def __init__(self, make: Callable[[Any], T]) -> None:
-        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
-
-    @overload
-    def __get__(self, app: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, app: Application, owner: type) -> T: ...
-    def __get__(self, app: Application | None, owner: type) -> T | Self:
-        if app is None:
-            return self
-        parts, name = app._parts, self._name
-        known: Any = parts.get(name)
-        if known is not None:
-            found: T = known
-            return found
-        with app.building():
-            if name in parts:
-                found = parts[name]
-                return found
-            if app._making.get(name) == threading.get_ident():
-                raise WrongState(
-                    f"{app!r} is being set up, and its {name} cannot be used before that is"
-                    " done: a module or plugin that it loads uses it while it is imported"
-                )
-            app._making[name] = threading.get_ident()
-            try:
-                made = self._make(app)
-            finally:
-                app._making.pop(name, None)
-            found = parts.setdefault(name, made)
-            return found
 
 
 class Application:
@@ -132,14 +92,13 @@ class Application:
         given: dict[str, Any] = {"store": store, "plugins": plugins}
         self._given = {key: part for key, part in given.items() if part is not None}
         self._parts: dict[str, Any] = dict(self._given)
-        """What has been made so far, or was given; see `_built`."""
+        """What has been made so far, or was given; see `parts.built`."""
         self._making: dict[str, int] = {}
         """Part → the thread that is about to make it."""
         self._given_rules = rules
         self._rules: tuple[Plugins, int, Rules] | None = None
-        self._make_runner = runner
-        self._imported = False
-        self._runners: dict[str, TaskRunner] = {}
+        self._task_modules = TaskModules(self)
+        self._runners = Runners(self, runner)
         self._places = Places(self)
         self._calls: Calls | None = None
         self._renew_locks()
@@ -148,7 +107,7 @@ class Application:
     def _renew_locks(self) -> None:
         self._lock = threading.RLock()
         self._builder: int | None = None
-        self._importing = threading.local()
+        self._task_modules.renew_lock()
         self._places.renew_lock()
 
     def __repr__(self) -> str:
@@ -206,7 +165,7 @@ class Application:
             self._parts.update(self._given)
             self._rules = None
             self._places.forget()
-            self._imported = False
+            self._task_modules.forget()
 
     def replace(
         self,
@@ -243,7 +202,7 @@ class Application:
             store=store,
             plugins=plugins,
             rules=self._given_rules if rules is None else rules,
-            runner=self._make_runner if runner is None else runner,
+            runner=self._runners.make if runner is None else runner,
         )
         if own_class is not None:
             other._given["storage_class"] = other._parts["storage_class"] = own_class
@@ -259,21 +218,12 @@ class Application:
             made = self._parts.get("store")
             if made is not None:
                 made.follow_up()  # while there are runners to dispatch to
-            with self._lock:
-                runners = list(self._runners.items())
             calls = self._calls
             if calls is not None and calls.in_use:
                 calls.shutdown()  # they may dispatch
-            elif not runners:
+            elif not self._runners.all():
                 break
-            for key, runner in runners:
-                # Outside of the lock, and still in its place: cascades have to be dispatched.
-                try:
-                    runner.stop()
-                finally:
-                    with self._lock:
-                        if self._runners.get(key) is runner:
-                            del self._runners[key]
+            self._runners.stop()
         with self._lock:
             store = self._parts.get("store")
             if "store" not in self._given:
@@ -291,7 +241,7 @@ class Application:
                 f"{what} was called in a thread that an event loop awaits, by a hook: it would wait"
                 " for itself for ever. Call it where the program begins or ends"
             )
-        if any(runner.is_own_thread() for runner in list(self._runners.values())):
+        if any(runner.is_own_thread() for runner in self._runners.all()):
             raise WrongState(
                 f"{what} was called in a thread of the runner, by a body or a hook: it would wait"
                 " for itself for ever. Call it where the program begins or ends"
@@ -380,12 +330,12 @@ class Application:
 
     # -- parts ------------------------------------------------------------------------------------
 
-    @_built
+    @built
     def plugins(self) -> Plugins:
         """The plugins, loaded as `TRIGGER_PLUGINS` says."""
         return Plugins(self.settings.TRIGGER_PLUGINS, autoload=self.settings.TRIGGER_AUTOLOAD)
 
-    @_built
+    @built
     def storage_class(self) -> type[SessionStorage]:
         """The class of a session: that of a given store, else what `TRIGGER_STORAGE_TYPE` names."""
         given = self._given.get("store")
@@ -395,7 +345,7 @@ class Application:
         found: type[SessionStorage] = storage_backends.get_class(key)
         return found
 
-    @_built
+    @built
     def store(self) -> Store:
         """The store of all its sessions."""
         settings = self.settings
@@ -411,24 +361,6 @@ class Application:
         """Whether its own store was made, or given to it."""
         return "store" in self._parts
 
-    @contextmanager
-    def building(self) -> Iterator[None]:
-        """One thread at a time sets the application up; others wait.
-
-        But for one that is in the middle of an import while another one builds: that one may wait
-        for the very module.
-        """
-        builder = self._builder
-        if builder not in (None, threading.get_ident()) and _is_importing():
-            yield
-            return
-        with self._lock:
-            before, self._builder = self._builder, threading.get_ident()
-            try:
-                yield
-            finally:
-                self._builder = before
-
     def storage(self, uid: str) -> SessionStorage:
         """The storage of one session; a `storage_load` hook may answer with another."""
         settings = self.settings
@@ -440,38 +372,11 @@ class Application:
 
     def runner(self, key: str | None = None) -> TaskRunner:
         """The runner of a key, one per application; `TRIGGER_RUNNER` when no key is given."""
-        key = key or self.settings.TRIGGER_RUNNER
-        runner = self._runners.get(key)
-        if runner is None and self._make_runner is not None:
-            key = _EVERY_KEY
-            runner = self._runners.get(key)
-        if runner is not None:
-            return runner
-        with self.building():
-            runner = self._runners.get(key)
-            if runner is None and self._make_runner is not None:
-                runner = self._runners.setdefault(key, self._make_runner(self))
-            if runner is None:
-                options = (
-                    self.settings.TRIGGER_RUNNER_OPTIONS
-                    if key == self.settings.TRIGGER_RUNNER
-                    else {}
-                )
-                origin = self.settings.origin("TRIGGER_RUNNER_OPTIONS")
-                made: TaskRunner = with_options(
-                    task_runners.get_class(key),
-                    self,
-                    options=options,
-                    setting=f"TRIGGER_RUNNER_OPTIONS ({origin})",
-                    what=f"runner {key!r}",
-                )
-                runner = self._runners.setdefault(key, made)
-            return runner
+        return self._runners.get(key)
 
     def use_runner(self, runner: TaskRunner, key: str | None = None) -> None:
         """Let a runner that exists already serve a key; `TRIGGER_RUNNER` when no key is given."""
-        with self._lock:
-            self._runners[key or self.settings.TRIGGER_RUNNER] = runner
+        self._runners.use(runner, key)
 
     def manager(self, uid: str) -> TriggerManager:
         """The manager of one session, of the class that `TRIGGER_MANAGER_TYPE` names."""
@@ -541,7 +446,7 @@ class Application:
 
         In a Django project, the host names each application's ``trigger_tasks``.
         """
-        return list(dict.fromkeys([*self.settings.TRIGGER_IMPORTS, *host().task_modules()]))
+        return self._task_modules.names()
 
     def import_tasks(self) -> None:
         """Import the modules that define tasks (`task_modules`), once.
@@ -552,39 +457,14 @@ class Application:
         :raises Exception: what a module raised, with a note that names it.
         :raises ImportExited: a module called `sys.exit`.
         """
-        if self._imported or getattr(self._importing, "now", False):
-            return  # a module that is being imported uses the application
-        self._importing.now = True
-        try:
-            # No lock of ours: a thread that imports one of them itself, and makes a manager then,
-            # would wait for us, and we for it. Python's own locks notice that.
-            modules = [_imported(module) for module in self.task_modules()]
-        finally:
-            self._importing.now = False
-        if not any(getattr(module.__spec__, "_initializing", False) for module in modules):
-            self._imported = True
+        self._task_modules.load()
 
     def resolve_task(self, run: str, using: str | None = None) -> type[TriggerTask]:
         """The task class for a configuration's `run`.
 
         :raises TaskNotFound: no plugin knows it and no class of that name has been defined here.
         """
-        found = self.plugins.resolve_task(run, using)
-        if found is None:
-            found = task_module.declared.get(run)
-        if found is None:
-            self.import_tasks()
-            found = task_module.declared.get(run)
-        if found is None:
-            if no_body := task_module.why_unknown(run):
-                raise TaskNotFound(f"no task named {run!r} can be run{no_body}")
-            hint = did_you_mean(run, task_module.declared)
-            raise TaskNotFound(
-                f"no task named {run!r} is defined in this process"
-                f"{hint}{'' if hint.endswith('?') else '.'} Import its module, or list the module"
-                " in TRIGGER_IMPORTS"
-            )
-        return found
+        return self.plugins.resolve_task(run, using) or self._task_modules.task(run)
 
     def logger_context(
         self, context: TaskContext, logger: logging.Logger | None, extra: Mapping[str, Any]
@@ -631,29 +511,6 @@ class Application:
         pruned; its error is raised when there is no other.
         """
         return self._places.prune(older_than, resolved_only)
-
-
-def _imported(module: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except SystemExit as error:
-        raise ImportExited(
-            f"TRIGGER_IMPORTS: importing {module!r} called sys.exit({error.code!r}): a module that"
-            " defines tasks must not end the program when it is imported; keep what does so under"
-            " `if __name__ == '__main__':`"
-        ) from error
-    except Exception as error:
-        error.add_note(f"raised when {module!r} of TRIGGER_IMPORTS was imported")
-        raise
-
-
-def _is_importing() -> bool:
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 default_application: Application = Application()

@@ -1,28 +1,19 @@
-"""Tasks: what an application writes. `TriggerTask`, the `trigger_task` decorator, `TaskContext`."""
+"""What a body gets to see and to do: `TaskContext`, and what it raises to be retried or skipped."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-import math
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from triggers_core import payloads
 from triggers_core.engine.attempts import BodyFire, check_cooldown
 from triggers_core.engine.names import check_event_id, check_name
-from triggers_core.engine.taken_events import (
-    KwargsByTrigger,
-    TakenEvent,
-    seen_events,
-    taken_events,
-)
+from triggers_core.engine.taken_events import KwargsByTrigger, TakenEvent, seen_events, taken_events
 from triggers_core.exceptions import (
-    DuplicateKey,
     InvalidArgument,
     InvalidConfiguration,
     KwargsMismatch,
@@ -35,14 +26,11 @@ from triggers_core.texts import convert, short_repr
 if TYPE_CHECKING:
     from triggers_core.engine.configuration import Task
     from triggers_core.engine.records import Event
-    from triggers_core.limits import Timing
     from triggers_core.manager import TriggerManager
     from triggers_core.storages.session import TaskInstance
+    from triggers_core.tasks import TriggerTask
 
 T = TypeVar("T")
-Result = Mapping[str, Any] | None
-"""What a body may return: the kwargs of its cascade."""
-Body = Callable[["TaskContext"], Any]
 
 
 class RetryRequested(TriggersError):
@@ -301,223 +289,6 @@ class TaskContext:
         return self.manager.app.logger_context(
             self, cast("logging.Logger | None", logger), context or {}
         )
-
-
-class TriggerTask:
-    """Base of an application's tasks. One object per attempt; `_run` is the body.
-
-    Example::
-
-        class ImportSubject(TriggerTask):
-            name = "app.tasks.ImportSubject"
-            max_retries = 3
-
-            def _run(self, context):
-                ...
-                return {"subject": 42}      # the kwargs of its cascade
-    """
-
-    name: ClassVar[str]
-    """What a configuration's `run` says; ``module.Class`` when not given."""
-    max_retries: ClassVar[int | None] = 3
-    """How often `retry` may be asked for; None: no limit. Celery's default is 3 as well."""
-    kwargs_model: ClassVar[Any] = None
-    """The model that `trigger_kwargs` must fit; read them as `context.kwargs` then."""
-    time_limit: ClassVar[float | None] = None
-    """Seconds after which its instance fails with `TimeLimitExceeded`, whatever the body does then;
-    None: `Timing.time_limit`, `math.inf`: no limit."""
-    soft_time_limit: ClassVar[float | None] = None
-    """Seconds after which `SoftTimeLimitExceeded` is raised in the body, as `time_limit`."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "name" not in cls.__dict__:
-            cls.name = f"{cls.__module__}.{cls.__qualname__}"
-        check_name(cls.name, f"{cls.__qualname__}.name")
-        _check_limits(cls)
-        if "__init__" in cls.__dict__:
-            _check_init(cls)
-        if cls._run is not TriggerTask._run:
-            _declare(cls)
-        else:
-            without_body[cls.name] = cls
-
-    def __init__(self, context: TaskContext) -> None:
-        self.context = context
-
-    def _run(self, context: TaskContext) -> Any:
-        """The body: returns a mapping or None. May be an `async def`; it runs in its own loop."""
-        raise InvalidConfiguration(f"{type(self).__name__} has no _run")
-
-    def retry(
-        self,
-        exc: BaseException | type[BaseException] | None = None,
-        cooldown: float | timedelta | None = None,
-        replacement_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> RetryRequested:
-        """What to raise to fail this instance and have it replayed.
-
-        :param exc: the reason, kept in the failed instance's metadata: an exception, or a class of
-            exceptions that needs no arguments.
-        :param cooldown: seconds (or a timedelta) until the replay; 0 when not given.
-        :param replacement_kwargs: trigger → kwargs in place of the recorded ones.
-        :param metadata: added to the failed instance's metadata.
-        :raises InvalidArgument: an argument is something else.
-        :raises InvalidPayload: `replacement_kwargs` cannot be stored.
-        :raises MaxRetriesExceeded: from `exc`, when `max_retries` have been made.
-
-        Example::
-
-            raise self.retry(exc=error, cooldown=30)
-        """
-        return self.context.retry(exc, cooldown, replacement_kwargs, metadata)
-
-    def skip(self, metadata: Mapping[str, Any] | None = None) -> SkipRequested:
-        """What to raise to end this instance as skipped, without a cascade.
-
-        Example::
-
-            raise self.skip({"reason": "no such subject"})
-        """
-        return self.context.skip(metadata)
-
-
-declared: dict[str, type[TriggerTask]] = {}
-"""Every task class that has been defined in this process, by name."""
-
-without_body: dict[str, type[TriggerTask]] = {}
-"""Classes that have no `_run`: bases of others, or slips."""
-
-
-def _declare(cls: type[TriggerTask]) -> None:
-    other = declared.get(cls.name)
-    if other is not None:
-        here, there = _place(cls), _place(other)
-        if None not in (here, there) and here != there:
-            raise DuplicateKey(
-                f"two tasks have the name {cls.name!r}: {there} and {here}; give one another name"
-            )
-    declared[cls.name] = cls
-    without_body.pop(cls.name, None)
-
-
-def _place(cls: type) -> str | None:
-    """Where a class is defined; None when it may well be defined anew: in a function, a REPL."""
-    if "<locals>" in cls.__qualname__:
-        return None
-    # By file: one that is run and imported too (``python -m``) is one place.
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return f"{cls.__qualname__} in {file}" if isinstance(file, str) else None
-
-
-def _check_init(cls: type[TriggerTask]) -> None:
-    try:
-        inspect.signature(cls.__dict__["__init__"]).bind(None, None)
-    except TypeError:
-        raise InvalidConfiguration(
-            f"{cls.__module__}.{cls.__qualname__}.__init__ has to take the context, and nothing"
-            " else: def __init__(self, context): super().__init__(context)"
-        ) from None
-    except Exception:  # no signature can be had
-        return
-
-
-def _check_limits(cls: type[TriggerTask]) -> None:
-    for name in ("time_limit", "soft_time_limit"):
-        seconds = getattr(cls, name)
-        if seconds is None:
-            continue
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-            raise InvalidConfiguration(
-                f"{cls.__module__}.{cls.__qualname__}.{name}: expected seconds above 0, or None,"
-                f" got {short_repr(seconds)}"
-            )
-    hard, soft = cls.time_limit, cls.soft_time_limit
-    if hard is not None and soft is not None and math.isfinite(soft) and soft >= hard:
-        raise InvalidConfiguration(
-            f"{cls.__module__}.{cls.__qualname__}: soft_time_limit ({soft:g} s) has to be shorter"
-            f" than time_limit ({hard:g} s)"
-        )
-
-
-def time_limits(task_class: type[TriggerTask], timing: Timing) -> tuple[float | None, float | None]:
-    """The time limit and the soft time limit of a task, in seconds; None where it has none.
-
-    Its own, else those of `Timing`. A soft one that would never be reached counts as none.
-    """
-    hard = timing.time_limit if task_class.time_limit is None else task_class.time_limit
-    soft = timing.soft_time_limit
-    if task_class.soft_time_limit is not None:
-        soft = task_class.soft_time_limit
-    if hard is not None and not math.isfinite(hard):
-        hard = None
-    if soft is not None and (not math.isfinite(soft) or (hard is not None and soft >= hard)):
-        soft = None
-    return hard, soft
-
-
-def why_unknown(run: str) -> str:
-    """What explains that no task of a name is defined here, as the end of a message; or nothing."""
-    found = without_body.get(run)
-    if found is None:
-        return ""
-    place = f"{found.__module__}.{found.__qualname__}"
-    if callable(found.__dict__.get("run")):
-        return f": {place} has a run, but no _run, which is what the body of a task is called"
-    return f": {place} has no _run, which is what the body of a task is called"
-
-
-@overload
-def trigger_task(function: Body) -> type[TriggerTask]: ...
-@overload
-def trigger_task(
-    *,
-    name: str | None = None,
-    max_retries: int | None = 3,
-    kwargs_model: Any = None,
-    time_limit: float | None = None,
-    soft_time_limit: float | None = None,
-) -> Callable[[Body], type[TriggerTask]]: ...
-def trigger_task(
-    function: Body | None = None,
-    *,
-    name: str | None = None,
-    max_retries: int | None = 3,
-    kwargs_model: Any = None,
-    time_limit: float | None = None,
-    soft_time_limit: float | None = None,
-) -> type[TriggerTask] | Callable[[Body], type[TriggerTask]]:
-    """Make a task of a function that takes the context.
-
-    :param name: what a configuration's `run` says; ``module.function`` when not given.
-    :param max_retries: as `TriggerTask.max_retries`.
-    :param kwargs_model: as `TriggerTask.kwargs_model`.
-    :param time_limit: as `TriggerTask.time_limit`, in seconds.
-    :param soft_time_limit: as `TriggerTask.soft_time_limit`, in seconds.
-
-    Example::
-
-        @trigger_task(name="shop.ship", max_retries=5)
-        def ship(context):
-            return {"parcel": 7}
-    """
-
-    def decorate(function: Body) -> type[TriggerTask]:
-        members = {
-            "name": name or f"{function.__module__}.{function.__qualname__}",
-            "max_retries": max_retries,
-            "kwargs_model": kwargs_model,
-            "time_limit": time_limit,
-            "soft_time_limit": soft_time_limit,
-            "_run": lambda self, context: function(context),
-            "__module__": function.__module__,
-            "__qualname__": function.__qualname__,
-            "__doc__": function.__doc__,
-        }
-        return type(function.__name__, (TriggerTask,), members)
-
-    return decorate if function is None else decorate(function)
 
 
 def _an_error(given: BaseException | type[BaseException]) -> BaseException:

@@ -62,11 +62,12 @@ class Uses(StoragePromises):
             SessionDriver(store, uid).configure(SHOP)
         address = _address(SHOP)
         for most, more in ((2, True), (3, False)):
-            [found] = store.configurations_in_use(most=most) or [None]
-            assert found is not None
-            assert found.example in {"a", "b", "c"}
-            assert found == ConfigurationInUse(
-                address=address, sessions=most, more=more, example=found.example
+            listed = store.configurations_in_use(most=most)
+            assert listed is not None
+            [use] = listed
+            assert use.example in {"a", "b", "c"}
+            assert use == ConfigurationInUse(
+                address=address, sessions=most, more=more, example=use.example
             )
 
     def test_a_session_that_changes_its_configuration_has_the_new_one(self, store: Store) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
 import broken_storages
 import pytest
+from broken_suites import Findings, find_out
 
 from triggers_core.testing import StorageContract
 from triggers_core.testing.suite import promise_of
@@ -29,48 +29,13 @@ UNBROKEN = {
 """Promise → why no storage here breaks it."""
 
 
-class Findings:
-    """Runs what is not found out yet, and notes what fails, and in which words."""
-
-    def __init__(self) -> None:
-        self.failed: dict[str, set[str]] = defaultdict(set)
-        self.said: dict[tuple[str, str], str] = {}
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Function) -> None:
-        promise = promise_of(item.originalname)
-        if not broken_storages.BREAKS[item.cls.__name__] and any(
-            promise in each for each in self.failed.values()
-        ):
-            pytest.skip("it is found out already")
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed and report.when != "setup":  # a store that cannot be made breaks nothing
-            _, suite, test = report.nodeid.split("::")
-            promise = promise_of(test.partition("[")[0])
-            self.failed[suite].add(promise)
-            self.said[suite, promise] = "\n".join(text for _, text in report.sections)
-
-
 pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    findings = Findings()
-    names = {promise_of(each): each for each in StorageContract.promises}
-    wanted = [
-        f"{FILE}::{suite}" + (f"::{names[promise]}" if promise else "")
-        for suite, promises in broken_storages.BREAKS.items()
-        for promise in promises or ("",)
-    ]
-    # Warnings about what another test has left would be blamed on the one that runs.
-    ignored = ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning")
-    ignored += ("pytest.PytestUnhandledThreadExceptionWarning", "pytest.PytestAssertRewriteWarning")
-    options = ["-qq", "-p", "no:cacheprovider", "--tb=no", *(f"-Wignore::{w}" for w in ignored)]
-    temporary = f"--basetemp={tmp_path_factory.mktemp('broken')}/inner"
-    pytest.main([*options, temporary, *wanted], plugins=[findings])
-    return findings
+    temporary = tmp_path_factory.mktemp("broken")
+    return find_out(StorageContract, FILE, broken_storages.BREAKS, temporary)
 
 
 @pytest.mark.parametrize("suite", [name for name, of in broken_storages.BREAKS.items() if of])

@@ -155,6 +155,9 @@ def test_a_process_that_knows_fewer_features(
     manager.fire("a")
     with monkeypatch.context() as newer:
         newer.setattr(features, "FEATURES", {"sequence": "0.3.0", "quorum": "0.10.0"})
+        newer.setattr(
+            features, "UNDERSTOOD", frozenset(map(features.requirement, features.FEATURES))
+        )
         newer.setattr(Task, "features", property(lambda task: {"sequence", "quorum"}))
         parsed = parse_configuration({"t_x": {"after": ["b"], "run": "x"}})
         manager.commit(Configure(configuration=parsed))

@@ -134,9 +134,9 @@ def test_a_process_that_knows_fewer_words_harms_nothing(
     session.fire("a")
     claimed = session.claim("t_y#0")
     before = session.image()
-    fewer = {name: version for name, version in features.FEATURES.items() if name != "within"}
+    fewer = features.UNDERSTOOD - {features.requirement("within")}
     with monkeypatch.context() as older:
-        older.setattr(features, "FEATURES", fewer)
+        older.setattr(features, "UNDERSTOOD", fewer)
         for change in (
             lambda: session.fire("b"),
             lambda: session.configure(t_z={"after": ["a"]}),

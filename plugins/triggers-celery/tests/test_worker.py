@@ -112,7 +112,9 @@ def test_a_soft_time_limit_fails_the_instance(running: Fleet) -> None:
     manager = running.manager("soft", {"t_x": {"after": ["go"], "run": "test.soft"}})
     manager.fire("go")
     assert settled(manager) == {"t_x#0": "failed"}
-    assert error_of(manager, "t_x#0")["type"] == "billiard.exceptions.SoftTimeLimitExceeded"
+    assert (
+        error_of(manager, "t_x#0")["type"] == "triggers_celery.interruptions.SoftTimeLimitExceeded"
+    )
 
 
 def test_a_hard_time_limit_fails_the_instance(running: Fleet) -> None:

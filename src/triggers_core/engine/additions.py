@@ -74,10 +74,7 @@ class CommitSession:
 
     def count(self, task: str, *statuses: Status) -> int:
         """Instances of a task in any of the statuses."""
-        count, found = self._draft.header.count, 0
-        for status in statuses:
-            found += count(task, status)
-        return found
+        return self._draft.header.count(task, *statuses)
 
     def created(self, task: str) -> int:
         """Instances that the task ever had in this session."""

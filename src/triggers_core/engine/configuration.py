@@ -121,6 +121,11 @@ class Configuration:
         )
 
     @cached_property
+    def untested(self) -> set[str]:
+        """The triggers that its tasks wait for without a test of their events' kwargs."""
+        return untested_triggers(self.tasks.values())
+
+    @cached_property
     def order(self) -> dict[str, int]:
         """Task → its position."""
         return {name: position for position, name in enumerate(self.tasks)}
@@ -140,6 +145,8 @@ class Configuration:
 
         Of two that could be parsed the union may be wrong: `check_together` says so.
         """
+        if not self.tasks:  # as in each new session: nothing to be compiled once more
+            return other
         return Configuration({**self.tasks, **other.tasks})
 
     def changed_since(self, before: Configuration) -> list[Task]:
@@ -185,6 +192,17 @@ class Configuration:
 
 
 EMPTY: Final = Configuration({})
+
+
+def untested_triggers(tasks: Iterable[Task]) -> set[str]:
+    """The triggers that tasks wait for without a test of their events' kwargs."""
+    found: set[str] = set()
+    for task in tasks:
+        if task.plain:
+            found |= task.listens_to
+        else:
+            found |= {leaf.trigger for leaf in task.rule.leaves.values() if leaf.where is None}
+    return found
 
 
 def parse_configuration(

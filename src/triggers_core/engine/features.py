@@ -41,12 +41,13 @@ def requirement(feature: str) -> str:
     return f"{FEATURE}{feature}>={version}" if version else f"{FEATURE}{feature}"
 
 
+UNDERSTOOD: Final = frozenset(map(requirement, FEATURES))
+"""The features that this process knows, as `requires` names them."""
+
+
 def is_understood(required: str) -> bool:
     """Whether what a session requires is a feature that this process knows, as it knows it."""
-    if not required.startswith(FEATURE):
-        return False
-    feature, _, version = required[len(FEATURE) :].partition(">=")
-    return FEATURES.get(feature) == version
+    return required in UNDERSTOOD
 
 
 def unknown_features(requires: Iterable[str]) -> dict[str, str]:

@@ -22,8 +22,7 @@ MAX_LENGTH = 200
 # and letters that are newer than the interpreter.
 _REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# 18 digits: far above any limit on instances, and what fits a signed 64-bit column.
-_INSTANCE = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
+_DIGITS: Final = 18  # far above any limit on instances, and what fits a signed 64-bit column
 
 
 def check_name(value: object, what: str = "name") -> str:
@@ -78,13 +77,17 @@ def split_instance_name(name: object) -> tuple[str, int]:
 
         split_instance_name("t_x#0")  # ('t_x', 0)
     """
-    found = _INSTANCE.fullmatch(name) if isinstance(name, str) else None
-    if found is None:
+    task, mark, number = str.rpartition(name, "#") if isinstance(name, str) else ("", "", "")
+    if (
+        not (task and mark and number.isascii() and number.isdigit())
+        or (number[0] == "0" and number != "0")
+        or len(number) > _DIGITS
+    ):
         raise InvalidName(
             f"instance: expected a task's name, '#' and a number, such as 't_x#0', "
             f"got {short_repr(name)}; pass the instance's full name"
         )
-    return check_name(found.group(1), "task"), int(found.group(2))
+    return check_name(task, "task"), int(number)
 
 
 def _invalid(what: str, got: str, fix: str) -> InvalidName:

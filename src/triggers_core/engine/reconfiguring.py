@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from triggers_core.engine.conditions import Leaf
-from triggers_core.engine.configuration import Configuration, Task
+from triggers_core.engine.configuration import Configuration, Task, untested_triggers
 from triggers_core.engine.fire_rule import apply, keep
 from triggers_core.engine.leaf_records import count_event, keep_records, see_latest
 from triggers_core.engine.leaving import look, nth_time, passing
@@ -110,24 +110,13 @@ def _note_begins(draft: Draft, before: Configuration, exact: Sequence[Task]) -> 
     header = draft.header
     if not header.events:
         return
-    known, now = _untested(before.tasks.values()), _untested(draft.configuration.tasks.values())
+    known, now = before.untested, draft.configuration.untested
     for trigger in [each for each in header.since if each not in now]:
         del header.since[trigger]
     for trigger in sorted(now - known):
         header.since[trigger] = header.events
-    for trigger in _untested(exact):
+    for trigger in untested_triggers(exact):
         header.since.pop(trigger, None)
-
-
-def _untested(tasks: Iterable[Task]) -> set[str]:
-    """The triggers that tasks wait for without a test of their events' kwargs."""
-    found: set[str] = set()
-    for task in tasks:
-        if task.plain:
-            found |= task.listens_to
-        else:
-            found |= {leaf.trigger for leaf in task.rule.leaves.values() if leaf.where is None}
-    return found
 
 
 def _renew_records(draft: Draft, exact: Sequence[Task], events: Sequence[Event]) -> set[str]:
@@ -139,7 +128,7 @@ def _renew_records(draft: Draft, exact: Sequence[Task], events: Sequence[Event])
     header, configuration = draft.header, draft.configuration
     wanted = configuration.records
     whole = {leaf.record for task in exact for leaf in task.rule.leaves.values() if leaf.record}
-    untested = _untested(exact)
+    untested = untested_triggers(exact)
     reread = set()
     for address, leaf in wanted.items():
         known = header.records.get(address)

@@ -336,10 +336,13 @@ class Header(
     fleet index groups sessions by them; see `triggers_core.engine.missing`."""
     extra: Extra = {}
 
-    def count(self, task: str, status: Status) -> int:
-        """Instances of one task in one status."""
-        counts = self.counts.get(task)
-        return counts[_POSITION[status]] if counts else 0
+    def count(self, task: str, *statuses: Status) -> int:
+        """Instances of one task in any of the statuses."""
+        counts, found = self.counts.get(task), 0
+        if counts is not None:
+            for status in statuses:
+                found += counts[_POSITION[status]]
+        return found
 
     def created(self, task: str) -> int:
         """Instances that the task ever had in this session."""

@@ -23,7 +23,7 @@ from triggers_core.engine.records import (
     decode_instance,
     encode_record,
 )
-from triggers_core.engine.waits import event_spans, is_moment
+from triggers_core.engine.waits import event_spans, is_moment, moment_key
 from triggers_core.exceptions import InvalidSetting, NestedCommit, UnknownSchema
 from triggers_core.storages import due_order
 from triggers_core.storages.arguments import check_age, check_limit, check_window
@@ -161,12 +161,15 @@ class MemoryStore(Store):
                     f"{uid}: each time that this change is decided on, something within it (a"
                     " before_commit hook?) changes the storage: plan.fire adds to the same change"
                 )
-            plan.stamp(self.clock())
-            written = _Written(plan)
-            if plan.configuration is not None:
-                self._replace_configuration(uid, written, plan.configuration)
-            self._write(self._save, uid, written)
+            self._carry_out(uid, plan)
             return plan
+
+    def _carry_out(self, uid: str, plan: Plan[Any]) -> None:
+        plan.stamp(self.clock())
+        written = _Written(plan)
+        if plan.configuration is not None:
+            self._replace_configuration(uid, written, plan.configuration)
+        self._write(self._save, uid, written)
 
     def _replace_configuration(
         self, uid: str, written: _Written, configuration: Configuration
@@ -236,7 +239,7 @@ class MemoryStore(Store):
         header = decode_header(session.header)
         snapshot = Snapshot(now=now, header=header, configuration=self._configuration(header))
         if query.moments is not None:
-            add_due(snapshot, _index(session), query.moments)
+            add_due(snapshot, _index(session, moment_key(query.moments)), query.moments)
         keys: dict[Key, None] = {}
         for trigger in query.triggers:
             keys.update(dict.fromkeys(session.waiting_for.get(trigger, ())))
@@ -438,10 +441,10 @@ class MemoryStore(Store):
                 del self._leases[name]
 
 
-def _index(session: _Session) -> Iterator[tuple[str, Instance | None]]:
-    """What falls due, as `add_due` takes it."""
+def _index(session: _Session, latest: str) -> Iterator[tuple[str, Instance | None]]:
+    """What falls due up to a moment, as `add_due` takes it; then the next, which it only names."""
     for key, task, number in due_order.entries(session.due_order):
-        record = session.instances.get((task, number))
+        record = session.instances.get((task, number)) if key <= latest else None
         yield key, None if record is None else decode_instance(record)
 
 

@@ -18,10 +18,11 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from billiard import common
-from billiard.exceptions import SoftTimeLimitExceeded
+from billiard import exceptions as billiard
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
+from triggers_core import exceptions as core
 from triggers_core.exceptions import BodyInterrupted, is_greenlet_exit
 
 
@@ -32,10 +33,18 @@ class Terminated(BodyInterrupted):
     """
 
 
+class SoftTimeLimitExceeded(
+    core.SoftTimeLimitExceeded,
+    billiard.SoftTimeLimitExceeded,  # type: ignore[misc]
+):
+    """Raised in bodies: they may catch that of Triggers, as under any runner, or that of Celery."""
+
+
 class _State:
     """That of the one attempt which a prefork child makes at a time."""
 
     pid = 0
+    attempt = False
     deferring = False
     pending = False
 
@@ -52,11 +61,11 @@ def defer_soft_limit() -> Iterator[bool]:
     if not _install_handler():
         yield False
         return
-    _state.deferring, _state.pending = True, False
+    _state.attempt, _state.deferring, _state.pending = True, True, False
     try:
         yield True
     finally:
-        _state.deferring = False
+        _state.attempt = _state.deferring = False
 
 
 class interruptible:
@@ -72,7 +81,7 @@ class interruptible:
         _state.deferring = False
         if _state.pending:
             _state.pending = False
-            raise SoftTimeLimitExceeded()
+            raise SoftTimeLimitExceeded(_TOO_LONG)
 
     def __exit__(
         self,
@@ -102,6 +111,8 @@ def must_propagate(error: BaseException, eager: bool = False) -> bool:
     return isinstance(error, _SHUTDOWNS) or is_greenlet_exit(error)
 
 
+_TOO_LONG: Final = "the body runs longer than its soft_time_limit"
+
 _SHUTDOWNS: Final = (WorkerShutdown, WorkerTerminate)
 """What Celery raises in the main thread, and so in the body of a solo worker, to end it at once."""
 
@@ -126,5 +137,7 @@ def _install_handler() -> bool:
 def _on_soft_limit(signum: int, frame: FrameType | None) -> Any:
     if _state.deferring:
         _state.pending = True
-    else:
-        raise SoftTimeLimitExceeded()
+    elif _state.attempt:
+        raise SoftTimeLimitExceeded(_TOO_LONG)
+    else:  # in a task that is none of ours
+        raise billiard.SoftTimeLimitExceeded()

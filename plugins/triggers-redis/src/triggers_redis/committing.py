@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any, Final
 
 from triggers_core.engine.attempts import Claim, Heartbeat
-from triggers_core.engine.features import FEATURES, requirement
+from triggers_core.engine.features import UNDERSTOOD
 from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
@@ -35,10 +35,6 @@ _TICKET_TIMEOUT: Final = 0.06  # seconds; a little longer than the server keeps 
 _CONFLICT_TIMEOUT: Final = 30.0  # seconds of conflicts
 _POLL_INTERVAL: Final = (0.000_2, 0.001)
 """Seconds, drawn at random: those who wait must not come at once."""
-
-
-_FEATURES: Final = frozenset(map(requirement, FEATURES))
-"""Words of the language that this process understands, as a session's `requires` names them."""
 
 
 class _SessionChanged(Exception):
@@ -296,7 +292,7 @@ class Committer:
     ) -> tuple[bool, View]:
         known = rules.plugins
         if script is HEARTBEAT:  # a claim of such a session is decided on by its command
-            known |= _FEATURES
+            known |= UNDERSTOOD
         plugins = "".join(f"\3{each}\3" for each in known).encode()
         given = (self._clock.session_argument(), ask.argument(keys.uid))
         about = (keys.uid_bytes, instance.encode(), *arguments, b"%d" % SCHEMA, plugins)

@@ -9,10 +9,10 @@ the first step to the last.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from triggers_core.engine.configuration import Configuration
-from triggers_core.engine.protocol import Command, CommandSteps, Plan, Query, Rules, Snapshot
+from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Header
 from triggers_core.exceptions import StorageError
 from triggers_core.storages.driving import drive
@@ -71,7 +71,8 @@ class OptimisticStore(MemoryStore):
                 self.between("write")
                 decided = step.now
                 assert decided is not None
-                plan = super().commit(uid, _Write(plan, step), rules)
+                step.check()
+                self._carry_out(uid, plan)
                 self.times = decided, self.clock()
                 return plan
             except Conflict:
@@ -107,25 +108,15 @@ class _Step:
 
     def load(self, query: Query) -> Snapshot:
         self.store.between("load")
-        seen = self.store.seen(self.uid)
-        snapshot = self.store.load(self.uid, query)
+        snapshot = self.store._load(self.uid, query)
         if self.now is None:
-            self.now, self.seen = snapshot.now, seen
-        elif seen is not self.seen and self.store.checks_version:
-            raise Conflict(f"{self.uid}: changed while it was loaded")
-        snapshot.now = self.now
+            self.now, self.seen = snapshot.now, self.store.seen(self.uid)
+        else:
+            self.check()
+            snapshot.now = self.now
         return snapshot
 
-
-class _Write:
-    """A plan that has been made, as a command: carried out if it is still about what is stored."""
-
-    def __init__(self, plan: Plan[Any], step: _Step) -> None:
-        self.plan, self.step = plan, step
-
-    def decide(self, uid: str, rules: Rules) -> CommandSteps[Any]:
-        store = self.step.store
-        if store.checks_version and store.seen(uid) is not self.step.seen:
-            raise Conflict(f"{uid}: changed since it was loaded")
-        return self.plan
-        yield Query()  # it needs to see nothing
+    def check(self) -> None:
+        """See that nobody has changed the session since the first load."""
+        if self.store.checks_version and self.store.seen(self.uid) is not self.seen:
+            raise Conflict(f"{self.uid}: changed since it was loaded")

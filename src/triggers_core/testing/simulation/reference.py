@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.protocol import Rules
 from triggers_core.storages.base import Store
 from triggers_core.testing.clock import VirtualClock
@@ -9,7 +10,9 @@ from triggers_core.testing.simulation.ledger import Ledger
 from triggers_core.testing.simulation.optimistic import OptimisticStore
 
 
-def check_order(ledger: Ledger, store: Store, rules: Rules) -> None:
+def check_order(
+    ledger: Ledger, store: Store, rules: Rules, known: dict[str, Configuration]
+) -> None:
     """Make every commit of a run again, in the order of commits, and compare what is stored."""
     clock = VirtualClock(0.0)
     times = [0.0]
@@ -18,7 +21,7 @@ def check_order(ledger: Ledger, store: Store, rules: Rules) -> None:
         if step == "write":
             clock.now = times[0]
 
-    again = OptimisticStore(clock, set_time)
+    again = OptimisticStore(clock, set_time, known)
     assert ledger.commits is not None
     for commit in ledger.commits:
         clock.now, times[0] = commit.decided, commit.written

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -15,10 +16,12 @@ import msgspec
 from triggers_core.engine.configuration import Configuration
 from triggers_core.exceptions import InvalidArgument
 from triggers_core.storages.base import Store
+from triggers_core.storages.configuration_cache import ConfigurationCache
 from triggers_core.storages.session import SessionStorage
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing.invariants import check_session
 from triggers_core.testing.simulation.chance import Substitutes, substituted
+from triggers_core.testing.simulation.ledger import Ledger
 from triggers_core.testing.simulation.processes import make_application
 from triggers_core.testing.simulation.reference import check_order
 from triggers_core.testing.simulation.scenario import Scenario, every_word
@@ -78,6 +81,7 @@ class Simulator:
         self.recount = recount or (RECOUNT if storage == "memory" else 1)
         self._stack = ExitStack()
         self._known: dict[str, Configuration] = {}
+        self._decoded = ConfigurationCache()
 
     def __enter__(self) -> Simulator:
         self._chance: Substitutes = self._stack.enter_context(substituted())
@@ -125,7 +129,7 @@ class Simulator:
             )
             try:
                 world.run()
-                _check(world, thorough, self.check)
+                _check(world, thorough, self.check, self._known)
             except Exception as error:
                 world.ledger.problem(f"{type(error).__name__}: {error}")
                 if trace is not None:
@@ -153,9 +157,12 @@ class Simulator:
         storage = self.storage
 
         def make(clock: Callable[[], float]) -> Store:
-            opened.append(
-                storage(clock) if callable(storage) else SqliteStore(path, "NORMAL", clock)
-            )
+            if callable(storage):
+                opened.append(storage(clock))
+            else:
+                store = SqliteStore(path, "NORMAL", clock)
+                store._configurations = self._decoded  # what runs share, as in a long-lived process
+                opened.append(store)
             return opened[-1]
 
         try:
@@ -172,25 +179,31 @@ def _fast_folder() -> str | None:
     return str(shared) if shared.is_dir() else None
 
 
-def _check(world: World, thorough: bool, check: Check | None) -> None:
+def _check(
+    world: World, thorough: bool, check: Check | None, known: dict[str, Configuration]
+) -> None:
     ledger, store = world.ledger, world.stores[0]
     ledger.check_answers()
     ledger.check_once(world.scenario.at_most_once)
     for uid in world.uids:
-        events, instances = store.events(uid), store.instances(uid)
-        ledger.check_stored(uid, events, instances)
-        if thorough and events:
-            try:
-                check_session(store, uid)
-            except AssertionError as error:
-                ledger.problem(f"{uid}: {error}")
+        store.together(partial(_check_stored, ledger, store, uid, thorough))
         if check is not None:
             try:
                 check(SessionStorage.on(store, uid))
             except AssertionError as error:
                 ledger.problem(f"{uid}: {error or 'the check failed'}")
     if ledger.commits is not None and not ledger.problems:
-        check_order(ledger, store, world.processes[0].app.rules)
+        check_order(ledger, store, world.processes[0].app.rules, known)
+
+
+def _check_stored(ledger: Ledger, store: Store, uid: str, thorough: bool) -> None:
+    events, instances = store.events(uid), store.instances(uid)
+    ledger.check_stored(uid, events, instances)
+    if thorough and events:
+        try:
+            check_session(store, uid)
+        except AssertionError as error:
+            ledger.problem(f"{uid}: {error}")
 
 
 def default_scenario() -> Scenario:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from triggers_core.engine import attempts, commands, fire_rule, moments, recovery
+from triggers_core.engine import attempts, commands, leaving, moments, recovery
 from triggers_core.engine.machine import Draft, cascade_of, fired_by
 from triggers_core.engine.names import split_instance_name
 from triggers_core.engine.protocol import Plan, Query, Rules, Snapshot
@@ -250,4 +250,4 @@ def _forgets_due() -> Patches:
 
 @_sabotage("unless, looked at after the condition")
 def _unless_last() -> Patches:
-    yield fire_rule, "ABANDONED", Status.SCHEDULED
+    yield leaving, "ABANDONED", Status.SCHEDULED

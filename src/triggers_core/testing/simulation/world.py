@@ -111,7 +111,8 @@ class World:
         """What the clock of whoever is at work says."""
         job = self.scheduler.current
         place = None if job is None else job.place
-        return place.clock() if isinstance(place, Process) else self.clock.now
+        now = self.clock.now
+        return now + place.clock.offset if isinstance(place, Process) else now
 
     def monotonic(self) -> float:
         """Seconds that pass whatever clocks are set to."""

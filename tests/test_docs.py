@@ -402,7 +402,7 @@ def test_the_other_examples_of_the_readme(tmp_path: Path) -> None:
     [configuration, _] = README.fences("json")
     (tmp_path / "last_month.py").write_text(f"configuration = {configuration}\n{backtest}")
     printed = run_python(["last_month.py"], tmp_path)
-    assert printed == "1 orders would have shipped\n"
+    assert printed == "orders that would have shipped: 1\n"
 
 
 # -- settings -------------------------------------------------------------------------------------

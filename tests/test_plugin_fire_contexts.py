@@ -148,7 +148,7 @@ def test_what_interrupts_the_program_passes(tmp_path: Path) -> None:
     ("answer", "carrier", "message"),
     [
         ("a text", {}, "its fire_context answered a str, which is left out"),
-        (None, {"a": 1}, "the fire of 'go' goes on without it"),
+        (None, {"a": 1}, "a fire of 'go' goes on without it"),
         (None, {"a": "x" * 2_000}, "carrier: 2,001 characters, the limit is 1,024"),
     ],
 )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from triggers_core.engine.protocol import Plan
     from triggers_core.engine.records import Event, Instance
     from triggers_core.manager import TriggerManager
-    from triggers_core.plugins.fire_contexts import Firing
+    from triggers_core.plugins.fire_contexts import Act, Firing
     from triggers_core.plugins.pending_event import PendingEvent
     from triggers_core.storages.base import Store
     from triggers_core.storages.session import SessionStorage
@@ -116,6 +116,36 @@ class TriggersSpec:
                 yield
                 if firing.result is not None:
                     print(firing.trigger, firing.result.status)
+        """
+
+    @hookspec
+    def act_context(self, manager: TriggerManager, act: Act) -> AbstractContextManager[Any] | None:
+        """Put a context manager around each act: replays, skips, configurations, closes.
+
+        An act is whatever else than a fire changes a session through its manager:
+        `replay_failed_instance`, `skip_failed_instance`, `fail_instance`, `update_configuration`,
+        `close_session`, `update_instance_metadata`, `mark_instance_logs_resolved`, and their
+        awaitable forms. All that is said of `fire_context` holds here too.
+
+        On entering, `act.carrier` may be filled. It is stored with the events of a skip (its
+        cascade, `otherwise`) and of a failure by hand, and with the clone that a replay makes:
+        `context.instance.record.carrier` in its body.
+
+        :param manager: the manager whose method was called.
+        :param act: which one, of what; `act.result` says on leaving what it returns.
+        :returns: a context manager, what it yields is not used; None for none.
+
+        **Example**::
+
+            from contextlib import contextmanager
+
+            from triggers_core import hookimpl
+
+            @hookimpl
+            @contextmanager
+            def act_context(manager, act):
+                yield
+                print(manager.uid, act.name, act.instance)
         """
 
     @hookspec

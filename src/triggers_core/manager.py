@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 from triggers_core.application import Application, default_application
 from triggers_core.engine.commands import Configured
@@ -35,6 +35,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 UNSTARTED = Status.UNSTARTED
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class TriggerManager(AwaitableMethods):
@@ -208,7 +209,7 @@ class TriggerManager(AwaitableMethods):
         """
         if dry_run:
             return self._dry_run(operations.configure(self, configuration, past)).outcome
-        return self._carry_out(operations.update_configuration(self, configuration, past))
+        return self._carry_out(operations.update_configuration, configuration, past)
 
     # -- looking after instances ------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class TriggerManager(AwaitableMethods):
         :raises InstanceNotFound: there is none of this name.
         """
         return self._carry_out(
-            operations.replay_failed_instance(self, failed_instance, replacement_kwargs)
+            operations.replay_failed_instance, failed_instance, replacement_kwargs
         )
 
     def skip_failed_instance(
@@ -240,16 +241,14 @@ class TriggerManager(AwaitableMethods):
         :param result: the kwargs of that cascade.
         :raises WrongState: the instance is not failed.
         """
-        return self._carry_out(
-            operations.skip_failed_instance(self, failed_instance, cascade, result)
-        )
+        return self._carry_out(operations.skip_failed_instance, failed_instance, cascade, result)
 
     def fail_instance(self, task_instance: InstanceOrName, reason: str) -> TaskInstance:
         """Fail an instance that is stuck in `scheduled` or `running`; its worker is fenced off.
 
         :raises WrongState: the instance is neither.
         """
-        return self._carry_out(operations.fail_instance(self, task_instance, reason))
+        return self._carry_out(operations.fail_instance, task_instance, reason)
 
     def update_instance_metadata(
         self, task_instance: InstanceOrName, metadata: Kwargs
@@ -259,11 +258,11 @@ class TriggerManager(AwaitableMethods):
         :raises InvalidPayload: it holds something that cannot be stored.
         :raises LimitExceeded: the metadata would exceed `Limits.record_bytes`.
         """
-        return self._carry_out(operations.update_instance_metadata(self, task_instance, metadata))
+        return self._carry_out(operations.update_instance_metadata, task_instance, metadata)
 
     def mark_instance_logs_resolved(self, task_instance: InstanceOrName) -> TaskInstance:
         """Note that somebody has dealt with what an instance logged."""
-        return self._carry_out(operations.mark_instance_logs_resolved(self, task_instance))
+        return self._carry_out(operations.mark_instance_logs_resolved, task_instance)
 
     def get_unresolved_tasks(self) -> list[Task]:
         """The tasks that have no instance yet, or an unresolved one."""
@@ -289,7 +288,7 @@ class TriggerManager(AwaitableMethods):
 
     def close_session(self) -> None:
         """Refuse further events; what is under way runs to its end, cascades included."""
-        self._carry_out(operations.close_session(self))
+        self._carry_out(operations.close_session)
 
     def delete_session(self) -> bool:
         """Erase the session; whether there was one. Messages about it are stale from then on."""
@@ -348,9 +347,22 @@ class TriggerManager(AwaitableMethods):
         load = partial(self.storage.store.load, self.uid)
         return drive(command, self.uid, self.app.rules, load)
 
-    def _carry_out(self, operation: Operation[T]) -> T:
-        command, answer = operation
-        return answer(self.commit(command))
+    def _carry_out(
+        self,
+        operation: Callable[Concatenate[TriggerManager, P], Operation[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        plugins = self.app.plugins
+        if not plugins.has_act_context:
+            command, answer = operation(self, *args, **kwargs)
+            return answer(self.commit(command))
+        act = operations.act_of(operation, args)
+        with plugins.act_contexts(self, act):
+            command, answer = operation(self, *args, **kwargs)
+            operations.carry(act, command)
+            act.result = result = answer(self.commit(command))
+        return result
 
     def _when_committed(self, method: str, *arguments: Any) -> None:
         """Call a method of the manager outside of any transaction, once that has been committed."""

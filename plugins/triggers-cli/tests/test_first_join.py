@@ -38,6 +38,7 @@ def commands(page: Page) -> list[Command]:
 def without_this_place(text: str) -> str:
     """Times and processes taken out; each line by itself."""
     text = re.sub(r"ends in \d+ \w+", "ends in a while", text)
+    text = re.sub(r"the SQLite file \S+/triggers.db", "the SQLite file …/triggers.db", text)
     text = re.sub(r"(?<=\S) {2,}(?=\S)", " ", text)  # columns are as wide as what is in them
     return normalised(re.sub(r"[\w.-]+:\d+(?=,|\) was lost)", "host:4242", text))
 

@@ -64,7 +64,9 @@ def test_a_module_of_tasks_that_cannot_be_imported(project: Project) -> None:
 
 def test_a_wrong_configuration(project: Project) -> None:
     told = check(project, 'TRIGGER_CONFIGURATION = {"t_ship": {"run": "shop.Ship"}}\n')
+    assert "triggers.E006" in told
     assert "t_ship" in told
+    assert "1 issue" in told, "the runner reads the configuration, too: that is no error of its own"
 
 
 def test_a_missing_migration(project: Project) -> None:

@@ -43,6 +43,7 @@ def test_a_join_from_the_command_line(project: Project) -> None:
 def test_exit_codes_and_colours(project: Project) -> None:
     ended = project.manage("triggers", "show", "nobody", code=1)
     assert "there is no session 'nobody'" in ended.stderr
+    assert "`manage.py triggers sessions --all`" in ended.stderr
     ended = project.manage("triggers", "sesions", code=2)
     assert "did you mean 'sessions'?" in ended.stderr
     assert "manage.py triggers --help" in ended.stderr

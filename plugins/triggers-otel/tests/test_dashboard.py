@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import urllib.request
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +114,108 @@ def test_alerts_say_what_to_do() -> None:
         grouped = set(re.findall(r"by \(([^)]*)\)", rule["expr"])[0].split(", "))
         assert labels <= grouped, rule["alert"]
         assert rule["annotations"].keys() == {"summary", "description"}
+
+
+# -- what Prometheus itself says ------------------------------------------------------------------
+
+LATE = 'triggers_sweep_lag_seconds{triggers_storage="redis",instance="%s"}'
+ENDED = 'triggers_attempts_total{triggers_task="t_mail",triggers_outcome="%s",instance="w"}'
+LOST = 'triggers_leases_lost_total{triggers_task="t_mail",instance="%s"}'
+BEGAN = 'triggers_start_delay_seconds_bucket{triggers_task="t_mail",instance="w",le="%s"}'
+WAIT = 'triggers_sessions_waiting{messaging_destination_name="paid",instance="%s"}'
+
+CASES: list[tuple[str, dict[str, str], str, str | None]] = [
+    # All processes tell the same lag and the same waiting sessions: they are not added up.
+    ("SweepLate", {LATE % "a": "400x20", LATE % "b": "400x20"}, "10m", "waited for 6m 40s"),
+    ("SweepLate", {LATE % "a": "200x20", LATE % "b": "200x20"}, "10m", None),
+    ("SweepLate", {LATE % "a": "400x2 0x20"}, "10m", None),
+    ("AttemptsFail", {ENDED % "failed": "0+2x60", ENDED % "finished": "0+8x60"}, "40m", "20% of"),
+    ("AttemptsFail", {ENDED % "failed": "0+1x60", ENDED % "finished": "0+19x60"}, "40m", None),
+    ("AttemptsFail", {ENDED % "failed": "9x60", ENDED % "finished": "9x60"}, "40m", None),
+    ("AttemptsFail", {ENDED % "retried": "0+9x60", ENDED % "finished": "0+1x60"}, "40m", None),
+    ("LeasesLost", {LOST % "a": "0x9 4x9", LOST % "b": "0x9 4x9"}, "15m", "leases ran out"),
+    ("LeasesLost", {LOST % "a": "0x9 1x9", LOST % "b": "7x19"}, "15m", None),
+    # The first sample of a process holds all that its first sweep has found.
+    ("LeasesLost", {LOST % "a": "_x9 9x9"}, "15m", "9 leases ran out"),
+    ("LeasesLost", {LOST % "a": "_x9 2x9", LOST % "b": "_x9 1x9"}, "15m", None),
+    ("LeasesLost", {LOST % "a": "9x90"}, "70m", None),
+    (
+        "StartsLate",
+        {BEGAN % "300": "0+0x60", BEGAN % "1800": "0+5x60", BEGAN % "+Inf": "0+5x60"},
+        "40m",
+        "it takes 28m",
+    ),
+    ("StartsLate", {BEGAN % "1": "0+5x60", BEGAN % "+Inf": "0+5x60"}, "40m", None),
+    (
+        "SessionsWait",
+        {WAIT % "a": "60x90", WAIT % "b": "60x90"},
+        "70m",
+        "60 sessions wait for paid",
+    ),
+    ("SessionsWait", {WAIT % "a": "30x90", WAIT % "b": "30x90"}, "70m", None),
+]
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (Debian and Ubuntu have it in `prometheus`)")
+    return found
+
+
+def test_prometheus_takes_the_rules(promtool: str) -> None:
+    said = subprocess.run(
+        [promtool, "check", "rules", "--lint-fatal", str(FOLDER / "alerts.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+@pytest.mark.parametrize(("alert", "series", "at", "told"), CASES)
+def test_alerts(
+    alert: str,
+    series: dict[str, str],
+    at: str,
+    told: str | None,
+    promtool: str,
+    tmp_path: Path,
+) -> None:
+    """Samples a minute apart: `0+2x60` grows by 2 sixty times. The alert's text, or none."""
+    rules = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
+    (rule,) = [each for each in rules if each["alert"] == f"Triggers{alert}"]
+    rule["annotations"] = {"text": " ".join(rule["annotations"].values())}
+    (tmp_path / "rules.yaml").write_text(yaml.dump({"groups": [{"name": "t", "rules": [rule]}]}))
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": k, "values": v} for k, v in series.items()],
+                "alert_rule_test": [
+                    {"eval_time": at, "alertname": rule["alert"], "exp_alerts": []}
+                ],
+            }
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.dump(test))
+    said = subprocess.run(
+        [promtool, "test", "rules", str(tmp_path / "test.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    # promtool is told that there is none, and answers with the one that there is.
+    assert (said.returncode != 0) == (told is not None), said.stdout + said.stderr
+    if told is not None:
+        assert told in said.stdout + said.stderr
+
+
+def test_every_alert_has_both_cases() -> None:
+    rules = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
+    for rule in rules:
+        cases = {told is None for alert, _, _, told in CASES if rule["alert"] == f"Triggers{alert}"}
+        assert cases == {True, False}, rule["alert"]

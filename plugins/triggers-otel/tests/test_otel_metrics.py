@@ -260,7 +260,8 @@ def test_threads_count_together() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_begins_at_nothing() -> None:
     tally = Tally(("n",))
-    tally.add(("a",), 5)
+    for _ in range(5):
+        tally.add(("a",))
     child = os.fork()
     if not child:
         os._exit(len(observed(tally)))

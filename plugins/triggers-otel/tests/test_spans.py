@@ -17,9 +17,16 @@ from triggers_core import TaskContext
 from triggers_core.application import Application
 from triggers_core.engine.attempts import Retry
 from triggers_core.engine.commands import Fire
-from triggers_core.exceptions import EventIdConflict, InvalidName, InvalidPayload
+from triggers_core.exceptions import (
+    EventIdConflict,
+    InstanceNotFound,
+    InvalidConfiguration,
+    InvalidName,
+    InvalidPayload,
+)
 from triggers_core.hookspecs import hookimpl
 from triggers_core.manager import TriggerManager
+from triggers_core.runners.manual import ManualRunner
 from triggers_otel import OpenTelemetry, carriers
 
 JOIN = {"t": {"after": ["a", "b", "c"], "run": "body"}}
@@ -195,8 +202,88 @@ def test_a_replay_links_to_the_same_events(make: Any, telemetry: Any) -> None:
     assert manager.join(30)
     first, second = [each for each in telemetry.spans if each.name == "run t"]
     assert second.attributes["triggers.instance"] == "t#1"
-    assert linked(first) == linked(second)
-    assert len(linked(second)) == 3
+    replay = telemetry.span("replay t")
+    assert linked(second) == [*linked(first), ids(replay)]
+    assert len(linked(first)) == 3
+    assert dict(second.links[-1].attributes) == {"triggers.act": "replay"}
+    assert dict(replay.attributes) == {
+        "triggers.act": "replay",
+        "triggers.task": "t",
+        "triggers.instance": "t#0",
+        "triggers.session.uid": "order:1",
+        "triggers.replay": "t#1",
+    }
+
+
+def failed(make: Any, *, storage: str = "memory", **more: Any) -> TriggerManager:
+    """A session whose `t` has failed; `u` waits for what is fired otherwise, or by a cascade."""
+
+    def body(context: TaskContext) -> None:
+        raise ValueError
+
+    failing = {"t": {"after": ["a"], "run": "body"}, "u": {"after": ["t"], "run": "other"}}
+    failing["t"].update(more)
+    return run(make(storage, body=body, other=nothing), failing, "a")
+
+
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+def test_what_a_skip_leads_to_links_to_it(storage: str, make: Any, telemetry: Any) -> None:
+    manager = failed(make, storage=storage)
+    with telemetry.tracer.start_as_current_span("request") as request:
+        manager.skip_failed_instance("t#0", cascade=True)
+    assert manager.join(30)
+    skip = telemetry.span("skip t")
+    assert skip.parent.span_id == request.get_span_context().span_id
+    assert skip.attributes["triggers.instance"] == "t#0"
+    assert linked(telemetry.span("run u")) == [ids(skip)]
+
+
+def test_a_failure_by_hand_and_its_otherwise(make: Any, telemetry: Any) -> None:
+    app = make(parts={"runner": ManualRunner}, body=nothing, other=nothing)
+    manager = app.manager("s")
+    manager.update_configuration(
+        {
+            "t": {"after": ["a"], "run": "body", "otherwise": {"failed": "broken"}},
+            "u": {"after": ["broken"], "run": "other"},
+        }
+    )
+    manager.fire("a")
+    asyncio.run(manager.afail_instance("t#0", "password=hunter2"))
+    assert manager.join(30)
+    assert linked(telemetry.span("run u")) == [ids(telemetry.span("fail t"))]
+    assert "hunter2" not in telemetry.span("fail t").to_json()
+
+
+def test_a_refused_act_is_an_error(make: Any, telemetry: Any) -> None:
+    manager = run(make(body=nothing), ONE)
+    with pytest.raises(InstanceNotFound):
+        manager.replay_failed_instance("t#9")
+    with pytest.raises(InvalidConfiguration):
+        manager.update_configuration({"t": {"after": "a"}})
+    for span in (telemetry.span("replay t"), telemetry.spans[-1]):
+        assert span.status.status_code is StatusCode.ERROR
+    assert [each.name for each in telemetry.spans] == ["configure", "replay t", "configure"]
+
+
+def test_configurations_and_closes(make: Any, telemetry: Any) -> None:
+    """Most configurations change nothing: those are no act."""
+    manager = make(body=nothing).manager("order:1")
+    for _ in range(3):
+        manager.update_configuration(ONE)
+    span = telemetry.span("configure")
+    assert dict(span.attributes) == {"triggers.act": "configure", "triggers.session.uid": "order:1"}
+    assert span.start_time < span.end_time
+    manager.close_session()
+    assert telemetry.span("close").attributes["triggers.act"] == "close"
+    assert [each.name for each in telemetry.spans] == ["configure", "close"]
+
+
+def test_a_log_that_is_dealt_with_is_no_act(make: Any, telemetry: Any) -> None:
+    manager = failed(make)
+    telemetry.exporter.clear()
+    manager.mark_instance_logs_resolved("t#0")
+    manager.update_instance_metadata("t#0", {"n": 1})
+    assert telemetry.spans == []
 
 
 def test_many_events_are_bounded(make: Any, telemetry: Any) -> None:
@@ -373,7 +460,8 @@ def test_a_carrier_comes_back_as_it_was() -> None:
 
     state = TraceState([("vendor", "value"), ("other", "1")])
     span = SpanContext(5, 7, is_remote=False, trace_flags=TraceFlags(0), trace_state=state)
-    carrier = carriers.write(span)
+    carrier: dict[str, str] = {}
+    carriers.write(span, carrier)
     assert carrier == {
         "traceparent": f"00-{'5'.zfill(32)}-{'7'.zfill(16)}-00",
         "tracestate": "vendor=value,other=1",
@@ -382,5 +470,10 @@ def test_a_carrier_comes_back_as_it_was() -> None:
     assert found is not None
     assert (found.trace_id, found.span_id, found.trace_state) == (5, 7, state)
     long = TraceState([("vendor", "v" * 250), ("other", "o" * 250), ("more", "m" * 50)])
-    assert list(carriers.write(SpanContext(5, 7, False, TraceFlags(1), long))) == ["traceparent"]
-    assert carriers.write(trace.INVALID_SPAN_CONTEXT) == {}
+    for other, keys in (
+        (SpanContext(5, 7, False, TraceFlags(1), long), ["traceparent"]),
+        (trace.INVALID_SPAN_CONTEXT, []),
+    ):
+        carrier = {}
+        carriers.write(other, carrier)
+        assert list(carrier) == keys

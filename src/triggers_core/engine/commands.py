@@ -299,6 +299,7 @@ class Replay(msgspec.Struct, kw_only=True):
     request: str = msgspec.field(default_factory=new_id)
     by: str = ""
     """Who wants it, as far as is known."""
+    carrier: dict[str, str] | None = None
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
@@ -310,11 +311,13 @@ class Replay(msgspec.Struct, kw_only=True):
             raise TaskNotFound(f"{instance.name}: the session has no task {instance.task!r}")
         if draft.due and (first := (yield from due_first(draft, uid))) is not None:
             return first
+        draft.carrier = self.carrier
         instance.request, instance.acted_by = self.request, self.by
         resolve_logs(draft, instance)
         replay = clone(
             draft, instance, replaced=self.payload, retries=0, cooldown=None, honour_unless=False
         )
+        replay.carrier = self.carrier
         yield from run_before_commit(draft, uid)
         return draft.plan(OperatorResult(instance=instance, replay=replay))
 
@@ -328,6 +331,7 @@ class Skip(msgspec.Struct, kw_only=True):
     request: str = msgspec.field(default_factory=new_id)
     by: str = ""
     """Who wants it, as far as is known."""
+    carrier: dict[str, str] | None = None
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         task_name, _ = split_instance_name(self.instance)
@@ -338,6 +342,7 @@ class Skip(msgspec.Struct, kw_only=True):
         _only_failed(instance, "skipped")
         if draft.due and (first := (yield from due_first(draft, uid))) is not None:
             return first
+        draft.carrier = self.carrier
         instance.request, instance.acted_by = self.request, self.by
         resolve_logs(draft, instance)
         draft.set_status(instance, Status.SKIPPED)
@@ -356,6 +361,7 @@ class FailByHand(msgspec.Struct, kw_only=True):
     reason: str
     by: str = ""
     """Who wants it, as far as is known."""
+    carrier: dict[str, str] | None = None
 
     def decide(self, uid: str, rules: Rules) -> CommandSteps[OperatorResult]:
         draft, instance = yield from _instance(self.instance, rules)
@@ -366,6 +372,7 @@ class FailByHand(msgspec.Struct, kw_only=True):
             )
         if draft.due and (first := (yield from due_first(draft, uid))) is not None:
             return first
+        draft.carrier = self.carrier
         draft.set_status(instance, Status.FAILED)
         instance.token, instance.acted_by = "", self.by
         add_metadata(draft, instance, {"error": {"type": "FailedByHand", "message": self.reason}})

@@ -39,12 +39,12 @@ class PluginOptions(Mapping[str, Mapping[str, Any]]):
         :param given: options that win over those of the setting.
         :raises InvalidSetting: names the plugin and what does not fit.
         """
-        if not given and (plugin, kind) in self._read:
-            found: T = self._read[plugin, kind]
-            return found
+        known: T | None = None if given else self._read.get((plugin, kind))
+        if known is not None:
+            return known
         values = {**self._values.get(plugin, {}), **(given or {})}
         try:
-            found = convert(values, kind, f"TRIGGER_PLUGIN_OPTIONS[{plugin!r}]")
+            found: T = convert(values, kind, f"TRIGGER_PLUGIN_OPTIONS[{plugin!r}]")
         except ValueError as error:
             raise InvalidSetting(f"{plugin}: {error}") from None
         if not given:

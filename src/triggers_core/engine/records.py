@@ -136,6 +136,7 @@ class Instance(
         "replaced": "k",
         "error": "e",
         "acted_by": "ab",
+        "carrier": "c",
         "metadata": "meta",
         "extra": "x",
     },
@@ -207,6 +208,8 @@ class Instance(
     """The type of the error that it failed of last, such as ``SMTPError``."""
     acted_by: str = ""
     """Who replayed, skipped or failed it by hand, as far as is known."""
+    carrier: dict[str, str] | None = None
+    """Says to tracers which act made it, of the clone of a replay by hand."""
     metadata: msgspec.Raw = NOTHING
     log_level: int = 0
     logs_resolved: bool = False

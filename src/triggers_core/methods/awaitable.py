@@ -21,7 +21,7 @@ from triggers_core.exceptions import MustAwait
 from triggers_core.explain import Explanation, explain
 from triggers_core.methods import operations
 from triggers_core.methods.operations import FireResult, InstanceOrName, Kwargs, Operation
-from triggers_core.plugins.fire_contexts import Firing
+from triggers_core.plugins.fire_contexts import Act, Firing
 from triggers_core.storages.awaited import AwaitedStore, adrive
 from triggers_core.storages.known_reads import aread
 from triggers_core.storages.session import SessionStorage, TaskInstance
@@ -235,10 +235,29 @@ class AwaitableMethods:
         if not manager.storage.store.awaits:
             method: Callable[P, T] = getattr(manager, operation.__name__)
             return await _in_thread(manager, partial(method, *args, **kwargs))
+        if operation is operations.fire or not manager.app.plugins.has_act_context:
+            return await self._await_here(operation, None, *args, **kwargs)
+        act = operations.act_of(operation, args)
+        with manager.app.plugins.act_contexts(manager, act):
+            act.result = result = await self._await_here(operation, act, *args, **kwargs)
+        return result
+
+    async def _await_here(
+        self,
+        operation: Callable[Concatenate[TriggerManager, P], Operation[T]],
+        act: Act | None,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Carry out an operation on a store of the event loop."""
+        manager = cast("TriggerManager", self)
         prepare: Callable[[], Operation[T]] = partial(operation, manager, *args, **kwargs)
         only_checks = operation is operations.fire and not manager.app.plugins.has_pre_fire
         # All others may call hooks, or import tasks.
         command, answer = prepare() if only_checks else await manager.app.in_thread(prepare)
+        if act is not None:
+            operations.carry(act, command)
         return answer(await _acommit(manager, command))
 
     async def _adry_run(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -41,7 +41,7 @@ from triggers_core.storages.session import TaskInstance
 
 if TYPE_CHECKING:
     from triggers_core.manager import TriggerManager
-    from triggers_core.plugins.fire_contexts import Firing
+    from triggers_core.plugins.fire_contexts import Act, Firing
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -119,11 +119,11 @@ def fire(
     return command, _fired
 
 
-def _carrier(firing: Firing) -> dict[str, str] | None:
+def _carrier(of: Firing | Act) -> dict[str, str] | None:
     try:
-        return check_carrier(firing.carrier)
+        return check_carrier(of.carrier)
     except Exception as problem:
-        log_exception(logger, "the fire of %r goes on without it", problem, firing.trigger)
+        log_exception(logger, "%s goes on without it", problem, of)
         return None
 
 
@@ -264,6 +264,32 @@ def _encoded(kwargs: Kwargs | None, limits: Limits) -> bytes | None:
         return payloads.encode(kwargs, limits)
     except InvalidInput:
         return None
+
+
+def act_of(operation: Callable[..., object], arguments: tuple[Any, ...]) -> Act:
+    """An operation as `act_context` hooks see it.
+
+    :param arguments: those of the operation, without the manager.
+    """
+    from triggers_core.plugins.fire_contexts import Act
+
+    about = name_of(arguments[0]) if operation in _OF_AN_INSTANCE else None
+    return Act(operation.__name__, about)
+
+
+def carry(act: Act, command: Command[Any]) -> None:
+    """Hand an act's carrier to its command, if that makes something that has one."""
+    if act.carrier and isinstance(command, (Replay, Skip, FailByHand)):
+        command.carrier = _carrier(act)
+
+
+_OF_AN_INSTANCE: Final = (
+    replay_failed_instance,
+    skip_failed_instance,
+    fail_instance,
+    update_instance_metadata,
+    mark_instance_logs_resolved,
+)
 
 
 def name_of(instance: InstanceOrName) -> str:

@@ -16,6 +16,8 @@ class Contexts:
     within goes on whatever they say to it.
     """
 
+    __slots__ = ("_entered",)
+
     def __init__(self) -> None:
         self._entered: list[tuple[str, AbstractContextManager[Any]]] = []
 
@@ -25,7 +27,8 @@ class Contexts:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave(error)
+        if self._entered:
+            self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:
         interruption: BaseException | None = None

@@ -19,7 +19,7 @@ from triggers_core.failures import log_exception
 from triggers_core.plugins.body_contexts import BodyContexts
 from triggers_core.plugins.checks import HOOKS
 from triggers_core.plugins.directives import collect_directives
-from triggers_core.plugins.fire_contexts import FireContexts, Firing
+from triggers_core.plugins.fire_contexts import Act, ActContexts, FireContexts, Firing
 from triggers_core.plugins.infos import PluginInfo, PluginStatus
 from triggers_core.plugins.loading import Installed, Wanted, read_list
 from triggers_core.plugins.pending_event import PendingEvent
@@ -58,6 +58,7 @@ class Plugins:
     """
 
     has_fire_context: bool
+    has_act_context: bool
     has_pre_fire: bool
     has_post_fire: bool
     has_post_commit: bool
@@ -231,6 +232,10 @@ class Plugins:
     def fire_contexts(self, manager: TriggerManager, firing: Firing) -> FireContexts:
         """What plugins put around a fire, as one context manager; see `has_fire_context`."""
         return FireContexts(self._calls["fire_context"], manager, firing)
+
+    def act_contexts(self, manager: TriggerManager, act: Act) -> ActContexts:
+        """What plugins put around an act, as one context manager; see `has_act_context`."""
+        return ActContexts(self._calls["act_context"], manager, act)
 
     def before_commit_hooks(self) -> tuple[tuple[str, BeforeCommit], ...]:
         """The `before_commit` implementations: (plugin, callable of session and plan), in order."""

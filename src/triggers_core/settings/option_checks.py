@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from triggers_core.exceptions import InvalidSetting, TriggersError
+from triggers_core.exceptions import InvalidConfiguration, InvalidSetting, TriggersError
 from triggers_core.redaction import error_text
 from triggers_core.texts import did_you_mean
 
@@ -45,6 +45,8 @@ def with_options(
     try:
         return make(*arguments, **options)
     except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidConfiguration):
+            raise  # about TRIGGER_CONFIGURATION, which a runner may read; it names the task
         if isinstance(error, InvalidSetting) and str(error).startswith("TRIGGER_"):
             raise  # about another setting, which it names
         problem = str(error) if isinstance(error, TriggersError) else error_text(error)

@@ -22,6 +22,8 @@ MODULE_VARIABLE: Final = "TRIGGERS_SETTINGS_MODULE"
 """The environment variable that names the settings module."""
 VARIABLES: Final = (MODULE_VARIABLE, "TRIGGERS_APP")
 """Environment variables of the project that are no settings."""
+PROJECT: Final = "pyproject.toml [tool.triggers] in "
+"""What the origin of a setting of a pyproject.toml begins with; its folder follows."""
 
 _NEARLY: Final = re.compile(r"TRIGGERS?_+(\w+)", re.IGNORECASE)
 """What looks like a setting's name."""
@@ -150,7 +152,7 @@ class PyprojectSource(Source):
 
     def read(self, known: Collection[str]) -> Mapping[str, Found]:
         folder, _, tools = self._document()
-        origin = f"pyproject.toml [tool.triggers] in {folder}"
+        origin = f"{PROJECT}{folder}"
         table = tools.get("triggers", {})
         if not isinstance(table, dict):
             raise InvalidSetting(f"{origin}: expected a table, got {short_repr(table)}")

@@ -28,7 +28,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    error.add_note("triggers_core.testing needs it: python -m pip install 'triggers-core[testing]'")
+    raise
 
 if TYPE_CHECKING:
     from triggers_core.testing.clock import VirtualClock

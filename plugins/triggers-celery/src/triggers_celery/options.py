@@ -90,6 +90,6 @@ def current_celery_app() -> Any:
         return apps[0]
     found = "there are several Celery apps" if apps else "there is no Celery app in this process"
     raise InvalidSetting(
-        f"runner celery: {found}. Set TRIGGER_RUNNER_OPTIONS = {{'app': 'module:attribute'}}, or"
-        " call triggers_celery.setup(celery_app)"
+        f"runner celery: {found}. Set TRIGGER_PLUGIN_OPTIONS ="
+        " {'celery': {'app': 'module:attribute'}}, or call triggers_celery.setup(celery_app)"
     )

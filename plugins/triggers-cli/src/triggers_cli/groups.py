@@ -104,7 +104,7 @@ class LazyGroup(click.Group):
                     message = f"the command {args[0]!r} is not installed: {install}"
                     raise click.UsageError(message, ctx) from error
                 hint = did_you_mean(args[0], self.list_commands(ctx))
-                hint = hint if hint.endswith("?") else ": `triggers --help` lists them"
+                hint = hint if hint.endswith("?") else f": `{ctx.command_path} --help` lists them"
                 raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx) from error
             raise
 

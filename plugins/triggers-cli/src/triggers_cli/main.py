@@ -59,6 +59,7 @@ def run(arguments: Sequence[str], state: State | None = None, prog_name: str = "
     :returns: the exit code.
     """
     state = state or State()
+    state.program = prog_name
     if COMPLETING in os.environ:
         from triggers_cli.completing import register  # 3 ms: only a shell that completes needs it
 

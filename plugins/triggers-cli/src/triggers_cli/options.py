@@ -163,6 +163,9 @@ def json_option(name: str, text: str) -> Decorator:
     return click.option(name, type=_json_object, metavar="JSON", help=text)
 
 
+_SUCH_AS: Final = """'{"amount": 42}'"""
+
+
 def _json_object(text: str) -> dict[str, Any]:
     shown = "it"
     if text.startswith("@"):
@@ -175,11 +178,12 @@ def _json_object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{shown} is not JSON: {error}") from None
+        raise click.BadParameter(
+            f"{shown} is not JSON: {error}. Write an object, such as {_SUCH_AS}"
+        ) from None
     if not isinstance(found, dict):
         raise click.BadParameter(
-            f"{shown} has to be an object, such as '{{\"amount\": 42}}', not a"
-            f" {type(found).__name__}"
+            f"{shown} has to be an object, such as {_SUCH_AS}, not {json.dumps(found)[:40]}"
         )
     return found
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _REDISPATCH_AFTER: Final = 0.001  # seconds until any worker's sweep takes what nobody was told of
 _MAX_SHOWN: Final = 5  # instances that a line names
 _POLL_INTERVAL: Final = 0.1  # seconds between two looks at work that other processes do
+_NOBODY_AFTER: Final = 5.0  # seconds until work that no worker has taken is wondered about
 _REPORT_INTERVAL: Final = 1.0  # seconds between two lines about work that this process does
 _UNDER_WAY: Final = ("scheduled", "running")
 
@@ -63,6 +64,8 @@ class Operator:
         self.state, self.uid, self.wait = state, uid, wait
         if wait:
             state.import_tasks()  # should that fail, nothing has been created yet
+        self.in_a_new_place = create and not state.store(create=True).exists
+        """Whether the storage itself begins with this session: a file, most likely."""
         storage = state.session(uid, create)
         tasks = [*storage.tasks.values(), *more]
         self.runs_here = prepare_runners(state, tasks, wait)
@@ -117,7 +120,7 @@ class Operator:
                 f"A running worker of the application takes this within {sweep:g} s; with --wait,"
                 " it would run here."
             )
-        return "Handed to the workers."
+        return "Left to the workers."
 
     def _waited_for(self, scheduled: set[str]) -> str:
         """What goes on, for whoever has to wait for it."""
@@ -140,12 +143,22 @@ class Operator:
                 if give_up is not None and time.monotonic() > give_up:
                     return False
                 tell(self._under_way(self._touched(names), begun))
+            wonders = not self.runs_here
             while True:
                 left = self._touched(names)
-                if not any(each.status in _UNDER_WAY for each in left):
+                open_ones = [each for each in left if each.status in _UNDER_WAY]
+                if not open_ones:
                     return True
                 if give_up is not None and time.monotonic() > give_up:
                     return False
+                if wonders and time.monotonic() > begun + _NOBODY_AFTER:
+                    wonders = False
+                    if all(each.status == "scheduled" for each in open_ones):
+                        tell("")
+                        self.state.out.note(
+                            "No worker has taken it yet. Is one running, on these settings?"
+                            f" {self.state.program} settings"
+                        )
                 tell(self._under_way(left, begun))
                 time.sleep(_POLL_INTERVAL)
 

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 GIVEN_UP: Final = "What runs here is given up: when its lease runs out, a worker tries again."
 
 
-def again() -> str:
-    """The command line as it was typed, to be typed again; passwords in URLs are hidden."""
+def again(program: str) -> str:
+    """The command line as it was typed, to be typed again; passwords in URLs are hidden.
+
+    :param program: how it was called: ``manage.py triggers`` has its second word in `sys.argv`.
+    """
     import shlex  # 1 ms: only a command that was interrupted says so
     import sys
 
     from triggers_core.redaction import mask_url
 
-    return mask_url(shlex.join(["triggers", *sys.argv[1:]]))
+    return mask_url(shlex.join([program.split()[0], *sys.argv[1:]]))
 
 
 class State:
@@ -53,6 +56,8 @@ class State:
         self.storage_text = storage
         self.json = json
         self.no_color = no_color
+        self.program = "triggers"
+        """How the command was called, for hints that are typed: ``manage.py triggers``, say."""
         self.works_here = False
         """Whether bodies may be running in this process."""
         self.gives_up = False
@@ -88,7 +93,9 @@ class State:
         :raises click.UsageError: one of them cannot be imported.
         """
         origin = self.app.settings.origin("TRIGGER_IMPORTS")
-        with loading(f"TRIGGER_IMPORTS ({origin}): a module cannot be imported"):
+        folder = _project(self.app)
+        here = f" from {os.getcwd()} (run it in {folder})" if folder else ""
+        with loading(f"TRIGGER_IMPORTS ({origin}): a module cannot be imported{here}"):
             self.app.import_tasks()
 
     def close(self) -> None:
@@ -124,8 +131,8 @@ class State:
             if not storage.exists:
                 raise SessionNotFound(
                     f"there is no session {uid!r} in {storage.store.place}: nothing has been"
-                    " fired into it, or it was deleted. `triggers sessions --all` lists those"
-                    " there are"
+                    f" fired into it, or it was deleted. `{self.program} sessions --all` lists"
+                    " those there are"
                 )
         return storage
 
@@ -152,7 +159,7 @@ class State:
             f"there is no {store.place.removeprefix('the ')} ({came}). Nothing has been fired into"
             " it yet, or the sessions are elsewhere: name the application's settings with"
             " --settings MODULE (or TRIGGERS_SETTINGS_MODULE), or the place with --storage"
-            " TYPE:VALUE"
+            f" TYPE:VALUE{_other_folder(self.app)}"
         )
 
     # -- asking -----------------------------------------------------------------------------------
@@ -176,6 +183,23 @@ class State:
             raise click.UsageError(
                 "this asks before it acts; without a terminal, pass --yes"
             ) from None
+
+
+def _other_folder(app: Application) -> str:
+    """What is most likely meant by who runs a command in the wrong folder; empty, if not known."""
+    if os.path.exists("manage.py"):
+        return ". In a Django project: python manage.py triggers …"
+    folder = _project(app)
+    return f". The settings are those of {folder}/pyproject.toml: run it there" if folder else ""
+
+
+def _project(app: Application) -> str:
+    """The folder of the pyproject.toml that has settings; empty, if it is the current one."""
+    from triggers_core.settings.sources import PROJECT  # 37 ms: only for what goes wrong
+
+    origins = {app.settings.origin(name) for name in app.settings.names()}
+    folders = [each.removeprefix(PROJECT) for each in origins if each.startswith(PROJECT)]
+    return next((each for each in folders if each != os.getcwd()), "")
 
 
 def read_storage(text: str) -> tuple[str, dict[str, Any]]:

@@ -21,22 +21,21 @@ _TRACESTATE: Final = "tracestate"
 _MOST_STATE: Final = 512  # characters that W3C Trace Context asks everybody to pass on
 
 
-def write(span: SpanContext) -> dict[str, str]:
-    """The carrier of a span's context; empty when it is none.
+def write(span: SpanContext, carrier: dict[str, str]) -> None:
+    """Put a span's context into a carrier; nothing when it is none.
 
     Example::
 
-        write(span.get_span_context())  # {"traceparent": "00-4bf92f35…-00f067aa0ba902b7-01"}
+        write(span.get_span_context(), {})  # {"traceparent": "00-4bf92f35…-00f067aa0ba902b7-01"}
     """
     if not span.is_valid:
-        return {}
+        return
     flags = span.trace_flags & 0xFF
-    carrier = {_TRACEPARENT: f"00-{span.trace_id:032x}-{span.span_id:016x}-{flags:02x}"}
+    carrier[_TRACEPARENT] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{flags:02x}"
     if span.trace_state:
         state = span.trace_state.to_header()
         if len(state) <= _MOST_STATE:
             carrier[_TRACESTATE] = state
-    return carrier
 
 
 def read(carrier: Mapping[str, str] | None) -> SpanContext | None:

@@ -11,7 +11,7 @@ from opentelemetry.metrics import Meter
 
 from triggers_core.engine.attempts import Claimed
 from triggers_core.engine.protocol import Change, Plan
-from triggers_core.engine.records import Event, Instance, Source, Status
+from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.engine.recovery import Recovered
 from triggers_core.engine.taken_events import taken_events
 from triggers_otel.tallies import Bounded, Tally
@@ -45,7 +45,6 @@ OUTCOMES: Final = {
 """Status of an instance after its attempt → outcome of the attempt. Besides: ``lost``, its worker
 is gone. (An attempt that a worker leaves to others, as it does not know the task, is none.)"""
 
-_SOURCES: Final = {source: source.value for source in Source}
 _EVENTS: Final = 1_000  # events of one instance that are looked at
 
 _RUNNING, _SCHEDULED = Status.RUNNING, Status.SCHEDULED
@@ -99,7 +98,7 @@ class Instruments:
     def see(self, plan: Plan[Any]) -> None:
         """Count and measure what one commit did."""
         for event in plan.events:
-            self.events.add((event.trigger, _SOURCES[event.source]))
+            self.events.add((event.trigger, event.source._value_))  # `.value` takes thrice the time
         swept = isinstance(plan.outcome, Recovered)
         for change in plan.changes:
             if change.before is _RUNNING:

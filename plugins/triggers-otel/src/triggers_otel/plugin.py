@@ -1,4 +1,4 @@
-"""The hooks: a span around each fire and each body, and metrics of each commit."""
+"""The hooks: a span around each fire, act and body, and metrics of each commit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import ProxyTracerProvider, TracerProvider
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
 
 from triggers_core import TaskContext, TriggerManager, hookimpl
+from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.protocol import Plan
-from triggers_core.plugins.fire_contexts import Firing
+from triggers_core.plugins.fire_contexts import Act, Firing
 from triggers_otel.fleet import Fleet
 from triggers_otel.metrics import Instruments
 from triggers_otel.options import NAME, Options
-from triggers_otel.spans import AttemptSpan, FireSpan
+from triggers_otel.spans import ACTS, ActSpan, AttemptSpan, ConfigureSpan, FireSpan
 
 
 class OpenTelemetry:
@@ -35,6 +36,7 @@ class OpenTelemetry:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         self._provider = tracer_provider
+        self._read: tuple[PluginOptions, Options] | None = None
         self._tracer = trace.get_tracer("triggers", tracer_provider=tracer_provider)
         meter = metrics.get_meter("triggers", meter_provider=meter_provider)
         self._instruments, self._fleet = Instruments(meter), Fleet(meter)
@@ -44,37 +46,59 @@ class OpenTelemetry:
         self, manager: TriggerManager, firing: Firing
     ) -> AbstractContextManager[Any] | None:
         """A span around each fire, which its event carries."""
-        options = self._spans(manager)
-        if options is None:
+        if self._provider is None and not self._has_sdk():
+            return None
+        options = self._options(manager)
+        if not options.spans:
             return None
         return FireSpan(self._tracer, firing, manager.uid if options.session_uid else None)
 
     @hookimpl
+    def act_context(self, manager: TriggerManager, act: Act) -> AbstractContextManager[Any] | None:
+        """A span around each act by hand, which its events and its replay carry."""
+        if act.name not in ACTS or (self._provider is None and not self._has_sdk()):
+            return None
+        options = self._options(manager)
+        if not options.spans:
+            return None
+        kind = ConfigureSpan if act.name == "update_configuration" else ActSpan
+        return kind(self._tracer, act, manager.uid if options.session_uid else None)
+
+    @hookimpl
     def body_context(self, context: TaskContext) -> AbstractContextManager[Any] | None:
         """A span around each body, with links to those of the events that it waited for."""
-        options = self._spans(context.manager)
-        if options is None:
+        if self._provider is None and not self._has_sdk():
             return None
-        uid = context.manager.uid if options.session_uid else None
-        return AttemptSpan(self._tracer, context, uid)
+        manager = context.manager
+        options = self._options(manager)
+        if not options.spans:
+            return None
+        return AttemptSpan(self._tracer, context, manager.uid if options.session_uid else None)
 
     @hookimpl
     def post_commit(self, manager: TriggerManager, changes: Plan[Any]) -> None:
         """Counts and measures."""
-        app = manager.app
-        if app.plugin_options(NAME, Options).metrics:
-            self._fleet.saw(app)
+        if self._options(manager).metrics:
+            self._fleet.saw(manager.app)
             self._instruments.see(changes)
 
-    def _spans(self, manager: TriggerManager) -> Options | None:
-        """The options, if there is anybody who makes spans."""
-        if self._provider is None:
-            provider = trace.get_tracer_provider()
-            if isinstance(provider, ProxyTracerProvider):
-                return None  # there is no SDK, so far
-            self._provider = provider  # it can be set once
-        options = manager.app.plugin_options(NAME, Options)
-        return options if options.spans else None
+    def _has_sdk(self) -> bool:
+        # None as long as nobody has set one; to ask for it takes a microsecond of every fire.
+        if getattr(trace, "_TRACER_PROVIDER", self) is None:
+            return False
+        provider = trace.get_tracer_provider()
+        if type(provider) in (ProxyTracerProvider, NoOpTracerProvider):
+            return False  # so far
+        self._provider = provider  # it can be set once
+        return True
+
+    def _options(self, manager: TriggerManager) -> Options:
+        # As `Application.plugin_options`; this is on the way of every fire, twice.
+        given = manager.app.settings.TRIGGER_PLUGIN_OPTIONS
+        known = self._read
+        if known is None or known[0] is not given:
+            known = self._read = given, given.read(NAME, Options)
+        return known[1]
 
 
 plugin = OpenTelemetry()

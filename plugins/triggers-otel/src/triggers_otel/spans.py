@@ -1,4 +1,4 @@
-"""The spans: one for each fire of an application, one for each attempt.
+"""The spans: one for each fire of an application, each act by hand, each attempt.
 
 Names and kinds are those of OpenTelemetry's semantic conventions for messaging (1.27 and later;
 they are in development still): a fire *sends*, an attempt *processes*. What they have no name for
@@ -7,7 +7,7 @@ is under ``triggers.``.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import time
 from types import TracebackType
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from triggers_core import TaskContext
 from triggers_core.engine.records import Event
 from triggers_core.exceptions import BodyInterrupted
 from triggers_core.failures import message_of, traceback_of, type_name
-from triggers_core.plugins.fire_contexts import Firing
+from triggers_core.plugins.fire_contexts import Act, Firing
 from triggers_core.tasks.context import RetryRequested, SkipRequested
 from triggers_otel import carriers
 from triggers_otel.logs import ids_of
@@ -34,53 +34,48 @@ from triggers_otel.logs import ids_of
 MOST_LINKS: Final = 128
 """Events that an attempt links to; what the SDK keeps of a span by default."""
 
+ACTS: Final = {
+    "replay_failed_instance": "replay",
+    "skip_failed_instance": "skip",
+    "fail_instance": "fail",
+    "update_configuration": "configure",
+    "close_session": "close",
+}
+"""Method → what its span is called. Others change nothing that runs."""
+
+_NAME: Final = 300  # characters of an instance's name, which nothing has checked yet
 _MESSAGE: Final = 500  # characters
 _TRACEBACK: Final = 16_384  # characters, as in the core's logs
 
 _Attributes = dict[str, str | int]
 
 
-class _Current(AbstractContextManager[None]):
-    """A span that is the current one meanwhile."""
+class FireSpan:
+    """The span of a fire, which its event carries."""
 
     # A class: the context managers of `contextlib` take twice the time.
 
-    def __init__(self, tracer: Tracer, name: str, kind: SpanKind) -> None:
-        self._tracer, self._name, self._kind = tracer, name, kind
-
-    def start(self, attributes: _Attributes, links: list[Link] | None = None) -> Span:
-        """Start it, and make it the current one."""
-        self.span = self._tracer.start_span(
-            self._name, kind=self._kind, attributes=attributes, links=links
-        )
-        self._token = contexts.attach(set_span_in_context(self.span))
-        return self.span
-
-    def end(self) -> None:
-        """End it."""
-        contexts.detach(self._token)
-        self.span.end()
-
-
-class FireSpan(_Current):
-    """The span of a fire, which its event carries."""
+    __slots__ = ("_firing", "_span", "_token", "_tracer", "_uid")
 
     def __init__(self, tracer: Tracer, firing: Firing, uid: str | None) -> None:
-        trigger = firing.trigger[:200] if type(firing.trigger) is str else "?"
-        super().__init__(tracer, f"fire {trigger}", SpanKind.PRODUCER)
-        self._firing, self._trigger, self._uid = firing, trigger, uid
+        self._tracer, self._firing, self._uid = tracer, firing, uid
 
     def __enter__(self) -> None:
+        firing = self._firing
+        trigger = firing.trigger[:200] if type(firing.trigger) is str else "?"
         attributes: _Attributes = {
             "messaging.system": "triggers",
             "messaging.operation.type": "send",
             "messaging.operation.name": "fire",
-            "messaging.destination.name": self._trigger,
+            "messaging.destination.name": trigger,
         }
         if self._uid is not None:
             attributes["triggers.session.uid"] = self._uid
-        span = self.start(attributes)
-        self._firing.carrier.update(carriers.write(span.get_span_context()))
+        self._span = span = self._tracer.start_span(
+            f"fire {trigger}", kind=SpanKind.PRODUCER, attributes=attributes
+        )
+        self._token = contexts.attach(set_span_in_context(span))
+        carriers.write(span.get_span_context(), firing.carrier)
 
     def __exit__(
         self,
@@ -88,10 +83,11 @@ class FireSpan(_Current):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        span, result = self.span, self._firing.result
+        contexts.detach(self._token)
+        span, result = self._span, self._firing.result
+        if not span.is_recording():
+            return
         try:
-            if not span.is_recording():
-                return
             if result is not None:
                 span.set_attributes(
                     {
@@ -102,37 +98,25 @@ class FireSpan(_Current):
             elif error is not None:
                 record_error(span, error)
         finally:
-            self.end()
+            span.end()
 
 
-class AttemptSpan(_Current):
-    """The span of an attempt: links to those of the events that it waited for."""
+class ActSpan:
+    """The span of an act by hand, which its events and its replay carry."""
 
-    def __init__(self, tracer: Tracer, context: TaskContext, uid: str | None) -> None:
-        super().__init__(tracer, f"run {context.task.name}", SpanKind.CONSUMER)
-        self._context, self._uid = context, uid
+    def __init__(self, tracer: Tracer, act: Act, uid: str | None) -> None:
+        self._tracer, self._act = tracer, act
+        self._attributes: _Attributes = {"triggers.act": ACTS[act.name]}
+        if act.instance is not None:
+            self._attributes["triggers.task"] = self._task[:_NAME]
+            self._attributes["triggers.instance"] = act.instance[:_NAME]
+        if uid is not None:
+            self._attributes["triggers.session.uid"] = uid
 
     def __enter__(self) -> None:
-        context = self._context
-        events = context.event_records(MOST_LINKS)
-        attributes: _Attributes = {
-            "messaging.system": "triggers",
-            "messaging.operation.type": "process",
-            "messaging.operation.name": "run",
-            "messaging.destination.name": context.task.name,
-            "messaging.batch.message_count": len(events),
-            "triggers.task": context.task.name,
-            "triggers.run": context.task.run,
-            "triggers.instance": context.instance.name,
-            "triggers.attempt": context.attempt,
-            "triggers.retries": context.retries,
-        }
-        if self._uid is not None:
-            attributes["triggers.session.uid"] = self._uid
-        span = self.start(attributes, links_to(events)).get_span_context()
-        if span.is_valid:
-            context.carrier.update(carriers.write(span))
-            context.log_fields.update(ids_of(span))
+        self._start()
+        self._token = contexts.attach(set_span_in_context(self._span))
+        carriers.write(self._span.get_span_context(), self._act.carrier)
 
     def __exit__(
         self,
@@ -140,16 +124,107 @@ class AttemptSpan(_Current):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        span = self.span
+        contexts.detach(self._token)
+        self._end(error)
+
+    def _start(self, at: int | None = None) -> None:
+        about = self._attributes.get("triggers.task")
+        name = self._attributes["triggers.act"]
+        self._span = self._tracer.start_span(
+            f"{name} {about}" if about else str(name), attributes=self._attributes, start_time=at
+        )
+
+    def _end(self, error: BaseException | None) -> None:
         try:
-            if span.is_recording():
-                span.set_attribute("triggers.outcome", self._outcome(error))
+            if error is not None:
+                record_error(self._span, error)
+            elif self._act.name == "replay_failed_instance":
+                self._span.set_attribute("triggers.replay", self._act.result.name)
         finally:
-            self.end()
+            self._span.end()
+
+    @property
+    def _task(self) -> str:
+        return (self._act.instance or "").rpartition("#")[0] or "?"
+
+
+class ConfigureSpan(ActSpan):
+    """The span of a configuration; made on leaving, if that changed anything or was refused.
+
+    Applications configure a session wherever they fire into it. So it is never the current one, and
+    nothing carries it.
+    """
+
+    def __enter__(self) -> None:
+        self._began = time.time_ns()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None or self._act.result.changed:
+            self._start(self._began)
+            self._end(error)
+
+
+class AttemptSpan:
+    """The span of an attempt: links to those of the events that it waited for."""
+
+    __slots__ = ("_context", "_span", "_token", "_tracer", "_uid")
+
+    def __init__(self, tracer: Tracer, context: TaskContext, uid: str | None) -> None:
+        self._tracer, self._context, self._uid = tracer, context, uid
+
+    def __enter__(self) -> None:
+        context = self._context
+        events = context.event_records(MOST_LINKS)
+        task, instance = context.task, context.instance
+        attributes: _Attributes = {
+            "messaging.system": "triggers",
+            "messaging.operation.type": "process",
+            "messaging.operation.name": "run",
+            "messaging.destination.name": task.name,
+            "messaging.batch.message_count": len(events),
+            "triggers.task": task.name,
+            "triggers.run": task.run,
+            "triggers.instance": instance.name,
+            "triggers.attempt": context.attempt,
+            "triggers.retries": context.retries,
+        }
+        if self._uid is not None:
+            attributes["triggers.session.uid"] = self._uid
+        self._span = span = self._tracer.start_span(
+            f"run {task.name}",
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+            links=[*links_to(events), *link_to_replay(instance.record.carrier)][-MOST_LINKS:],
+        )
+        self._token = contexts.attach(set_span_in_context(span))
+        here = span.get_span_context()
+        if here.is_valid:
+            carriers.write(here, context.carrier)
+            context.log_fields.update(ids_of(here))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        contexts.detach(self._token)
+        span = self._span
+        if not span.is_recording():
+            return
+        try:
+            span.set_attribute("triggers.outcome", self._outcome(error))
+        finally:
+            span.end()
 
     def _outcome(self, error: BaseException | None) -> str:
         if self._context.lease_lost:
-            self.span.set_status(Status(StatusCode.ERROR, "the lease was lost: another attempt"))
+            self._span.set_status(Status(StatusCode.ERROR, "the lease was lost: another attempt"))
             return "lease_lost"
         if error is None:
             return "finished"
@@ -157,9 +232,9 @@ class AttemptSpan(_Current):
             return "skipped"
         if isinstance(error, RetryRequested):
             if error.exc is not None:
-                record_error(self.span, error.exc)
+                record_error(self._span, error.exc)
             return "retried"
-        record_error(self.span, error)
+        record_error(self._span, error)
         return "interrupted" if isinstance(error, BodyInterrupted) else "failed"
 
 
@@ -176,6 +251,12 @@ def links_to(events: list[Event]) -> list[Link]:
             }
             links.append(Link(span, about))
     return links
+
+
+def link_to_replay(carrier: dict[str, str] | None) -> list[Link]:
+    """A link to the span of the replay by hand that made the instance, if one did."""
+    span = carriers.read(carrier)
+    return [] if span is None else [Link(span, {"triggers.act": "replay"})]
 
 
 def record_error(span: Span, error: BaseException) -> None:

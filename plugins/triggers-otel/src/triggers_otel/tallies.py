@@ -57,16 +57,15 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: dict[Labels, int] = {}
 
-    def add(self, labels: Labels, amount: int = 1) -> None:
+    def add(self, labels: Labels) -> None:
         """Count something."""
         with self._lock:
-            counts = self._counts
-            known = counts.get(labels)
-            if known is None:
-                if len(counts) >= self._most:
-                    labels = self._others
-                known = counts.get(labels, 0)
-            counts[labels] = known + amount
+            try:
+                self._counts[labels] += 1
+            except KeyError:
+                full = len(self._counts) >= self._most
+                kept = self._others if full else labels
+                self._counts[kept] = self._counts.get(kept, 0) + 1
 
     def observe(self, options: CallbackOptions) -> Iterable[Observation]:
         """What the SDK asks for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import getpass
 import os
 import socket
@@ -22,6 +23,10 @@ from triggers_web.starlette import HandlerApp, site
 
 CONNECTIONS: Final = 500
 """Connections at a time, at most; each may hold a body of a megabyte while it is read."""
+
+_LOGS: Final = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+# It would show an address of the pages that lets nobody in, just above the one that does.
+_LOGS["loggers"]["uvicorn.error"]["level"] = "WARNING"
 
 Tell = Callable[[str], object]
 """Shows whoever started the server a line."""
@@ -70,6 +75,7 @@ class Server(uvicorn.Server):
             limit_concurrency=CONNECTIONS,
             server_header=False,
             lifespan="on",
+            log_config=_LOGS,
         )
         super().__init__(config)
         self._served = served
@@ -109,6 +115,7 @@ def serve(app: Application, offer: Offer, tell: Tell) -> bool:
         port = found
         if not offer.has_pages:
             tell(f"No pages: {offer.host} is no loopback address. --hostname NAME serves them.")
+            tell(f"Webhooks: below http://{offer.host}:{found}/webhooks")
             return
         can = "erase too" if offer.erase else "act" if offer.act else "only look; see --act"
         tell(f"Pages (works once): {offer.link(port, login.token)}")
@@ -119,6 +126,8 @@ def serve(app: Application, offer: Offer, tell: Tell) -> bool:
     server = Server(served, offer, started)
     with suppress(SystemExit):  # it has said why it cannot start
         server.run()
+    if not server.started:
+        tell("It cannot start. If the port is taken: --port names another, --port 0 any free one.")
     return server.started
 
 

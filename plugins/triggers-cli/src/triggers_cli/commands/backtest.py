@@ -356,4 +356,4 @@ def _how_to_look(state: State, example: str) -> None:
         out.note(("To look at one:", "dim"))
         storage = state.storage_text
     where = f"--storage {shlex.quote(mask_url(storage))}"
-    out.note((f"  triggers explain {where} {shlex.quote(example)}", "dim"))
+    out.note((f"  {state.program} explain {where} {shlex.quote(example)}", "dim"))

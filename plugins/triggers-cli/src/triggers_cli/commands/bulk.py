@@ -148,7 +148,7 @@ def act_in_bulk(
     except KeyboardInterrupt:
         state.out.note(
             f"Interrupted: {count(progress.done, 'instance')} {done_to}. The same command goes on"
-            f" with the others: {again()}"
+            f" with the others: {again(state.program)}"
         )
         code = INTERRUPTED
     return _tell_end(state, progress, done_to) or code

@@ -74,6 +74,10 @@ def check(state: State, config: str, strict: bool, ignore: tuple[str, ...]) -> i
         )
     else:
         _print(state, config, read, problems, findings)
+        if parsed is not None and not problems and not state.app.task_modules():
+            state.out.note(
+                ("What `run` names was not looked for: TRIGGER_IMPORTS names no module.", "dim")
+            )
     return FAILED if problems or (strict and findings) else OK
 
 

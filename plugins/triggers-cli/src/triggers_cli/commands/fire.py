@@ -108,9 +108,17 @@ def _tell(state: State, operator: Operator, trigger: str, result: FireResult) ->
         )
     else:
         out.line(("recorded", "green"), f": {trigger} is event {result.number} of session {uid}")
+        place = operator.manager.storage.store.place
         if result.number == 0 and not operator.manager.storage.tasks:
-            place = operator.manager.storage.store.place
-            out.note((f"A new session in {place}. It has no tasks: triggers configure", "dim"))
+            out.note(
+                (
+                    f"A new session in {place}. It has no tasks, as no settings that are found from"
+                    f" here name any: {state.program} configure gives it some",
+                    "dim",
+                )
+            )
+        elif operator.in_a_new_place:
+            out.note((f"Sessions are kept in {place}, which is new.", "dim"))
     sys.stdout.flush()
 
 

@@ -69,7 +69,7 @@ def configure_many(
     except KeyboardInterrupt:
         state.out.note(
             f"Interrupted: {count(progress.done, 'session')} configured. The same command goes on"
-            f" with the others: {again()}"
+            f" with the others: {again(state.program)}"
         )
         code = INTERRUPTED
     if state.json:

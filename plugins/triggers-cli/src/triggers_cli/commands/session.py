@@ -103,7 +103,7 @@ def _print_session(state: State, storage: SessionStorage, header: Header) -> Non
         out.table(("UNRESOLVED", "STATUS", ""), table)
         if len(unresolved) > _OPEN_AT_MOST:
             out.line(f"and {len(unresolved) - _OPEN_AT_MOST:,} more")
-    out.note((f"Why: triggers explain {shlex.quote(storage.uid)}", "dim"))
+    out.note((f"Why: {state.program} explain {shlex.quote(storage.uid)}", "dim"))
 
 
 def _plugins(header: Header) -> list[str]:
@@ -193,8 +193,9 @@ def explain(state: State, uid: str, task: str | None) -> int:
     except TaskNotFound as error:
         if task is not None and "#" in task:
             name = task.rpartition("#")[0]
-            error.add_note(f"To look at an instance: triggers show {shlex.quote(uid)} '{task}'")
-            error.add_note(f"To ask about its task: triggers explain {shlex.quote(uid)} '{name}'")
+            typed, where = state.program, shlex.quote(uid)
+            error.add_note(f"To look at an instance: {typed} show {where} '{task}'")
+            error.add_note(f"To ask about its task: {typed} explain {where} '{name}'")
         raise
     if state.json:
         state.out.data(mask(explanation.data))

@@ -93,7 +93,7 @@ def sessions(
         state.out.table(_HEAD, [_row(each, late, now) for each, late in rows], _RIGHT)
         if listing.more:
             state.out.note((f"There are more: --limit {limit * 5}", "dim"))
-        state.out.note((f"Why: triggers explain {shlex.quote(rows[0][0].uid)}", "dim"))
+        state.out.note((f"Why: {state.program} explain {shlex.quote(rows[0][0].uid)}", "dim"))
     return FAILED if unreadable or any(each.failed or late for each, late in rows) else OK
 
 

@@ -1,0 +1,97 @@
+"""What is said to who runs a command in the wrong folder, without imports, or without workers."""
+
+from __future__ import annotations
+
+from cli_process import Cli
+
+PROJECT = """
+[tool.triggers]
+imports = ["tasks"]
+
+[tool.triggers.configuration.t_ship]
+after = ["paid"]
+run = "tasks.ship"
+"""
+TASKS = """
+from triggers_core import trigger_task
+
+@trigger_task(name="tasks.ship")
+def ship(context):
+    pass
+"""
+AWAY = """
+from triggers_core.application import default_application
+from triggers_core.registries import task_runners
+from triggers_core.runners.base import TaskRunner
+
+class Away(TaskRunner):
+    executes_here = False
+
+    def dispatch(self, manager, message, task):
+        pass
+
+task_runners.register("away", Away)
+default_application.configure(TRIGGER_RUNNER="away")
+"""
+
+
+def project(cli: Cli) -> Cli:
+    cli.write("pyproject.toml", PROJECT)
+    cli.write("tasks.py", TASKS)
+    return cli
+
+
+def below(cli: Cli) -> Cli:
+    """The same, in a folder in which nothing is."""
+    folder = cli.folder / "below"
+    folder.mkdir()
+    return Cli(folder, cli.environment)
+
+
+def test_a_storage_that_is_new(cli: Cli) -> None:
+    first = project(cli)("fire", "order:1", "paid", code=0)
+    assert f"in the SQLite file {cli.folder}/triggers.db, which is new" in first.err
+    assert "which is new" not in cli("fire", "order:2", "paid", code=0).err
+
+
+def test_below_the_folder_of_the_settings(cli: Cli) -> None:
+    elsewhere = below(project(cli))
+    told = elsewhere("sessions", code=1).err
+    assert f"those of {cli.folder}/pyproject.toml: run it there" in told
+    told = elsewhere("fire", "order:1", "paid", "--wait", code=2).err
+    assert f"cannot be imported from {elsewhere.folder} (run it in {cli.folder}): " in told
+    assert list(elsewhere.folder.iterdir()) == []
+    assert "run it" not in cli("sessions", code=1).err
+
+
+def test_no_settings_at_all(cli: Cli) -> None:
+    told = cli("fire", "order:1", "paid", code=0).err
+    assert "no settings that are found from here name any" in told
+
+
+def test_in_a_django_project(cli: Cli) -> None:
+    cli.write("manage.py", "")
+    assert "python manage.py triggers" in cli("sessions", code=1).err
+
+
+def test_what_a_check_could_not_look_for(cli: Cli) -> None:
+    project(cli)
+    assert cli("check", "pyproject.toml", code=0).err == ""
+    cli.write("pyproject.toml", PROJECT.replace("imports", "plugins"))
+    told = cli("check", "pyproject.toml", code=0, TRIGGER_PLUGINS="[]").err
+    assert "What `run` names was not looked for" in told
+
+
+def test_nobody_takes_what_is_waited_for(cli: Cli) -> None:
+    cli.write("away.py", AWAY)
+    waited = ("--app", "away", "fire", "order:1", "paid", "--wait", "--timeout", "7")
+    told = project(cli)(*waited, code=1).err
+    assert "No worker has taken it yet" in told
+    assert told.index("No worker") < told.index("The time is up")
+
+
+def test_hints_name_the_command_as_it_was_called() -> None:
+    from triggers_cli.state import again
+
+    assert again("manage.py triggers").startswith("manage.py ")
+    assert again("triggers").startswith("triggers ")

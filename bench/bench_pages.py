@@ -1,9 +1,10 @@
 """What the pages about all sessions cost, with 100,000 of them, one in a hundred stuck.
 
-Half of those that are stuck wait for an event, half have failed. Each page is made whole, from the
-request to the HTML, and set beside the *floor* of the same rounds: one query that an index answers,
-the header of a session by its uid. *Calls* are those of the page to the storage; none of them may
-depend on how many sessions there are, and for SQLite the statements are counted, too.
+Half of those that are stuck wait for an event, half have failed. All others are done, but for an
+optional task that never began: they wait, for nothing in particular. Each page is made whole, from
+the request to the HTML, and set beside the *floor* of the same rounds: one query that an index
+answers, the header of a session by its uid. *Calls* are those of the page to the storage; none of
+them may depend on how many sessions there are, and for SQLite the statements are counted, too.
 
 There is no goal for the ratio; it is what a page costs in queries. With ``--quick``, 10,000.
 """
@@ -48,13 +49,18 @@ from triggers_web.pages import Pages, everybody
 
 FLOOR = "a session's header"
 STUCK_ONE_IN = 100
-FLOW = parse_configuration({"t_ship": {"after": ["paid"], "run": "bench.Ship"}})
+FLOW = parse_configuration(
+    {
+        "t_ship": {"after": ["paid"], "run": "bench.Ship"},
+        "t_refund": {"after": ["refundWanted"], "run": "bench.Ship"},
+    }
+)
 PAGES = {
     "the first screen": "/",
     "/failed": "/failed?task=t_mail&error=SMTPError",
     "/waiting": "/waiting?trigger=rated",
     "/sessions": "/sessions?prefix=order:5",
-    "/find": "/find?q=order:77",
+    "/find": "/find?q=stripe:77",
     "/configurations": "/configurations",
     "/bulk/ask": "/bulk/ask?kind=replay&task=t_mail",
 }
@@ -63,7 +69,7 @@ PAGES = {
 def fill(app: Application, sessions: int) -> None:
     """Orders that are done, but for one in a hundred."""
     done = (
-        {"session": f"order:{number}", "trigger": "paid"}
+        {"session": f"order:{number}", "trigger": "paid", "id": f"stripe:{number}"}
         for number in range(sessions)
         if number % STUCK_ONE_IN
     )

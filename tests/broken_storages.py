@@ -543,6 +543,19 @@ class FindsEventsOnce(MemoryStore):
         return found[:1] if found else found
 
 
+@breaks("a group is counted no further than asked for")
+class CountsWholeGroups(MemoryStore):
+    def waiting_groups(self, limit: Any = None, most: int = 0) -> Any:
+        return super().waiting_groups(limit)
+
+
+@breaks("what comes by itself is not hidden by what is under way")
+class ComesAsItFallsDue(MemoryStore):
+    def coming(self, within: float, limit: Any = 100) -> Any:
+        first = {(each.uid, each.instance) for each in self.due(limit or 0, within)}
+        return [each for each in super().coming(within, limit) if (each[0], each[1].name) in first]
+
+
 @breaks("what is due soon is listed on request")
 class SeesNothingAhead(MemoryStore):
     def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
@@ -559,8 +572,8 @@ class ForgetsGroups(SqliteStore):
 
 @breaks("a limit of a group is a whole number")
 class TakesAnyLimit(MemoryStore):
-    def waiting_groups(self, limit: Any = None) -> Any:
-        return super().waiting_groups(None)
+    def waiting_groups(self, limit: Any = None, most: int = 10_000) -> Any:
+        return super().waiting_groups(None, most)
 
     def failed_groups(self, limit: Any = None) -> Any:
         return super().failed_groups(None)

@@ -69,6 +69,9 @@ class EachWithin(Store):
     def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
         return self.within(lambda store: store.due(limit, within))
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        return self.within(lambda store: store.coming(within, limit))
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return self.within(lambda store: store.due_ahead(seconds, limit))
 
@@ -78,8 +81,8 @@ class EachWithin(Store):
     def sessions(self, **asked: Any) -> list[SessionSummary]:
         return self.within(lambda store: store.sessions(**asked))
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return self.within(lambda store: store.waiting_groups(limit))
+    def waiting_groups(self, *asked: Any, **more: Any) -> list[WaitingGroup]:
+        return self.within(lambda store: store.waiting_groups(*asked, **more))
 
     def waiting_for(self, *asked: Any, **more: Any) -> list[SessionSummary]:
         return self.within(lambda store: store.waiting_for(*asked, **more))

@@ -118,7 +118,21 @@ def test_a_command_that_the_user_may_no_longer_use(
     assert refused or command not in ("GET", "SET", "ZADD", "ZREM")
 
 
-@pytest.mark.parametrize("kind", ["due", "all", "waiting", "failed", "failures"])
+KINDS = [
+    "due",
+    "all",
+    "waiting",
+    "failed",
+    "failures",
+    "groups",
+    "uses",
+    "amounts",
+    "ids",
+    "coming",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_index_that_holds_something_else(
     store: RedisStore, own_client: redis.Redis, kind: str
 ) -> None:
@@ -137,6 +151,11 @@ def test_an_index_that_holds_something_else(
             "waiting": names.waiting(0, bucket),
             "failed": names.failed(0),
             "failures": names.failures(0, bucket),
+            "groups": names.groups(0, bucket),
+            "uses": names.uses(0, bucket),
+            "amounts": names.amounts(0),
+            "ids": names.event_ids(0, bucket),
+            "coming": names.coming(0),
         }[kind]
         own_client.set(wrong, "somebody else's")
         before = dump(own_client, store)

@@ -149,3 +149,20 @@ def test_what_lies_far_ahead(store: RedisStore, ahead: RedisStore, clock: Virtua
     }
     assert len(store.due_ahead(1e6, limit=1)) == 1
     assert store.now() == clock()
+
+
+def test_what_comes_by_itself_is_not_hidden_by_a_damaged_session(
+    make_redis_store: Callable[..., RedisStore], client: redis.Redis
+) -> None:
+    store = make_redis_store()
+    for uid in "abc":
+        session = SessionDriver(store, uid)
+        session.configure(t_late={"after": ["go", "more"], "within": "1 hour"})
+        session.fire("go")
+    assert [uid for uid, _ in store.coming(4_000)] == ["a", "b", "c"]
+    name = store.keyspace.session("b").names[0]
+    client.delete(name)
+    client.rpush(name, "something else")
+    assert [uid for uid, _ in store.coming(4_000)] == ["a", "c"]
+    client.set(store.keyspace.session("c").names[0], "Q1\tof another version\n{}\n")
+    assert [uid for uid, _ in store.coming(4_000)] == ["a"]

@@ -160,3 +160,45 @@ def test_what_has_expired_is_taken_out_of_the_listings(
         if due.uid == "a":
             SessionDriver(store, "a").commit(Recover(instances=(due.instance,)))
     check_store(store)
+
+
+def test_large_groups_of_one_bucket_are_passed_over(make_redis_store: Make) -> None:
+    """More than the script reads at once, of both groups; and smaller ones between and behind."""
+    clock = VirtualClock()
+    store = make_redis_store(clock, shards=1)
+    names = (f"order:{number}" for number in range(100_000))
+    uids = [uid for uid in names if store.keyspace.session(uid).bucket == 0][:45]
+    began = clock()
+    for number, uid in enumerate(uids):
+        session = SessionDriver(store, uid)
+        session.configure(t_x={"after": ["a", "b", "c"]})
+        for trigger in {0: "a", 1: "ab", 2: "ac"}.get(number, "" if number % 2 else "a"):
+            session.fire(trigger)
+        clock.advance(1)
+    assert [
+        (each.missing, each.sessions, each.since - began) for each in store.waiting_groups()
+    ] == [
+        (("b", "c"), 22, 0.0),
+        ((), 21, 3.0),
+        (("c",), 1, 1.0),
+        (("b",), 1, 2.0),
+    ]
+    assert [each.uid for each in store.waiting_for(())] == uids[3::2]
+    assert [each.uid for each in store.waiting_for((), limit=2, after=began + 5)] == uids[5:8:2]
+
+
+def test_an_event_of_an_expired_session_is_found_no_more(
+    make_redis_store: Make, client: redis.Redis
+) -> None:
+    store = make_redis_store(idle_ttl=3_600.0)
+    for uid in ("a", "b"):
+        SessionDriver(store, uid).configure(t_x={"after": ["go"]})
+        SessionDriver(store, uid).fire("paid", event_id="stripe:1")
+    client.unlink(*store.keyspace.session("a").names[:4])  # as if its time had come
+    assert store.find_event("stripe:1") == [("b", 0)]
+    [use] = store.configurations_in_use()
+    assert (use.sessions, use.example) == (1, "b"), "it was taken out of all lists"
+    assert store.prune(-1, resolved_only=False) == 1
+    assert store.find_event("stripe:1") == []
+    left = {key.decode().rpartition(":")[2] for key in client.scan_iter(f"{store.namespace}:*")}
+    assert left == {"meta", "shards"}

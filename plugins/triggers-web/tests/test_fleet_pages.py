@@ -267,7 +267,7 @@ _ASKED = frozenset(_READS - {"now", "key", "awaits", "in_this_process", "in_thre
         ("/sessions", 1),
         ("/sessions?prefix=order:", 2),
         ("/find?q=order:1", 5),
-        ("/configurations", 3),
+        ("/configurations", 2),
         ("/bulk/ask?kind=replay", 2),
     ],
 )

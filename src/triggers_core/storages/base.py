@@ -18,7 +18,7 @@ from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.engine.waits import event_spans
 from triggers_core.exceptions import CannotJoin, UnknownSchema
-from triggers_core.storages.arguments import check_limit
+from triggers_core.storages.arguments import MOST, check_limit
 from triggers_core.storages.groups import (
     MOST_COUNTED,
     MOST_GROUPS,
@@ -30,7 +30,7 @@ from triggers_core.storages.groups import (
     group_failed,
     group_waiting,
 )
-from triggers_core.storages.summaries import SessionSummary
+from triggers_core.storages.summaries import SessionSummary, comes, in_coming_order
 
 _PAGE: Final = 500  # sessions read at a time by `all_sessions`
 
@@ -267,6 +267,33 @@ class Store:
         """
         raise NotImplementedError
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        """What falls due by itself from now on: instances that are held back, and deadlines.
+
+        Whatever is under way falls due as well, when its lease ends: that is not among them. Those
+        that cannot be read are left out.
+
+        :param within: seconds ahead to look.
+        :returns: uids and unstarted instances, the next ones first (`in_coming_order`).
+
+        Example::
+
+            [(uid, each.name) for uid, each in store.coming(3600)]  # [("order:1", "t_remind#0")]
+        """
+        amount, names = check_limit(limit), dict[str, list[str]]()
+        for each in self.due(limit=MOST, within=within):
+            names.setdefault(each.uid, []).append(each.instance)
+        found = list[tuple[str, Instance]]()
+        for uid, wanted in names.items():
+            with suppress(UnknownSchema):
+                snapshot = self.load(uid, Query(instances=tuple(wanted)))
+                found += [
+                    (uid, each)
+                    for each in snapshot.instances.values()
+                    if comes(each, snapshot.now, within)
+                ]
+        return in_coming_order(found)[:amount]
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         """The instances whose time lies more than `seconds` ahead, farthest first.
 
@@ -312,11 +339,14 @@ class Store:
 
     # Read from the listings above; a storage whose sessions are many has indexes for them.
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
         """The waiting sessions, grouped by what they lack; most sessions first.
 
-        Reads the index of waiting sessions, and none of the others.
-
+        :param most: how many sessions to count for each; what it costs depends on that and on how
+            many groups there are, not on how many sessions. Of very many groups (`MOST_COUNTED`), a
+            storage may leave some out.
         :raises InvalidArgument: a negative limit (`check_limit`).
 
         Example::
@@ -324,9 +354,8 @@ class Store:
             [(each.missing, each.sessions) for each in store.waiting_groups()]  # [(("packed",), 3)]
         """
         waiting = self.sessions(waiting=True)
-        return group_waiting((each.missing, each.waiting_since) for each in waiting)[
-            : check_limit(limit)
-        ]
+        groups = group_waiting(((each.missing, each.waiting_since) for each in waiting), most)
+        return groups[: check_limit(limit)]
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,7 +14,8 @@ MOST_GROUPS: Final = 1_000
 """How many groups a listing answers with, unless it is asked for more or fewer."""
 
 MOST_COUNTED: Final = 10_000
-"""How many sessions of one configuration a listing counts, unless it is asked for more or fewer."""
+"""How many sessions of a group, or of a configuration, a listing counts, unless it is asked for
+more or fewer; and how many groups it looks at, at most."""
 
 _BETWEEN: Final = "\n"  # no name of a trigger holds it
 
@@ -26,8 +26,11 @@ class WaitingGroup(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     """The triggers, sorted (`Header.missing`); none: nothing that began waits for an event."""
     sessions: int
+    """How many they are; never more than were to be counted."""
     since: float
     """When the first of them began to wait, in seconds since 1970."""
+    more: bool = False
+    """Whether there are more than were counted."""
 
 
 class FailedGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,8 @@ class ConfigurationInUse(msgspec.Struct, frozen=True, kw_only=True):
     """How many have it, closed ones included; never more than were to be counted."""
     more: bool = False
     """Whether there are more than were counted."""
+    example: str = ""
+    """The uid of one of them."""
 
 
 def group_text(missing: Iterable[str]) -> str:
@@ -88,7 +93,7 @@ def failed_at(instance: Instance) -> float:
 
 
 def group_waiting(
-    waiting: Iterable[tuple[tuple[str, ...], float | None]],
+    waiting: Iterable[tuple[tuple[str, ...], float | None]], most: int = MOST_COUNTED
 ) -> list[WaitingGroup]:
     """The groups of sessions (what each lacks, since when it waits), as `in_order`."""
     found: dict[tuple[str, ...], list[float]] = {}
@@ -96,21 +101,34 @@ def group_waiting(
         if since is not None:
             found.setdefault(missing, []).append(since)
     return in_order(
-        WaitingGroup(missing=missing, sessions=len(since), since=min(since))
-        for missing, since in found.items()
+        waiting_group(missing, len(since), min(since), most) for missing, since in found.items()
+    )
+
+
+def waiting_group(missing: tuple[str, ...], amount: int, since: float, most: int) -> WaitingGroup:
+    """A group of so many sessions, of which no more than `most` are to be counted."""
+    return WaitingGroup(
+        missing=missing, sessions=min(amount, most), since=since, more=amount > most
+    )
+
+
+def in_use(address: str, amount: int, most: int, example: str) -> ConfigurationInUse:
+    """A configuration of so many sessions, of which no more than `most` are to be counted."""
+    return ConfigurationInUse(
+        address=address, sessions=min(amount, most), more=amount > most, example=example
     )
 
 
 def group_by_configuration(
-    headers: Iterable[Header], limit: int | None, after: str, most: int
+    headers: Iterable[tuple[str, Header]], limit: int | None, after: str, most: int
 ) -> list[ConfigurationInUse]:
-    """The configurations of a store's headers, as `Store.configurations_in_use` promises them."""
-    amounts = Counter(header.config for header in headers if header.config > after)
+    """The configurations of a store's sessions, as `Store.configurations_in_use` promises them."""
+    found: dict[str, list[str]] = {}
+    for uid, header in headers:
+        if header.config > after:
+            found.setdefault(header.config, []).append(uid)
     return [
-        ConfigurationInUse(
-            address=each, sessions=min(amounts[each], most), more=amounts[each] > most
-        )
-        for each in sorted(amounts)
+        in_use(address, len(found[address]), most, min(found[address])) for address in sorted(found)
     ][:limit]
 
 

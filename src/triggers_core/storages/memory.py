@@ -394,8 +394,7 @@ class MemoryStore(Store):
         limit = check_limit(limit)
         with self._lock:
             self._heal()
-            headers = (header for _, header in self._headers())
-            return group_by_configuration(headers, limit, after, most)
+            return group_by_configuration(self._headers(), limit, after, most)
 
     def sessions_with(
         self, address: str, limit: int | None = 100, after: str = ""

@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 
-from triggers_core.engine.records import Header, SessionState, Status, decode_header
+from triggers_core.engine.records import (
+    Header,
+    Instance,
+    SessionState,
+    Status,
+    decode_header,
+    decode_instance,
+)
 from triggers_core.exceptions import UnknownSchema
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -72,6 +79,31 @@ def readable_summaries(rows: Iterable[tuple[str, bytes]]) -> dict[str, SessionSu
     """Uid → the fleet index's line, of uids and headers as stored; see `readable_header`."""
     headers = ((uid, readable_header(uid, record)) for uid, record in rows)
     return {uid: summarise(uid, header) for uid, header in headers if header is not None}
+
+
+def comes(instance: Instance, now: float, within: float) -> bool:
+    """Whether an instance falls due by itself from now on, within so many seconds."""
+    return (
+        instance.status is Status.UNSTARTED
+        and instance.due_at is not None
+        and now < instance.due_at <= now + within
+    )
+
+
+def in_coming_order(found: Iterable[tuple[str, Instance]]) -> list[tuple[str, Instance]]:
+    """Unstarted instances as `Store.coming` lists them: by moment, uid and name."""
+    return sorted(found, key=lambda each: (each[1].due_at or 0.0, each[0], each[1].name))
+
+
+def readable_coming(rows: Iterable[tuple[str, bytes]]) -> list[tuple[str, Instance]]:
+    """Uids and instances, of uids and records as stored; without those that cannot be read."""
+    found = list[tuple[str, Instance]]()
+    for uid, record in rows:
+        try:
+            found.append((uid, decode_instance(bytes(record))))
+        except UnknownSchema as error:
+            logger.warning("%s", error.of(uid))
+    return in_coming_order(found)
 
 
 def prunable(header: Header, before: float, resolved_only: bool) -> bool:

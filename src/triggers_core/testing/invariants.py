@@ -30,7 +30,7 @@ from triggers_core.storages.groups import (
     group_failed,
     group_waiting,
 )
-from triggers_core.storages.summaries import summarise
+from triggers_core.storages.summaries import comes, in_coming_order, summarise
 from triggers_core.testing.recount import check_words, idle
 
 _PAGE = 100
@@ -269,11 +269,11 @@ def _check_fleet(store: Store) -> None:
 
 def _check_groups(store: Store) -> None:
     """Recount what sessions wait for, and what instances failed of."""
-    found, failed, headers = [], [], []
+    found, failed, headers = [], [], dict[str, Header]()
     for session in store.sessions():
         header = store.load(session.uid, Query()).header
         if header is not None:
-            headers.append(header)
+            headers[session.uid] = header
             found.append((header.missing, header.waiting_since))
         failed += failed_in(session.uid, store.instances(session.uid, statuses=[Status.FAILED]))
     waiting = group_waiting(found)
@@ -285,17 +285,36 @@ def _check_groups(store: Store) -> None:
     listed = store.failed_instances(limit=None)
     assert listed == sorted(failed, key=lambda each: each.position), "failed_instances()"
     _check_uses(store, headers)
+    _check_coming(store)
 
 
-def _check_uses(store: Store, headers: list[Header]) -> None:
+def _check_coming(store: Store) -> None:
+    """What falls due by itself, within more seconds than anybody waits."""
+    ahead = 1e9
+    listed = store.coming(ahead, limit=None)
+    stored = [
+        (session.uid, each)
+        for session in store.sessions()
+        for each in store.instances(session.uid, statuses=[Status.UNSTARTED])
+    ]
+    now = store.now()  # some may have fallen due since they were listed
+    expected = in_coming_order(each for each in stored if comes(each[1], now, ahead))
+    assert [(uid, each.name) for uid, each in listed if comes(each, now, ahead)] == [
+        (uid, each.name) for uid, each in expected
+    ], "coming() and the instances disagree"
+
+
+def _check_uses(store: Store, headers: dict[str, Header]) -> None:
     """Recount which configurations sessions have."""
     uses = store.configurations_in_use(limit=None)
     if uses is None:
         return
-    assert uses == group_by_configuration(headers, None, "", MOST_COUNTED), (
-        f"configurations_in_use() and the headers disagree: {uses}"
-    )
+    expected = group_by_configuration(headers.items(), None, "", MOST_COUNTED)
+    assert [(each.address, each.sessions, each.more) for each in uses] == [
+        (each.address, each.sessions, each.more) for each in expected
+    ], f"configurations_in_use() and the headers disagree: {uses}"
     for use in uses:
+        assert headers[use.example].config == use.address, f"no session that has it: {use}"
         having = store.sessions_with(use.address, limit=None)
         assert having is not None, use
         assert len(having) >= use.sessions, f"sessions_with({use.address!r}): {having}"

@@ -58,7 +58,7 @@ class Configurations(msgspec.Struct, frozen=True, kw_only=True):
 def configurations(store: Store, *, limit: int = 50, after: str = "") -> Configurations | None:
     """Which configurations are in use.
 
-    :param limit: how many at most; each costs two more queries.
+    :param limit: how many at most; each costs one more query.
     :param after: only addresses greater than this one.
     :returns: None: the storage has no index that tells.
 
@@ -71,7 +71,7 @@ def configurations(store: Store, *, limit: int = 50, after: str = "") -> Configu
         return None
     found = []
     for each in listed[:limit]:
-        uid, configuration = configuration_at(store, each.address) or ("", None)
+        uid, configuration = _of(store, each.example, each.address) or ("", None)
         found.append(
             InUse(
                 address=each.address,
@@ -87,8 +87,15 @@ def configurations(store: Store, *, limit: int = 50, after: str = "") -> Configu
 def configuration_at(store: Store, address: str) -> tuple[str, Configuration] | None:
     """A configuration by its address, and the uid of a session that has it; None: none has."""
     for each in store.sessions_with(address, limit=1) or ():
-        with suppress(TriggersError):
-            snapshot = store.load(each.uid, Query())
-            if snapshot.header is not None and snapshot.header.config == address:
-                return each.uid, snapshot.configuration
+        if found := _of(store, each.uid, address):
+            return found
+    return None
+
+
+def _of(store: Store, uid: str, address: str) -> tuple[str, Configuration] | None:
+    """The configuration of a session, if that can be read and has it still."""
+    with suppress(TriggersError):
+        snapshot = store.load(uid, Query())
+        if snapshot.header is not None and snapshot.header.config == address:
+            return uid, snapshot.configuration
     return None

@@ -9,10 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from triggers_core.engine.protocol import Query
-from triggers_core.exceptions import TriggersError
 from triggers_core.storages.base import Store
-from triggers_core.storages.groups import MOST_GROUPS, FailedGroup
+from triggers_core.storages.groups import MOST_GROUPS, FailedGroup, WaitingGroup
 from triggers_core.texts import iso
 from triggers_core.views.session import coming
 from triggers_core.views.stuck import Overdue, find_overdue
@@ -27,6 +25,8 @@ class MissingTrigger(msgspec.Struct, kw_only=True):
     trigger: str
     sessions: int
     """How many wait for it; those that wait for another one, too, are counted for each."""
+    more: bool
+    """Whether there are more than were counted."""
     since: float
     """When the first of them began to wait, in seconds since 1970."""
     groups: list[tuple[str, ...]]
@@ -52,6 +52,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Most sessions first."""
     idle: int
     """Sessions that wait, but for no event: something failed, or nothing has begun."""
+    more_idle: bool
+    """Whether there are more than were counted."""
     failed: list[FailedGroup]
     """Most instances first."""
     overdue: Overdue
@@ -65,10 +67,16 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "now": iso(self.now),
             "waiting": [
-                {"trigger": each.trigger, "sessions": each.sessions, "since": iso(each.since)}
+                {
+                    "trigger": each.trigger,
+                    "sessions": each.sessions,
+                    "more": each.more,
+                    "since": iso(each.since),
+                }
                 for each in self.missing
             ],
             "idle": self.idle,
+            "more_idle": self.more_idle,
             "failed": [
                 {
                     "task": each.task,
@@ -103,7 +111,8 @@ def overview(
     return Overview(
         now=store.now(),
         missing=missing,
-        idle=idle,
+        idle=0 if idle is None else idle.sessions,
+        more_idle=idle is not None and idle.more,
         failed=store.failed_groups(MOST_GROUPS),
         overdue=find_overdue(store, limit, grace),
         soon=soon,
@@ -111,24 +120,28 @@ def overview(
     )
 
 
-def missing_triggers(store: Store) -> tuple[list[MissingTrigger], int]:
-    """What the waiting sessions wait for, by trigger; and how many wait for no event."""
+def missing_triggers(store: Store) -> tuple[list[MissingTrigger], WaitingGroup | None]:
+    """What the waiting sessions wait for, by trigger; and those that wait for no event."""
     found: dict[str, MissingTrigger] = {}
-    idle = 0
-    for group in store.waiting_groups(MOST_GROUPS):
+    idle = None
+    groups = store.waiting_groups(MOST_GROUPS)
+    cut = len(groups) == MOST_GROUPS  # any trigger may be in those that are left out
+    for group in groups:
         if not group.missing:
-            idle += group.sessions
+            idle = group
         for trigger in group.missing:
             known = found.get(trigger)
             if known is None:
                 found[trigger] = MissingTrigger(
                     trigger=trigger,
                     sessions=group.sessions,
+                    more=group.more or cut,
                     since=group.since,
                     groups=[group.missing],
                 )
             else:
                 known.sessions += group.sessions
+                known.more |= group.more
                 known.since = min(known.since, group.since)
                 known.groups.append(group.missing)
     order = sorted(found.values(), key=lambda each: (-each.sessions, each.since, each.trigger))
@@ -137,24 +150,10 @@ def missing_triggers(store: Store) -> tuple[list[MissingTrigger], int]:
 
 def due_soon(store: Store, within: float, limit: int) -> tuple[list[Soon], bool]:
     """What falls due by itself within so many seconds, the next first; whether there is more."""
-    names: dict[str, list[str]] = {}
-    due = store.due(limit * 5, within)
-    for each in due:
-        names.setdefault(each.uid, []).append(each.instance)
-    found: list[Soon] = []
-    for uid, instances in names.items():
-        try:
-            snapshot = store.load(uid, Query(instances=tuple(instances)))
-        except TriggersError:  # damaged, or of a newer version: no reason to hide the others
-            continue
-        ahead = [
-            each
-            for each in snapshot.instances.values()
-            if each.due_at is not None and each.due_at > snapshot.now
-        ]
-        found += [
-            Soon(uid=uid, instance=each["name"], at=each["at"], then=each["then"])
-            for each in coming(ahead)
-        ]
-    found.sort(key=lambda each: (each.at, each.uid))
-    return found[:limit], len(found) > limit or len(due) == limit * 5
+    found = store.coming(within, limit + 1)
+    soon = [
+        Soon(uid=uid, instance=each["name"], at=each["at"], then=each["then"])
+        for uid, instance in found[:limit]
+        for each in coming([instance])
+    ]
+    return soon, len(found) > limit

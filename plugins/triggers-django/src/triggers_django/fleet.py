@@ -10,8 +10,10 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, F, Min, Q, QuerySet
 
+from triggers_core.engine.records import Instance, Status
 from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
+    MOST_COUNTED,
     ConfigurationInUse,
     FailedGroup,
     FailedInstance,
@@ -20,8 +22,15 @@ from triggers_core.storages.groups import (
     group_text,
     group_triggers,
     in_order,
+    in_use,
+    waiting_group,
 )
-from triggers_core.storages.summaries import SessionSummary, fleet_order, readable_summaries
+from triggers_core.storages.summaries import (
+    SessionSummary,
+    fleet_order,
+    readable_coming,
+    readable_summaries,
+)
 from triggers_django import models, transactions
 from triggers_django.reading import chunks, rows
 from triggers_django.transactions import AlreadyThere, asking, is_owned
@@ -47,6 +56,16 @@ def due(connection: BaseDatabaseWrapper, at: float, limit: int | None) -> list[D
         if len(candidates) < page:
             break
     return found
+
+
+def coming(
+    connection: BaseDatabaseWrapper, after: float, until: float, limit: int | None
+) -> list[tuple[str, Instance]]:
+    """What falls due by itself; see `Store.coming`."""
+    found = models.Instance.objects.using(connection.alias)
+    unstarted = found.filter(due_at__gt=after, due_at__lte=until, status=Status.UNSTARTED.value)
+    ordered = unstarted.order_by("due_at", "session__uid", "task", "number")
+    return readable_coming(rows(ordered.values_list("session__uid", "record"), limit))
 
 
 def due_ahead(connection: BaseDatabaseWrapper, after: float, limit: int | None) -> list[Due]:
@@ -122,15 +141,25 @@ def _summaries(query: QuerySet[Any, Any], limit: int | None) -> dict[str, Sessio
     return found
 
 
-def waiting_groups(connection: BaseDatabaseWrapper, limit: int | None) -> list[WaitingGroup]:
-    """The waiting sessions by what they lack; see `Store.waiting_groups`."""
+def waiting_groups(
+    connection: BaseDatabaseWrapper, limit: int | None, most: int
+) -> list[WaitingGroup]:
+    """The waiting sessions by what they lack; see `Store.waiting_groups`.
+
+    From one group to the next by the index, whatever lies between: that of those that lack nothing
+    first, among which are all that do not wait.
+    """
     waiting = models.Session.objects.using(connection.alias).filter(waiting_since__isnull=False)
-    grouped = waiting.order_by().values("missing")
-    counted = grouped.annotate(sessions=Count("id"), since=Min("waiting_since"))
-    return in_order(
-        WaitingGroup(missing=group_triggers(missing), sessions=amount, since=since)
-        for missing, amount, since in rows(counted.values_list("missing", "sessions", "since"))
-    )[:limit]
+    columns = waiting.order_by("missing", "waiting_since").values_list("missing", "waiting_since")
+    found: list[WaitingGroup] = []
+    first = rows(columns.filter(missing=""), 1) or rows(columns.filter(missing__gt=""), 1)
+    while first and len(found) < MOST_COUNTED:
+        [(missing, since)] = first
+        with asking():
+            amount = waiting.filter(missing=missing)[: most + 1].count()
+        found.append(waiting_group(group_triggers(missing), amount, since, most))
+        first = rows(columns.filter(missing__gt=missing), 1)
+    return in_order(found)[:limit]
 
 
 def waiting_for(
@@ -220,13 +249,12 @@ def configurations_in_use(
     while limit is None or len(found) < limit:
         page = rows(known.filter(hash__gt=after).order_by("hash").values_list("hash"), _PAGE)
         for (address,) in page:
+            having = stored.filter(config=address)
             with asking():
-                amount = stored.filter(config=address)[: most + 1].count()
-            if amount:  # unused ones stay for a while
-                sessions = min(amount, most)
-                found.append(
-                    ConfigurationInUse(address=address, sessions=sessions, more=amount > most)
-                )
+                amount = having[: most + 1].count()
+            # Unused ones stay for a while.
+            for (uid,) in rows(having.order_by("uid").values_list("uid"), 1) if amount else ():
+                found.append(in_use(address, amount, most, uid))
             if limit is not None and len(found) == limit:
                 break
         if len(page) < _PAGE:

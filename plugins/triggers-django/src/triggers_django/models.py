@@ -24,7 +24,8 @@ _PERMISSIONS: Final = ("view",)  # whoever changed a row by hand would break its
 class Session(models.Model):
     """A session: its header, and what the fleet index lists it by.
 
-    No column that a fire changes is in an index, so that PostgreSQL can update the row in place.
+    Of what a fire changes, `missing` alone is in an index, and not every fire changes that:
+    so PostgreSQL can mostly update the row in place.
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
@@ -52,6 +53,7 @@ class Session(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["failed"], name="triggers_session_failed"),
             models.Index(fields=["waiting_since"], name="triggers_session_waiting"),
+            models.Index(fields=["missing", "waiting_since"], name="triggers_session_missing"),
             models.Index(fields=["config", "uid"], name="triggers_session_config"),
         ]
         permissions: ClassVar = [

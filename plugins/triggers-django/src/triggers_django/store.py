@@ -287,6 +287,11 @@ class DjangoStore(Store):
         most, at = check_limit(limit), self.clock() + within
         return transactions.read(self.alias, self.place, lambda c: fleet.due(c, at, most))
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        now = self.clock()
+        work = partial(fleet.coming, after=now, until=now + within, limit=check_limit(limit))
+        return transactions.read(self.alias, self.place, work)
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         most, after = check_limit(limit), self.clock() + seconds
         return transactions.read(self.alias, self.place, lambda c: fleet.due_ahead(c, after, most))
@@ -308,9 +313,11 @@ class DjangoStore(Store):
             self.alias, self.place, lambda c: fleet.sessions(c, failed, waiting, most, after)
         )
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        most = check_limit(limit)
-        return transactions.read(self.alias, self.place, partial(fleet.waiting_groups, limit=most))
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        work = partial(fleet.waiting_groups, limit=check_limit(limit), most=most)
+        return transactions.read(self.alias, self.place, work)
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

@@ -54,7 +54,9 @@ def _save_header(
     if header is None:
         assert session is not None
         return session
-    values: dict[str, Any] = {"header": records.header, "missing": group_text(header.missing)}
+    values: dict[str, Any] = {"header": records.header}
+    if session is None or header.missing != (plan.group_before or ()):  # its index is left alone
+        values["missing"] = group_text(header.missing)
     created = sum(change.before is None for change, _ in records.changes)
     if created:
         values["instances"] = found.instances + created

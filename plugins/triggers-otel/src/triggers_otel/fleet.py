@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -18,6 +18,9 @@ from triggers_otel.options import NAME, Options
 from triggers_otel.tallies import Bounded
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+_MOST_COUNTED: Final = 1_000_000
+"""Sessions of each group: a gauge is not to end where a page stops counting."""
 
 T = TypeVar("T")
 
@@ -99,7 +102,7 @@ def missing_triggers(store: Store, groups: int) -> Counter[str]:
     :param groups: how many groups of sessions are read at most, the largest first.
     """
     counts: Counter[str] = Counter()
-    for group in store.waiting_groups(groups):
+    for group in store.waiting_groups(groups, most=_MOST_COUNTED):
         for trigger in group.missing:
             counts[trigger] += group.sessions
     return counts

@@ -16,6 +16,7 @@ from triggers_core.exceptions import UnknownSchema
 from triggers_core.storages.arguments import MOST, check_limit, check_window
 from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
+    MOST_COUNTED,
     ConfigurationInUse,
     FailedGroup,
     FailedInstance,
@@ -24,11 +25,14 @@ from triggers_core.storages.groups import (
     group_text,
     group_triggers,
     in_order,
+    in_use,
+    waiting_group,
 )
 from triggers_core.storages.summaries import (
     SessionSummary,
     fleet_order,
     prunable,
+    readable_coming,
     readable_header,
     readable_summaries,
 )
@@ -110,6 +114,15 @@ def due_steps(tables: Tables, limit: int | None = 100, within: float = 0.0) -> S
     return _due(rows)
 
 
+def coming_steps(
+    tables: Tables, within: float, limit: int | None
+) -> Steps[list[tuple[str, Instance]]]:
+    """As `Store.coming`."""
+    values = (tables.now, tables.now, within, check_limit(limit))
+    (rows,) = yield [(tables.sql.coming, values)]
+    return readable_coming((uid, bytes(record)) for uid, record in rows)
+
+
 def due_ahead_steps(tables: Tables, seconds: float, limit: int | None = 100) -> Steps[list[Due]]:
     """As `Store.due_ahead`."""
     (rows,) = yield [(tables.sql.due_ahead, (tables.now, seconds, check_limit(limit)))]
@@ -165,12 +178,12 @@ def _summaries(
 # -- groups ----------------------------------------------------------------------------------------
 
 
-def waiting_groups_steps(tables: Tables, limit: int | None) -> Steps[list[WaitingGroup]]:
+def waiting_groups_steps(tables: Tables, limit: int | None, most: int) -> Steps[list[WaitingGroup]]:
     """As `Store.waiting_groups`."""
     amount = check_limit(limit)
-    (rows,) = yield [(tables.sql.waiting_groups, ())]
+    (rows,) = yield [(tables.sql.waiting_groups, (most + 1, MOST_COUNTED))]
     return in_order(
-        WaitingGroup(missing=group_triggers(text), sessions=int(count), since=float(since))
+        waiting_group(group_triggers(text), int(count), float(since), most)
         for text, count, since in rows
     )[:amount]
 
@@ -233,12 +246,7 @@ def configurations_steps(
     """As `Store.configurations_in_use`."""
     values = (most + 1, after, check_limit(limit))
     (rows,) = yield [(tables.sql.configurations_in_use, values)]
-    return [
-        ConfigurationInUse(
-            address=address, sessions=min(int(amount), most), more=int(amount) > most
-        )
-        for address, amount in rows
-    ]
+    return [in_use(address, int(amount), most, first) for address, amount, first in rows]
 
 
 def sessions_with_steps(

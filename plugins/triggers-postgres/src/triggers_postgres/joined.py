@@ -193,6 +193,9 @@ class JoinedStore(Store):
     def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
         return self.read(fleet.due_steps(self.outside.tables, limit, within))
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        return self.read(fleet.coming_steps(self.outside.tables, within, limit))
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return self.read(fleet.due_ahead_steps(self.outside.tables, seconds, limit))
 
@@ -209,8 +212,10 @@ class JoinedStore(Store):
     ) -> list[SessionSummary]:
         return self.read(fleet.sessions_steps(self.outside.tables, failed, waiting, limit, after))
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return self.read(fleet.waiting_groups_steps(self.outside.tables, limit))
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        return self.read(fleet.waiting_groups_steps(self.outside.tables, limit, most))
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

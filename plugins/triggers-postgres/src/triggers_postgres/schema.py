@@ -42,6 +42,8 @@ CREATE INDEX sessions_config ON {at}sessions (config, uid) WHERE config IS NOT N
 CREATE INDEX sessions_failed ON {at}sessions (failed DESC, uid) WHERE failed > 0;
 CREATE INDEX sessions_waiting ON {at}sessions (waiting_since, uid)
     WHERE waiting_since IS NOT NULL;
+CREATE INDEX sessions_missing ON {at}sessions (missing, waiting_since)
+    WHERE waiting_since IS NOT NULL;
 CREATE TABLE {at}events (
     session bigint NOT NULL,
     number integer NOT NULL,
@@ -68,6 +70,8 @@ CREATE TABLE {at}instances (
     PRIMARY KEY (session, task, number)
 ) WITH (fillfactor = 80);
 CREATE INDEX instances_due ON {at}instances (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX instances_coming ON {at}instances (due_at)
+    WHERE status = 'unstarted' AND due_at IS NOT NULL;
 CREATE INDEX instances_unstarted ON {at}instances (session, task) WHERE status = 'unstarted';
 CREATE INDEX instances_failed ON {at}instances (session, task, number) WHERE status = 'failed';
 CREATE INDEX instances_errors ON {at}instances (task, error, failed_at) WHERE status = 'failed';

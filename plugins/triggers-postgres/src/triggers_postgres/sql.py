@@ -234,13 +234,25 @@ class Sql:
         self.due: str = (
             f"{due} <= {now} + %s::float8 ORDER BY i.due_at LIMIT %s FOR KEY SHARE OF s SKIP LOCKED"
         )
+        self.coming: str = (
+            f"SELECT s.uid, i.record FROM {instances} i JOIN {sessions} s ON s.id = i.session"
+            f" WHERE i.status = 'unstarted' AND i.due_at > {now} AND i.due_at <= {now} + %s::float8"
+            " ORDER BY i.due_at, s.uid, (i.task || '#' || i.number) COLLATE \"C\" LIMIT %s"
+        )
         self.due_ahead: str = f"{due} > {now} + %s ORDER BY i.due_at DESC LIMIT %s"
         self.next_due: str = f"SELECT min(due_at) - {now} FROM {instances} WHERE due_at IS NOT NULL"
         self.sessions: str = f"SELECT uid, header FROM {sessions} WHERE "
 
+        # From one group to the next by the index, whatever lies between.
+        waiting = f"FROM {sessions} s WHERE s.waiting_since IS NOT NULL"
+        first = "ORDER BY s.missing, s.waiting_since LIMIT 1"
         self.waiting_groups: str = (
-            f"SELECT missing, count(*), min(waiting_since) FROM {sessions}"
-            " WHERE waiting_since IS NOT NULL GROUP BY 1"
+            "WITH RECURSIVE g (missing, since) AS ("
+            f"(SELECT s.missing, s.waiting_since {waiting} {first}) UNION ALL"
+            " SELECT n.missing, n.waiting_since FROM g CROSS JOIN LATERAL"
+            f" (SELECT s.missing, s.waiting_since {waiting} AND s.missing > g.missing {first}) n)"
+            f" SELECT g.missing, (SELECT count(*) FROM (SELECT {waiting} AND s.missing = g.missing"
+            " LIMIT %s) x), g.since FROM g LIMIT %s"
         )
         self.waiting_for: str = (
             f"SELECT uid, header FROM {sessions} WHERE missing = %s"
@@ -266,7 +278,8 @@ class Sql:
         # Counted no further than asked for, from the index.
         counted = f"SELECT FROM {sessions} s WHERE s.config = c.hash LIMIT %s"
         self.configurations_in_use: str = (
-            f"SELECT c.hash, (SELECT count(*) FROM ({counted}) x) FROM {configurations} c"
+            f"SELECT c.hash, (SELECT count(*) FROM ({counted}) x), (SELECT s.uid FROM {sessions} s"
+            f" WHERE s.config = c.hash ORDER BY s.uid LIMIT 1) FROM {configurations} c"
             f" WHERE c.hash > %s AND EXISTS (SELECT FROM {sessions} s WHERE s.config = c.hash)"
             " ORDER BY c.hash LIMIT %s"
         )

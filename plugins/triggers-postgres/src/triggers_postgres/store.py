@@ -227,6 +227,9 @@ class PostgresStore(Joining):
         """As `Store.due`, but for sessions that another transaction has locked at this moment."""
         return self._read(fleet.due_steps, self.tables, limit, within)
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        return self._read(fleet.coming_steps, self.tables, within, limit)
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return self._read(fleet.due_ahead_steps, self.tables, seconds, limit)
 
@@ -243,8 +246,10 @@ class PostgresStore(Joining):
     ) -> list[SessionSummary]:
         return self._read(fleet.sessions_steps, self.tables, failed, waiting, limit, after)
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return self._read(fleet.waiting_groups_steps, self.tables, limit)
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        return self._read(fleet.waiting_groups_steps, self.tables, limit, most)
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

@@ -179,7 +179,8 @@ class Committer:
         if not command.instances:
             return
         members = [f"{name}\t{keys.uid}".encode() for name in command.instances]
-        self._client.ask(b"ZREM", keys.names[DUE - 1], *members)
+        for key in (keys.names[DUE - 1], self._namespace.keyspace.coming(keys.shard)):
+            self._client.ask(b"ZREM", key, *members)
 
     def _find(self, keys: SessionKeys) -> FindConfiguration:
         return lambda address: self._reader.configuration(keys.shard, address)

@@ -17,22 +17,35 @@ from triggers_core.exceptions import UnknownSchema
 from triggers_core.storages.arguments import check_limit
 from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
+    MOST_COUNTED,
     ConfigurationInUse,
     FailedGroup,
     FailedInstance,
     WaitingGroup,
     failed_in_order,
     in_order,
+    in_use,
+    waiting_group,
 )
 from triggers_core.storages.summaries import SessionSummary, fleet_order, prunable, summarise
-from triggers_redis import uses
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import parse_version_line, read_header
 from triggers_redis.connection import Client
-from triggers_redis.keys import BUCKETS, DUE, Keyspace, SessionKeys
+from triggers_redis.keys import (
+    BUCKETS,
+    DUE,
+    SHORT,
+    Keyspace,
+    SessionKeys,
+    group_name,
+    short_address,
+    since_text,
+)
+from triggers_redis.listings import Part, first_of_each, listed
 from triggers_redis.namespace import Namespace
 from triggers_redis.resp import encode_arguments
 from triggers_redis.scripts import (
+    AMOUNTS,
     DELETE,
     ERASE_CONFIGURATIONS,
     GROUPS,
@@ -46,14 +59,10 @@ from triggers_redis.scripts import (
 
 _ANY: Final = b"\1"
 _CHUNK: Final = 500  # sessions in one request
-_AT_ONCE: Final = 50  # configurations whose sessions are counted in one request
 _UNLIMITED: Final = 1 << 31
 _MAX_REPORTED: Final = 1_000  # sessions of which it is remembered that the log has named them
 
 logger = logging.getLogger(__name__)
-
-Part = Callable[[int, int], bytes]
-"""The key of a part of an index: by shard and bucket."""
 
 
 class FleetIndex:
@@ -77,6 +86,13 @@ class FleetIndex:
         _, found = self._due(_UNLIMITED if most is None else most, *which)
         return [Due(uid, instance) for _, uid, instance in found[:most]]
 
+    def coming(self, within: float, limit: int | None) -> list[Due]:
+        """What comes by itself within so many seconds, earliest first."""
+        most = _UNLIMITED if limit is None else limit
+        which = (b"coming", repr(float(within)).encode())
+        _, found = self._due(most, *which, part=self._keyspace.coming)
+        return [Due(uid, instance) for _, uid, instance in found[:most]]
+
     def due_ahead(self, seconds: float, limit: int) -> list[Due]:
         """What is due in more than so many seconds."""
         limit = check_limit(limit) or 0
@@ -88,19 +104,21 @@ class FleetIndex:
         now, found = self._due(1, b"all")
         return found[0][0] - now if found else None
 
-    def _due(self, limit: int, *which: bytes) -> tuple[float, list[tuple[float, str, str]]]:
+    def _due(
+        self, limit: int, *which: bytes, part: Callable[[int], bytes] | None = None
+    ) -> tuple[float, list[tuple[float, str, str]]]:
         keyspace = self._keyspace
+        part = part or keyspace.due
         arguments = (self._clock.argument(), b"%d" % max(limit, 0), *which)
         runs = [
-            (1, encode_arguments((keyspace.due(shard),)), arguments)
-            for shard in range(keyspace.shards)
+            (1, encode_arguments((part(shard),)), arguments) for shard in range(keyspace.shards)
         ]
         found: list[tuple[float, str, str]] = []
         now = 0.0
         for shard, (now_text, *entries) in enumerate(self._client.run_each(LIST_DUE, runs)):
             now = float(now_text)
             if entries[:1] == [b"\1"]:
-                self._warn_once(keyspace.due(shard).decode(), entries[1].decode("utf-8", "replace"))
+                self._warn_once(part(shard).decode(), entries[1].decode("utf-8", "replace"))
                 continue
             for member, score in zip(entries[::2], entries[1::2], strict=True):
                 instance, _, uid = member.decode("utf-8", "replace").partition("\t")
@@ -143,7 +161,7 @@ class FleetIndex:
     def _scored(self, parts: list[list[bytes]], most: int) -> list[tuple[float, str]]:
         lines = [line for page in self._pages(parts, b"score", most) for line in page]
         entries = (line.rpartition("\t") for line in lines)
-        return sorted((float(score), member.partition("\t")[0]) for member, _, score in entries)
+        return sorted((float(score), uid) for uid, _, score in entries)
 
     def _pages(
         self, parts: list[list[bytes]], order: bytes, most: int, after: str = ""
@@ -231,27 +249,29 @@ class FleetIndex:
 
     # -- groups -----------------------------------------------------------------------------------
 
-    def waiting_groups(self, limit: int | None) -> list[WaitingGroup]:
+    def waiting_groups(self, limit: int | None, most: int) -> list[WaitingGroup]:
         """As `Store.waiting_groups`; sessions that expired count until somebody lists them."""
-        most = check_limit(limit)
+        wanted, looked_at = check_limit(limit), b"%d" % MOST_COUNTED
         groups = [
-            WaitingGroup(missing=_triggers(group), sessions=amount, since=since)
-            for group, (amount, since) in self._groups(b"waiting", self._keyspace.waiting).items()
+            waiting_group(_triggers(group), amount, moment / 1_000_000, most)
+            for group, (amount, moment) in self._groups(
+                self._keyspace.groups, b"waiting", looked_at
+            ).items()
         ]
-        return in_order(groups)[:most]
+        return in_order(groups)[:wanted]
 
     def failed_groups(self, limit: int | None) -> list[FailedGroup]:
         """As `Store.failed_groups`; as for `waiting_groups`."""
         most, groups = check_limit(limit), []
-        for group, (amount, since) in self._groups(b"failures", self._keyspace.failures).items():
+        for group, (amount, since) in self._groups(self._keyspace.failures, b"failures").items():
             task, _, error = group.partition("\t")
             groups.append(FailedGroup(task=task, error=error, instances=amount, since=since))
         return failed_in_order(groups)[:most]
 
-    def _groups(self, kind: bytes, part: Part) -> dict[str, tuple[int, float]]:
-        """Group → how many members it has, and the lowest score."""
+    def _groups(self, part: Part, *which: bytes) -> dict[str, tuple[int, float]]:
+        """Group → how many members it has, and the lowest score or moment."""
         found: dict[str, tuple[int, float]] = {}
-        for reply in self._each_part(GROUPS, part, (kind,)):
+        for reply in self._each_part(GROUPS, part, which):
             for group, amount, score in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
                 name = group.decode("utf-8", "replace")
                 so_far, lowest = found.get(name, (0, inf))
@@ -262,19 +282,31 @@ class FleetIndex:
         self, missing: Sequence[str], limit: int | None, after: float
     ) -> list[SessionSummary]:
         """As `Store.waiting_for`."""
-        most, wanted = check_limit(limit), tuple(missing)
-        arguments = (b"waiting", _score(after), _most(most), "\x1f".join(wanted).encode())
-        while True:
-            members = self._members(self._keyspace.waiting, arguments)
-            found = sorted((score, member.partition("\t")[0]) for member, score in members)
-            before = self._expired
-            summaries = [
-                each
-                for each in self._summaries(uid for _, uid in found[:most])
-                if each.missing == wanted and each.waiting_since is not None
-            ]
-            if self._expired == before:
-                return summaries
+        wanted = tuple(missing)
+        since = since_text(after) if after > 0.0 else ""
+        lines = self._listed(self._keyspace.groups, group_name(wanted).encode(), since, limit)
+        found = (
+            each
+            for each in self._summaries(line.partition("\t")[2] for line in lines)
+            if each.missing == wanted and each.waiting_since is not None
+        )
+        return list(islice(found, check_limit(limit)))
+
+    def find_event(self, event_id: str, limit: int | None) -> list[tuple[str, int]]:
+        """As `Store.find_event`."""
+        lines = self._listed(self._keyspace.event_ids, event_id.encode(), "", limit)
+        numbers = dict[str, int]()
+        for line in lines:
+            uid, _, number = line.partition("\t")
+            numbers[uid] = int(number)
+            if len(numbers) == limit:
+                break
+        return [(each.uid, numbers[each.uid]) for each in self._summaries(numbers)]
+
+    def _listed(self, part: Part, prefix: bytes, after: str, limit: int | None) -> Iterator[str]:
+        most = check_limit(limit)
+        most = _UNLIMITED if most is None else most
+        return listed(self._client, self._keyspace, part, prefix, after, most) if most else iter(())
 
     def failed_instances(
         self, task: str | None, error: str | None, limit: int | None, after: FailedInstance | None
@@ -283,7 +315,7 @@ class FleetIndex:
         most = check_limit(limit)
         which = (_ANY if each is None else each.encode() for each in (task, error))
         lowest = -inf if after is None else after.at
-        arguments = (b"failures", _score(lowest), _most(most), *which)
+        arguments = (_score(lowest), _most(most), *which)
         found = []
         for member, score in self._members(self._keyspace.failures, arguments):
             instance, error_type, uid = member.split("\t")
@@ -296,25 +328,41 @@ class FleetIndex:
         self, limit: int | None, after: str, most: int
     ) -> list[ConfigurationInUse]:
         """As `Store.configurations_in_use`; sessions that expired count until they are listed."""
-        wanted, found = check_limit(limit), list[ConfigurationInUse]()
-        known = iter(uses.known_addresses(self._client, self._keyspace, after))
-        while (wanted is None or len(found) < wanted) and (some := list(islice(known, _AT_ONCE))):
-            amounts = uses.amounts(self._client, self._keyspace, some)
-            found += [
-                ConfigurationInUse(address=each, sessions=min(amount, most), more=amount > most)
-                for each, amount in zip(some, amounts, strict=True)
-                if amount
-            ]
-        return found[:wanted]
+        keyspace, wanted = self._keyspace, check_limit(limit)
+        runs = [
+            (2, encode_arguments((keyspace.configurations(shard), keyspace.amounts(shard))), ())
+            for shard in range(keyspace.shards)
+        ]
+        addresses, amounts, homes = set[str](), dict[bytes, int](), dict[bytes, int]()
+        for shard, (known, counted) in enumerate(self._client.run_each(AMOUNTS, runs)):
+            addresses.update(each.decode("utf-8", "replace") for each in known)
+            for short, amount in zip(counted[::2], counted[1::2], strict=True):
+                if int(amount) > 0:
+                    amounts[short] = amounts.get(short, 0) + int(amount)
+                    homes.setdefault(short, shard)
+        used = [a for a in sorted(addresses) if a > after and short_address(a) in amounts][:wanted]
+        examples = self._examples(used, homes)
+        return [
+            in_use(each, amounts[short_address(each)], most, examples[short_address(each)])
+            for each in used
+        ]
+
+    def _examples(self, used: list[str], homes: dict[bytes, int]) -> dict[bytes, str]:
+        """Configuration → a session that has it, in a shard where there is one."""
+        asked = dict[int, list[bytes]]()
+        for short in map(short_address, used):
+            asked.setdefault(homes[short], []).append(short)
+        found = first_of_each(self._client, self._keyspace.uses, list(asked.items()))
+        return {
+            short: uid
+            for shorts, uids in zip(asked.values(), found, strict=True)
+            for short, uid in zip(shorts, uids, strict=True)
+        }
 
     def sessions_with(self, address: str, limit: int | None, after: str) -> list[SessionSummary]:
         """As `Store.sessions_with`."""
-        limit = check_limit(limit)
-        most = _UNLIMITED if limit is None else limit
-        if not most:
-            return []
-        uids = uses.uids_with(self._client, self._keyspace, address, after, most)
-        return list(islice(self._summaries(uids), most))
+        uids = self._listed(self._keyspace.uses, short_address(address), after, limit)
+        return list(islice(self._summaries(uids), check_limit(limit)))
 
     def _members(self, part: Part, arguments: Sequence[bytes]) -> Iterator[tuple[str, float]]:
         for reply in self._each_part(MEMBERS, part, arguments):
@@ -341,15 +389,19 @@ class FleetIndex:
         """Erase a session if it is at that version; any if that is empty."""
         keyspace = self._keyspace
         more = (
+            keyspace.coming(keys.shard),
             keyspace.all(keys.shard, keys.bucket),
             keyspace.failed(keys.shard),
             keyspace.waiting(keys.shard, keys.bucket),
             keyspace.failures(keys.shard, keys.bucket),
+            keyspace.groups(keys.shard, keys.bucket),
             keyspace.uses(keys.shard, keys.bucket),
+            keyspace.amounts(keys.shard),
+            keyspace.event_ids(keys.shard, keys.bucket),
         )
         arguments = (keys.uid_bytes, version_line)
         erased, resent = self._client.run(
-            DELETE, 10, keys.encoded[DUE] + encode_arguments(more), arguments
+            DELETE, DUE + len(more), keys.encoded[DUE] + encode_arguments(more), arguments
         )
         return bool(erased) or resent  # it is gone, and nobody can say since when
 
@@ -390,8 +442,9 @@ class FleetIndex:
             for at in range(0, len(unused), _CHUNK):
                 chunk = unused[at : at + _CHUNK]
                 names = [self._keyspace.configuration(shard, each.decode()) for each in chunk]
-                keys = encode_arguments((index, *names))
-                self._client.run(ERASE_CONFIGURATIONS, 1 + len(names), keys, (since, *chunk))
+                keys = encode_arguments((index, self._keyspace.amounts(shard), *names))
+                arguments = (since, b"%d" % SHORT, *chunk)
+                self._client.run(ERASE_CONFIGURATIONS, 2 + len(names), keys, arguments)
 
     # -- leases over the store --------------------------------------------------------------------
 

@@ -14,29 +14,46 @@ from zlib import crc32
 
 import msgspec
 
+from triggers_core.engine.records import Event, Header
 from triggers_redis.resp import encode_arguments
 
 BUCKETS: Final = 64
 """Parts of the listings of a shard. Redis keeps a sorted set of up to 128 short members in a
 listpack, a third of the memory; with 16 shards that lasts to about 130,000 sessions."""
 
+SHORT: Final = 12
+"""Characters of a configuration's address that the lists of who has it hold."""
+
 SESSION, WAITS, INSTANCES, EVENTS, DUE = range(1, 6)
 """Numbers of the keys that the scripts about a session get, as many of the first as they need:
 each costs the server as much as a command does."""
 
 
-def waiting_member(uid: str, missing: Iterable[str]) -> bytes:
-    """A session's member of the list of waiting ones: its uid, and the group that it is in.
+def group_name(missing: Iterable[str]) -> str:
+    """A group of waiting sessions, by what they lack."""
+    return "\x1f".join(missing)
 
-    Without a group the uid alone, as versions wrote it that knew no groups.
-    """
-    group = "\x1f".join(missing)
-    return f"{uid}\t{group}".encode() if group else uid.encode()
+
+def group_member(header: Header | None, uid: str) -> bytes:
+    """A waiting session's member of the list by groups, in the order of time; else empty."""
+    if header is None or header.waiting_since is None:
+        return b""
+    return f"{group_name(header.missing)}\t{since_text(header.waiting_since)}\t{uid}".encode()
+
+
+def since_text(moment: float) -> str:
+    """A moment as text that sorts by time, to the microsecond."""
+    return f"{max(0, round(moment * 1_000_000)):017d}"
+
+
+def event_member(event: Event, uid: str) -> bytes:
+    """An event's member of the list by the ids that the application gave."""
+    return f"{event.id}\t{uid}\t{event.number}".encode()
 
 
 def short_address(address: str) -> bytes:
-    """What the list of which session has which configuration holds of an address: enough of it."""
-    return address[:12].encode()
+    """What the lists of which sessions have which configuration hold of an address: enough."""
+    return address[:SHORT].encode()
 
 
 def use_member(address: str, uid: str) -> bytes:
@@ -100,6 +117,22 @@ class Keyspace:
     def failures(self, shard: int, bucket: int) -> bytes:
         """Part of the list of a shard's failed instances."""
         return f"{self._tag(shard)}:failures:{bucket:02}".encode()
+
+    def groups(self, shard: int, bucket: int) -> bytes:
+        """Part of the list of a shard's waiting sessions, by what they lack."""
+        return f"{self._tag(shard)}:groups:{bucket:02}".encode()
+
+    def event_ids(self, shard: int, bucket: int) -> bytes:
+        """Part of the list of a shard's events that have an id of the application's."""
+        return f"{self._tag(shard)}:ids:{bucket:02}".encode()
+
+    def coming(self, shard: int) -> bytes:
+        """A shard's unstarted instances that fall due by themselves."""
+        return f"{self._tag(shard)}:coming".encode()
+
+    def amounts(self, shard: int) -> bytes:
+        """How many of a shard's sessions have each configuration."""
+        return f"{self._tag(shard)}:amounts".encode()
 
     def uses(self, shard: int, bucket: int) -> bytes:
         """Part of the list of which of a shard's sessions has which configuration."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from triggers_core.engine.configuration import Configuration
 from triggers_core.engine.protocol import Query
-from triggers_core.exceptions import StorageError
+from triggers_core.exceptions import StorageError, UnknownSchema
 from triggers_redis.clock import ServerClock
-from triggers_redis.connection import Client
+from triggers_redis.connection import Client, Refused
 from triggers_redis.keys import SessionKeys
 from triggers_redis.namespace import Namespace
 from triggers_redis.scripts import LOAD
@@ -43,6 +44,28 @@ class SessionReader:
         count = ask.keys
         report, _ = self.client.run(LOAD, count, keys.encoded[count], arguments)
         return View(report, ask, time.monotonic(), query)
+
+    def views(self, asked: Sequence[tuple[SessionKeys, Ask]]) -> list[View | None]:
+        """Parts of many sessions: one round trip. None for one that cannot be read."""
+        clock = self.clock.session_argument()
+        runs = [
+            (ask.keys, keys.encoded[ask.keys], (clock, ask.argument(keys.uid)))
+            for keys, ask in asked
+        ]
+        try:
+            reports = self.client.run_each(LOAD, runs)
+            return [
+                View(report, ask, time.monotonic())
+                for report, (_, ask) in zip(reports, asked, strict=True)
+            ]
+        except (Refused, UnknownSchema):  # one of them is damaged: the others are read one by one
+            return [self._readable(keys, ask) for keys, ask in asked]
+
+    def _readable(self, keys: SessionKeys, ask: Ask) -> View | None:
+        try:
+            return self.view(keys, ask)
+        except (Refused, UnknownSchema):
+            return None
 
     def configuration(self, shard: int, address: str) -> Configuration:
         """A configuration by its hash; mostly read once in a process, for it never changes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -11,7 +12,7 @@ from triggers_core.engine.attempts import Claim, Heartbeat
 from triggers_core.engine.protocol import Command, Plan, Query, Rules, Snapshot
 from triggers_core.engine.records import Event, Instance, Status
 from triggers_core.exceptions import UnknownSchema
-from triggers_core.storages.arguments import check_age, check_window
+from triggers_core.storages.arguments import check_age, check_limit, check_window
 from triggers_core.storages.base import Clock, Due, Store
 from triggers_core.storages.groups import (
     MOST_COUNTED,
@@ -21,7 +22,7 @@ from triggers_core.storages.groups import (
     FailedInstance,
     WaitingGroup,
 )
-from triggers_core.storages.summaries import SessionSummary
+from triggers_core.storages.summaries import SessionSummary, comes, in_coming_order
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import read_event
 from triggers_redis.committing import Committer
@@ -168,6 +169,22 @@ class RedisStore(Store):
     def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
         return self.fleet.due(limit, within)
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        limit, keyspace = check_limit(limit), self.keyspace
+        names = dict[str, list[str]]()
+        for each in self.fleet.coming(within, limit):
+            names.setdefault(each.uid, []).append(each.instance)
+        found = list[tuple[str, Instance]]()
+        asked = [(keyspace.session(uid), Ask(instances=tuple(of))) for uid, of in names.items()]
+        for (uid, wanted), view in zip(names.items(), self.reader.views(asked), strict=True):
+            for name in wanted:
+                with suppress(UnknownSchema):
+                    if view is not None and name in view.instances:
+                        instance = view.read_instance(name)
+                        if comes(instance, view.now, within):
+                            found.append((uid, instance))
+        return in_coming_order(found)[:limit]
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return self.fleet.due_ahead(seconds, limit)
 
@@ -184,8 +201,10 @@ class RedisStore(Store):
     ) -> list[SessionSummary]:
         return self.fleet.sessions(failed, waiting, limit, after)
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return self.fleet.waiting_groups(limit)
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        return self.fleet.waiting_groups(limit, most)
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf
@@ -204,6 +223,9 @@ class RedisStore(Store):
         after: FailedInstance | None = None,
     ) -> list[FailedInstance]:
         return self.fleet.failed_instances(task, error, limit, after)
+
+    def find_event(self, event_id: str, limit: int | None = 100) -> list[tuple[str, int]]:
+        return self.fleet.find_event(event_id, limit)
 
     def configurations_in_use(
         self, limit: int | None = 100, after: str = "", most: int = MOST_COUNTED

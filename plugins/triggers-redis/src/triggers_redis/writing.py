@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from triggers_core.engine.configuration import EMPTY
 from triggers_core.engine.protocol import Change, Plan
-from triggers_core.engine.records import Status
+from triggers_core.engine.records import Header, Status
 from triggers_core.engine.waits import is_moment, wait_keys
 from triggers_core.storages.groups import failed_at
 from triggers_redis.codec import (
@@ -28,9 +28,11 @@ from triggers_redis.keys import (
     WAITS,
     Keyspace,
     SessionKeys,
+    event_member,
     failure_member,
+    group_member,
+    short_address,
     use_member,
-    waiting_member,
 )
 from triggers_redis.resp import encode_arguments
 from triggers_redis.view import FindConfiguration, View
@@ -76,11 +78,13 @@ class Write:
         "version_line",
     )
 
-    def __init__(self, keyspace: Keyspace, session: SessionKeys, plan: Plan[Any]) -> None:
+    def __init__(
+        self, keyspace: Keyspace, session: SessionKeys, view: View, plan: Plan[Any]
+    ) -> None:
         header = plan.header
         assert header is not None
         self._keyspace, self._session = keyspace, session
-        self._used, self._more = SESSION, list[bytes]()
+        self._used, self._more = SESSION, dict[bytes, int]()
         self._configuration: bytes | None = None
         self.layout = PACKED
         self.version_line = new_version_line(header)
@@ -94,6 +98,11 @@ class Write:
             self._configuration = plan.configuration.encoded
             index = self.key(keyspace.configurations(session.shard))
             self.do(_CONFIGURED, index, plan.configuration.hash.encode())
+        given = [each for each in plan.events if is_given(each.id)]
+        if given:
+            members = [event_member(each, session.uid) for each in given]
+            key = self.key(keyspace.event_ids(session.shard, session.bucket))
+            self.do(_ZADD, key, *[each for member in members for each in (b"0", member)])
         if plan.created:
             self.do(_MARKED, self.key(keyspace.marker(session.shard)), b"%d" % keyspace.shards)
         for change in plan.changes:
@@ -103,9 +112,8 @@ class Write:
                 self.due(name, change)
             if change.instance.status is not change.before:
                 self.failure(name, change)
-        before = plan.group_before
-        if plan.fleet_changed or plan.created or (before is not None and before != header.missing):
-            self.fleet(plan)
+        if plan.fleet_changed or plan.created or (plan.group_before or ()) != header.missing:
+            self.fleet(plan, view.read_header())
 
     # -- as it is sent ------------------------------------------------------------------------
 
@@ -137,9 +145,8 @@ class Write:
     # -- operations ---------------------------------------------------------------------------
 
     def key(self, name: bytes) -> int:
-        """The number of a further key."""
-        self._more.append(name)
-        return DUE + len(self._more)
+        """The number of a further key; one byte says it, so each is there once."""
+        return self._more.setdefault(name, DUE + 1 + len(self._more))
 
     def do(self, command: int, key: int, *arguments: bytes) -> None:
         """Add an operation; several if it has too many arguments for one command."""
@@ -151,16 +158,21 @@ class Write:
         self.operations += (bytes((command, key, len(arguments))), *arguments)
 
     def due(self, name: str, change: Change) -> None:
-        """Keep the due index in step with an instance."""
+        """Keep the due index, and the list of what comes by itself, in step with an instance."""
         instance, before = change.instance, change.before
+        member = f"{name}\t{self._session.uid}".encode()
+        came = any(map(is_moment, change.waits_before))
         if instance.due_at is not None:
-            member = f"{name}\t{self._session.uid}".encode()
             self.do(_ZADD, DUE, repr(instance.due_at).encode(), member)
         elif before in _UNDER_WAY or (
-            before is Status.UNSTARTED
-            and (instance.status is not before or any(map(is_moment, change.waits_before)))
+            before is Status.UNSTARTED and (instance.status is not before or came)
         ):
-            self.do(_ZREM, DUE, f"{name}\t{self._session.uid}".encode())
+            self.do(_ZREM, DUE, member)
+        if instance.status is Status.UNSTARTED and instance.due_at is not None:
+            coming = self.key(self._keyspace.coming(self._session.shard))
+            self.do(_ZADD, coming, repr(instance.due_at).encode(), member)
+        elif came:
+            self.do(_ZREM, self.key(self._keyspace.coming(self._session.shard)), member)
 
     def failure(self, name: str, change: Change) -> None:
         """Keep the list of failed instances in step with an instance."""
@@ -174,22 +186,29 @@ class Write:
             else:
                 self.do(_ZREM, key, member)
 
-    def fleet(self, plan: Plan[Any]) -> None:
-        """Keep the listings of sessions in step."""
+    def fleet(self, plan: Plan[Any], before: Header | None) -> None:
+        """Keep the listings of sessions in step.
+
+        :param before: the header as it is stored; None: there is no session yet.
+        """
         keyspace, header = self._keyspace, plan.header
         assert header is not None
         uid, shard, bucket = self._session.uid_bytes, self._session.shard, self._session.bucket
         if plan.created:
             self.do(_ZADD, self.key(keyspace.all(shard, bucket)), b"0", uid)
-        waits, before = header.waiting_since is not None, plan.group_before
-        if waits or before is not None:
+        since, since_before = header.waiting_since, before and before.waiting_since
+        if since is not None and since != since_before:
             waiting = self.key(keyspace.waiting(shard, bucket))
-            if waits:
-                since = repr(header.waiting_since).encode()
-                member = waiting_member(self._session.uid, header.missing)
-                self.do(_ZADD, waiting, since, member)
-            if before is not None and not (waits and before == header.missing):
-                self.do(_ZREM, waiting, waiting_member(self._session.uid, before))
+            self.do(_ZADD, waiting, repr(since).encode(), uid)
+        elif since is None and since_before is not None:
+            self.do(_ZREM, self.key(keyspace.waiting(shard, bucket)), uid)
+        member, old = (group_member(each, self._session.uid) for each in (header, before))
+        if member != old:
+            groups = self.key(keyspace.groups(shard, bucket))
+            if member:
+                self.do(_ZADD, groups, b"0", member)
+            if old:
+                self.do(_ZREM, groups, old)
         failed = header.total(Status.FAILED)
         if failed:  # negative, so that the lowest score has the most failures
             self.do(_ZADD, self.key(keyspace.failed(shard)), b"%d" % -failed, uid)
@@ -197,15 +216,18 @@ class Write:
             self.do(_ZREM, self.key(keyspace.failed(shard)), uid)
 
     def uses(self, view: View, plan: Plan[Any]) -> None:
-        """Keep the list of which session has which configuration in step."""
+        """Keep the lists of which sessions have which configuration in step."""
         header, before = plan.header, view.read_header()
         assert header is not None
         address = "" if before is None else before.config
         if header.config != address:
             key = self.key(self._keyspace.uses(self._session.shard, self._session.bucket))
+            amounts = self.key(self._keyspace.amounts(self._session.shard))
             self.do(_ZADD, key, b"0", use_member(header.config, self._session.uid))
+            self.do(_ZADD, amounts, b"INCR", b"1", short_address(header.config))
             if address:
                 self.do(_ZREM, key, use_member(address, self._session.uid))
+                self.do(_ZADD, amounts, b"INCR", b"-1", short_address(address))
 
     def expire(self, plan: Plan[Any], seconds: float) -> None:
         """Let a session expire when nothing happens to it; not while something is under way."""
@@ -276,7 +298,7 @@ class Write:
         for name, stored in instances.items():
             fields += (name.encode(), stored)
         for number, event_id in zip(events, ids, strict=True):
-            if event_id[:1] != "~":  # a generated one tells the event's number
+            if is_given(event_id):  # else it tells the event's number
                 fields += (b"\1" + event_id.encode(), b"%d" % number)
         if events:
             self.do(_RPUSH, EVENTS, *events.values())
@@ -298,7 +320,7 @@ def prepare(
 
     :param view: what the plan was decided on.
     """
-    write = Write(keyspace, session, plan)
+    write = Write(keyspace, session, view, plan)
     if plan.configuration is not None:
         write.uses(view, plan)
     if not view.packed:
@@ -308,6 +330,11 @@ def prepare(
     if idle_ttl is not None:
         write.expire(plan, idle_ttl)
     return write
+
+
+def is_given(event_id: str) -> bool:
+    """Whether the application gave an event its id."""
+    return event_id[:1] != "~"
 
 
 def _waits(name: str, triggers: Iterable[str]) -> list[bytes]:

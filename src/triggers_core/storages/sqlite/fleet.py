@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from triggers_core.engine.records import Instance
 from triggers_core.storages.arguments import check_limit
 from triggers_core.storages.base import Due
 from triggers_core.storages.groups import (
+    MOST_COUNTED,
     ConfigurationInUse,
     FailedGroup,
     FailedInstance,
@@ -17,10 +19,17 @@ from triggers_core.storages.groups import (
     group_text,
     group_triggers,
     in_order,
+    in_use,
+    waiting_group,
 )
 from triggers_core.storages.sqlite.file import SqliteFile
 from triggers_core.storages.sqlite.schema import address_key
-from triggers_core.storages.summaries import SessionSummary, fleet_order, readable_summaries
+from triggers_core.storages.summaries import (
+    SessionSummary,
+    fleet_order,
+    readable_coming,
+    readable_summaries,
+)
 
 
 def _rows(file: SqliteFile, select: str, *values: Any) -> list[Any]:
@@ -57,6 +66,19 @@ def due_after(file: SqliteFile, moment: float, limit: int | None) -> list[Due]:
 def _due(file: SqliteFile, select: str, at: float, limit: int | None) -> list[Due]:
     rows = _rows(file, select, at, _amount(limit))
     return [Due(uid, f"{task}#{number}") for uid, task, number in rows]
+
+
+def coming(
+    file: SqliteFile, after: float, until: float, limit: int | None
+) -> list[tuple[str, Instance]]:
+    """As `Store.coming`."""
+    select = (
+        "SELECT s.uid, i.record FROM instances i INDEXED BY instances_coming"
+        " CROSS JOIN sessions s ON s.id = i.session"
+        " WHERE i.status = 'unstarted' AND i.due_at > ? AND i.due_at <= ?"
+        " ORDER BY i.due_at, s.uid, i.task || '#' || i.number LIMIT ?"
+    )
+    return readable_coming(_rows(file, select, after, until, _amount(limit)))
 
 
 def first_due(file: SqliteFile) -> float | None:
@@ -108,17 +130,25 @@ def _summaries(
 # -- groups ----------------------------------------------------------------------------------------
 
 
-def waiting_groups(file: SqliteFile, limit: int | None) -> list[WaitingGroup]:
-    """As `Store.waiting_groups`."""
+def waiting_groups(file: SqliteFile, limit: int | None, most: int) -> list[WaitingGroup]:
+    """As `Store.waiting_groups`: from one group to the next, whatever lies between."""
     amount = check_limit(limit)
-    select = (
-        "SELECT coalesce(missing, ''), count(*), min(waiting_since) FROM sessions"
-        " INDEXED BY sessions_waiting WHERE waiting_since IS NOT NULL GROUP BY 1"
-    )
-    return in_order(
-        WaitingGroup(missing=group_triggers(text), sessions=count, since=since)
-        for text, count, since in _rows(file, select)
-    )[:amount]
+    waiting = "FROM sessions INDEXED BY sessions_missing WHERE waiting_since IS NOT NULL"
+    first = f"SELECT missing, waiting_since {waiting} ORDER BY missing, waiting_since LIMIT 1"
+    following = first.replace("NULL ORDER", "NULL AND missing > ? ORDER")
+    counted = f"SELECT count(*) FROM (SELECT 1 {waiting} AND missing = ? LIMIT ?)"
+
+    def work(connection: sqlite3.Connection) -> list[WaitingGroup]:
+        found: list[WaitingGroup] = []
+        row = connection.execute(first).fetchone()
+        while row is not None and len(found) < MOST_COUNTED:
+            text, since = row
+            ((sessions,),) = connection.execute(counted, (text, most + 1)).fetchall()
+            found.append(waiting_group(group_triggers(text), sessions, since, most))
+            row = connection.execute(following, (text,)).fetchone()
+        return found
+
+    return in_order(file.read(work))[:amount]
 
 
 def waiting_for(
@@ -126,8 +156,8 @@ def waiting_for(
 ) -> list[SessionSummary]:
     """As `Store.waiting_for`."""
     select = (
-        "SELECT uid, header FROM sessions INDEXED BY sessions_waiting"
-        " WHERE coalesce(missing, '') = ? AND waiting_since >= ?"
+        "SELECT uid, header FROM sessions INDEXED BY sessions_missing"
+        " WHERE missing = ? AND waiting_since >= ?"
         " ORDER BY waiting_since, uid LIMIT ?"
     )
     rows = _rows(file, select, group_text(missing), after, _amount(limit))
@@ -194,20 +224,20 @@ def configurations_in_use(
     """As `Store.configurations_in_use`."""
     wanted = check_limit(limit)
     addresses = "SELECT hash FROM configurations WHERE hash > ? ORDER BY hash"
-    counted = "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE config = ? LIMIT ?)"
+    counted = (
+        "SELECT (SELECT count(*) FROM (SELECT 1 FROM sessions WHERE config = ?1 LIMIT ?2)),"
+        " (SELECT uid FROM sessions WHERE config = ?1 ORDER BY uid LIMIT 1)"
+    )
 
     def work(connection: sqlite3.Connection) -> list[ConfigurationInUse]:
         found: list[ConfigurationInUse] = []
         for (address,) in connection.execute(addresses, (after,)):
             if len(found) == wanted:
                 break
-            ((amount,),) = connection.execute(counted, (address_key(address), most + 1)).fetchall()
+            values = (address_key(address), most + 1)
+            ((amount, first),) = connection.execute(counted, values).fetchall()
             if amount:  # else one that was kept, since nobody could tell who has it
-                found.append(
-                    ConfigurationInUse(
-                        address=address, sessions=min(amount, most), more=amount > most
-                    )
-                )
+                found.append(in_use(address, amount, most, first))
         return found
 
     return file.read(work)

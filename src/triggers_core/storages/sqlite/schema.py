@@ -75,11 +75,15 @@ BEGIN
     );
 END;
 """
-# What the fleet is grouped by: what waiting sessions lack (in no index, for nearly every fire
-# changes it), what instances failed of. Events by an application's id, in whatever session; and the
-# sessions of a configuration, page by page.
+# What the fleet is grouped by: what waiting sessions lack (a fire that leaves it as it was does not
+# name the column, and so leaves its index alone), what instances failed of. What falls due by
+# itself; events by an application's id, in whatever session; and the sessions of a configuration,
+# page by page.
 _ADDED_IN_3: Final = """
-ALTER TABLE sessions ADD COLUMN missing TEXT;
+ALTER TABLE sessions ADD COLUMN missing TEXT NOT NULL DEFAULT '';
+CREATE INDEX sessions_missing ON sessions (missing, waiting_since) WHERE waiting_since IS NOT NULL;
+CREATE INDEX instances_coming ON instances (due_at)
+    WHERE due_at IS NOT NULL AND status = 'unstarted';
 ALTER TABLE instances ADD COLUMN error TEXT;
 ALTER TABLE instances ADD COLUMN failed_at REAL;
 CREATE INDEX instances_errors ON instances (task, error, failed_at) WHERE status = 'failed';

@@ -210,6 +210,10 @@ class SqliteStore(Store):
     def due(self, limit: int = 100, within: float = 0.0) -> list[Due]:
         return fleet.due(self.file, self.clock() + within, limit)
 
+    def coming(self, within: float, limit: int | None = 100) -> list[tuple[str, Instance]]:
+        now = self.clock()
+        return fleet.coming(self.file, now, now + within, limit)
+
     def due_ahead(self, seconds: float, limit: int = 100) -> list[Due]:
         return fleet.due_after(self.file, self.clock() + seconds, limit)
 
@@ -227,8 +231,10 @@ class SqliteStore(Store):
     ) -> list[SessionSummary]:
         return fleet.sessions(self.file, failed, waiting, limit, after)
 
-    def waiting_groups(self, limit: int | None = MOST_GROUPS) -> list[WaitingGroup]:
-        return fleet.waiting_groups(self.file, limit)
+    def waiting_groups(
+        self, limit: int | None = MOST_GROUPS, most: int = MOST_COUNTED
+    ) -> list[WaitingGroup]:
+        return fleet.waiting_groups(self.file, limit, most)
 
     def waiting_for(
         self, missing: Sequence[str], limit: int | None = 100, after: float = -math.inf

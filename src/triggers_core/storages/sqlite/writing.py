@@ -13,7 +13,8 @@ from triggers_core.storages.groups import failed_at, group_text
 from triggers_core.storages.sqlite.reading import Found, key_of
 from triggers_core.storages.sqlite.schema import address_key
 
-_SET_HEADER: Final = "UPDATE sessions SET header = ?, missing = ? WHERE id = ?"
+_SET_HEADER: Final = "UPDATE sessions SET header = ? WHERE id = ?"
+_SET_GROUP: Final = "UPDATE sessions SET header = ?, missing = ? WHERE id = ?"
 _SET_SESSION: Final = (
     "UPDATE sessions SET header = ?, missing = ?, failed = ?, waiting_since = ? WHERE id = ?"
 )
@@ -93,7 +94,10 @@ def _save_header(
 ) -> int:
     values = (encode_record(header), group_text(header.missing))
     if session is not None and not plan.fleet_changed:
-        connection.execute(_SET_HEADER, (*values, session))
+        if header.missing == (plan.group_before or ()):  # its index is left alone
+            connection.execute(_SET_HEADER, (values[0], session))
+        else:
+            connection.execute(_SET_GROUP, (*values, session))
         return session
     index = (header.total(Status.FAILED), header.waiting_since)
     if session is not None:

@@ -195,6 +195,7 @@ _READS: Final = {
     "due_ahead": "due",
     "next_due": "next_due",
     "sessions": "sessions",
+    "coming": "coming",
     "waiting_groups": "waiting groups",
     "waiting_for": "waiting for",
     "failed_groups": "failed groups",

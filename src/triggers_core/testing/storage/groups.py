@@ -9,7 +9,7 @@ import pytest
 from triggers_core.engine.commands import Close
 from triggers_core.exceptions import InvalidArgument
 from triggers_core.storages.base import Store
-from triggers_core.storages.groups import FailedInstance
+from triggers_core.storages.groups import FailedInstance, WaitingGroup
 from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver
 from triggers_core.testing.storage.base import Reopen, StoragePromises
@@ -21,7 +21,7 @@ ORDERS = {
 
 
 class Groups(StoragePromises):
-    """`Store.waiting_groups`, `waiting_for`, `failed_groups`, `failed_instances`, `find_event`."""
+    """`Store.waiting_groups`, `failed_groups` and what is in them; `coming`, `find_event`."""
 
     def test_waiting_sessions_are_grouped_by_what_they_lack(
         self, store: Store, clock: VirtualClock
@@ -86,6 +86,23 @@ class Groups(StoragePromises):
         session.fire("a")
         session.fire("c")
         assert [each[0] for each in _waiting(session.store)] == [("d",)]
+
+    def test_a_group_is_counted_no_further_than_asked_for(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        began = clock()
+        for uid in "abcde":
+            session = SessionDriver(store, uid)
+            session.configure(ORDERS)
+            if uid < "c":
+                session.fire("paid")
+            clock.advance(1)
+        assert store.waiting_groups(most=2) == [
+            WaitingGroup(missing=("packed",), sessions=2, since=began),
+            WaitingGroup(missing=(), sessions=2, since=began + 2, more=True),
+        ]
+        assert [each.more for each in store.waiting_groups(most=3)] == [False, False]
+        assert [each.missing for each in store.waiting_groups(limit=1, most=3)] == [()]
 
     def test_a_deleted_session_is_in_no_group(self, session: SessionDriver) -> None:
         session.configure(ORDERS, t_x={"after": ["paid"]})
@@ -203,6 +220,36 @@ class Groups(StoragePromises):
         clock.advance(601)
         assert [each.instance for each in store.due()] == ["t_held#0"]
 
+    def test_what_comes_by_itself_is_not_hidden_by_what_is_under_way(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        for uid in ("b", "a"):
+            session = SessionDriver(store, uid)
+            session.configure(
+                t_x={"andEvery": "go"},
+                t_late={"after": ["a", "b"], "within": "1 hour"},
+                t_held={"after": ["a"], "waiting": "10 minutes"},
+            )
+            for _ in range(3):  # leases, which fall due before
+                session.fire("go")
+            session.claim("t_x#0")
+            session.fire("a")
+            clock.advance(1)
+        held = [("b", "t_held#0"), ("a", "t_held#0")]
+        late = [("b", "t_late#0"), ("a", "t_late#0")]
+        assert _coming(store, 60) == []
+        assert _coming(store, 660) == held
+        assert _coming(store, 3_660) == held + late
+        assert [(uid, each.name) for uid, each in store.coming(3_660, limit=1)] == held[:1]
+        assert store.coming(3_660, limit=0) == []
+        uid, instance = store.coming(660, limit=1)[0]
+        assert [instance] == store.instances(uid, task="t_held"), "whole"
+        SessionDriver(store, "a").fire("b")
+        clock.advance(598.5)  # what is due already comes no more
+        assert _coming(store, 3_660) == [held[1], late[0]]
+        store.delete("b")
+        assert _coming(store, 3_660) == [held[1]]
+
     def test_groups_outlive_a_restart(
         self, store: Store, reopened: Reopen, clock: VirtualClock
     ) -> None:
@@ -223,6 +270,8 @@ class Groups(StoragePromises):
             with pytest.raises(InvalidArgument):
                 listing(limit=limit)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgument):
+            store.coming(60.0, limit=limit)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument):
             store.waiting_for(("a",), limit=limit)  # type: ignore[arg-type]
 
     def _fail(self, store: Store, clock: VirtualClock) -> None:
@@ -242,6 +291,10 @@ class Groups(StoragePromises):
 
 def _waiting(store: Store) -> list[tuple[tuple[str, ...], int, float]]:
     return [(each.missing, each.sessions, each.since) for each in store.waiting_groups()]
+
+
+def _coming(store: Store, within: float) -> list[tuple[str, str]]:
+    return [(uid, each.name) for uid, each in store.coming(within)]
 
 
 def _uids(store: Store, *missing: str, after: float = -math.inf) -> list[str]:

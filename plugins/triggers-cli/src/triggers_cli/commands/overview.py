@@ -63,7 +63,8 @@ def overview(state: State, limit: int) -> int:
         _more(state, len(found.missing), limit)
         sections = True
     if found.idle:
-        out.note((f"{count(found.idle, 'session')} more wait, but for no event", "dim"))
+        least = "more than " if found.more_idle else ""
+        out.note((f"{least}{count(found.idle, 'session')} more wait, but for no event", "dim"))
     if found.soon:
         _apart(state, sections)
         soon = [(each.uid, each.instance, each.then, each.at) for each in found.soon]
@@ -184,7 +185,10 @@ def _failed(state: State, failed: Sequence[FailedGroup], now: float) -> None:
 
 
 def _waiting(state: State, missing: Sequence[MissingTrigger], now: float) -> None:
-    rows = [(each.sessions, each.trigger, duration(now - each.since)) for each in missing]
+    rows = [
+        (f"{each.sessions:,}{'+' if each.more else ''}", each.trigger, duration(now - each.since))
+        for each in missing
+    ]
     state.out.table(("WAITING", "FOR", "THE OLDEST FOR"), rows, ("WAITING",))
 
 

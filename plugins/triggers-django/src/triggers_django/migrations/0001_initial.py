@@ -101,6 +101,9 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["failed"], name="triggers_session_failed"),
                     models.Index(fields=["waiting_since"], name="triggers_session_waiting"),
+                    models.Index(
+                        fields=["missing", "waiting_since"], name="triggers_session_missing"
+                    ),
                     models.Index(fields=["config", "uid"], name="triggers_session_config"),
                 ],
                 "constraints": [

@@ -1,7 +1,7 @@
 -- Erase a session from everything in its shard.
 --
--- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index, 6 all, 7 failed, 8 waiting,
---      9 failures, 10 uses of configurations
+-- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index, 6 coming, 7 all, 8 failed, 9 waiting,
+--      10 failures, 11 groups, 12 uses of configurations, 13 amounts of those, 14 ids of events
 -- ARGV 1 uid, 2 the version line that it must have ('' any)
 
 local text = redis.pcall('GET', KEYS[1])
@@ -11,13 +11,14 @@ if type(text) == 'table' then
 end
 if text and string.sub(text, 1, #ARGV[2]) ~= ARGV[2] then return 0 end
 -- Refused now, or not at all: see commit.lua.
-for key = 5, 10 do redis.call('ZREM', KEYS[key], '') end
+for key = 5, 14 do redis.call('ZREM', KEYS[key], '') end
+redis.call('ZADD', KEYS[13], 'XX', 0, '')  -- behind a write: else a full server would refuse it
 redis.call('UNLINK', KEYS[1] .. '\1')
 local due = {}
 local function forget(name)
     due[#due + 1] = name .. '\t' .. ARGV[1]
     if #due == 1000 then
-        redis.call('ZREM', KEYS[5], unpack(due))
+        for key = 5, 6 do redis.call('ZREM', KEYS[key], unpack(due)) end
         due = {}
     end
 end
@@ -31,18 +32,24 @@ else
     end
     for _, name in ipairs(names) do forget(name) end
 end
-if #due > 0 then redis.call('ZREM', KEYS[5], unpack(due)) end
+if #due > 0 then
+    for key = 5, 6 do redis.call('ZREM', KEYS[key], unpack(due)) end
+end
 redis.call('UNLINK', KEYS[1], KEYS[4], KEYS[3], KEYS[2])
-for key = 6, 7 do redis.call('ZREM', KEYS[key], ARGV[1]) end
--- Uses 'configuration\tuid'.
-for _, member in ipairs(redis.call('ZRANGE', KEYS[10], 0, -1)) do
-    if string.match(member, '\t(.*)$') == ARGV[1] then redis.call('ZREM', KEYS[10], member) end
+for key = 7, 9 do redis.call('ZREM', KEYS[key], ARGV[1]) end
+-- What is listed by something else, in one bucket: failures 'instance\terror\tuid', groups
+-- 'group\tmoment\tuid', uses 'configuration\tuid', ids 'id\tuid\tnumber'.
+local function remove(key, pattern)
+    for _, member in ipairs(redis.call('ZRANGE', KEYS[key], 0, -1)) do
+        local before, uid = string.match(member, pattern)
+        if uid == ARGV[1] then
+            redis.call('ZREM', KEYS[key], member)
+            if key == 12 and tonumber(redis.call('ZADD', KEYS[13], 'INCR', -1, before)) <= 0 then
+                redis.call('ZREM', KEYS[13], before)
+            end
+        end
+    end
 end
--- Waiting 'uid' or 'uid\tgroup', failures 'instance\terror\tuid'.
-for _, member in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
-    if string.match(member, '^[^\t]*') == ARGV[1] then redis.call('ZREM', KEYS[8], member) end
-end
-for _, member in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1)) do
-    if string.match(member, '[^\t]*$') == ARGV[1] then redis.call('ZREM', KEYS[9], member) end
-end
+for key = 10, 12 do remove(key, '^(.*)\t([^\t]*)$') end
+remove(14, '^([^\t]*)\t([^\t]*)\t')
 return text and 1 or 0

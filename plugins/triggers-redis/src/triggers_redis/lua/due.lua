@@ -1,9 +1,9 @@
 -- Entries of a shard's due index: now, then member, score, … ; or now, '\1' and an error.
 --
--- KEYS 1 due index
+-- KEYS 1 due index; with 'coming', the list of what comes by itself
 -- ARGV 1 now ('' asks the server), 2 how many at most
---      3 'overdue' or 'all', earliest first; or seconds: those more than so far ahead, farthest first
---      4 with 'overdue': also those that come within so many seconds
+--      3 'overdue', 'coming' or 'all', earliest first; or seconds: those more than so far ahead, farthest first
+--      4 with 'overdue': also those that come within so many seconds; with 'coming', only those
 
 local now = ARGV[1]
 if now == '' then
@@ -11,12 +11,13 @@ if now == '' then
     now = string.format('%s.%06d', time[1], time[2])
 end
 local found
-if ARGV[3] == 'all' or ARGV[3] == 'overdue' then
-    local last = now
+if ARGV[3] == 'all' or ARGV[3] == 'overdue' or ARGV[3] == 'coming' then
+    local first, last = '-inf', now
+    if ARGV[3] == 'coming' then first = '(' .. now end
     if ARGV[3] == 'all' then last = '+inf' end
     if ARGV[4] then last = string.format('%.17g', now + ARGV[4]) end
     found = redis.pcall(
-        'ZRANGEBYSCORE', KEYS[1], '-inf', last, 'WITHSCORES', 'LIMIT', 0, ARGV[2]
+        'ZRANGEBYSCORE', KEYS[1], first, last, 'WITHSCORES', 'LIMIT', 0, ARGV[2]
     )
 else
     local after = '(' .. string.format('%.17g', now + ARGV[3])

@@ -49,7 +49,7 @@ def version(asked: Asked) -> str:
         store.waiting_groups(MOST_GROUPS),
         store.failed_groups(MOST_GROUPS),
         store.due(10 * _LINES),
-        store.due(5 * _LINES, SOON),
+        [(uid, each.name, each.due_at) for uid, each in store.coming(SOON, _LINES + 1)],
     )
     return repr(found)
 

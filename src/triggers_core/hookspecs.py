@@ -125,7 +125,8 @@ class TriggersSpec:
         An act is whatever else than a fire changes a session through its manager:
         `replay_failed_instance`, `skip_failed_instance`, `fail_instance`, `update_configuration`,
         `close_session`, `update_instance_metadata`, `mark_instance_logs_resolved`, and their
-        awaitable forms. All that is said of `fire_context` holds here too.
+        awaitable forms. As with `fire_context`, an error on the way in or out is logged, and the
+        act goes on.
 
         On entering, `act.carrier` may be filled. It is stored with the events of a skip (its
         cascade, `otherwise`) and of a failure by hand, and with the clone that a replay makes:

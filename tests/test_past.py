@@ -110,3 +110,22 @@ def test_a_task_that_is_only_looked_at_again_keeps_its_events_where_they_are() -
     assert before == {"again": [0], "c": [1]}, "its andEvery has room for one event"
     session.commit(Configure(configuration=session.parse({"t_y": {"after": [fine]}}), past=True))
     assert session.instance("t_x#0").taken == before
+
+
+def test_a_task_replaced_while_held_counts_at_most_from_what_comes_first() -> None:
+    """Its instance has come to hold once, and lacks everything that the new task waits for."""
+    clock = VirtualClock(1_000.0)
+    session = SessionDriver(MemoryStore(clock))
+    session.configure(t_x={"after": ["a"], "waiting": "1 day"})
+    session.fire("a")
+    session.configure(
+        t_x={
+            "after": ["b", "d"],
+            "keeping": {"d": "latest"},
+            "waiting": {"time": 60, "atMost": 20},
+        }
+    )
+    for trigger in ("d", "b"):
+        clock.advance(10)
+        session.fire(trigger)
+    assert session.instance("t_x#0").due_at == 1_030.0

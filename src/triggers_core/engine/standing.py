@@ -277,11 +277,13 @@ def watch(rule: Rule, instance: Instance, header: Header, held: Container[str]) 
     if instance.met:
         if rule.waiting is not None:
             missed([leaf for leaf in shared if leaf.keep == "count" and leaf.key not in held])
-    else:
-        if rule.within_of is not None and instance.due_at is None:
-            missed([rule.leaves[rule.within_of]])
-        if rule.counts_time and instance.began is None:
-            missed(shared)
+    elif rule.within_of is not None and instance.due_at is None:
+        missed([rule.leaves[rule.within_of]])
+    # Its deadline is lifted for good once it was met, what `atMost` says is not: its task may have
+    # been replaced since.
+    begins = rule.at_most is not None if instance.met else rule.counts_time
+    if begins and instance.began is None:
+        missed(shared)
     return list(found)
 
 

@@ -109,7 +109,7 @@ RUN: dict[str, dict[str, str]] = {
         "$ triggers": TYPED,
     },
     "docs/concepts.md": {
-        "python class ImportResponses": PIECES + "a_limit_that_a_body_notices",
+        "python from triggers_core.exceptions": PIECES + "a_limit_that_a_body_notices",
         "python": PIECES + "the_questionnaire",
         "text unstarted": PIECES + "the_picture_of_the_statuses",
         "text t_ship#0": PIECES + "what_explain_says",

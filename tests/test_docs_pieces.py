@@ -88,13 +88,12 @@ def test_the_questionnaire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_limit_that_a_body_notices() -> None:
-    code = CONCEPTS.piece("class ImportResponses(TriggerTask):\n    soft_time_limit")
+    code = CONCEPTS.piece("from triggers_core.exceptions import SoftTimeLimitExceeded")
 
     def import_all() -> None:
         raise SoftTimeLimitExceeded
 
-    known = {**TASK, "SoftTimeLimitExceeded": SoftTimeLimitExceeded}
-    made = run(code, **known, import_all=import_all, so_far=lambda: 3)["ImportResponses"]
+    made = run(code, **TASK, import_all=import_all, so_far=lambda: 3)["ImportResponses"]
     assert made._run(SimpleNamespace(), None) == {"rows": 3}
     assert (made.soft_time_limit, made.time_limit) == (60, 90)
 

@@ -161,6 +161,7 @@ RUN: dict[str, dict[str, str]] = {
         "text": PIECES + "the_picture_of_the_statuses",
         **dict.fromkeys(PROGRAMS, GUIDE + "the_examples"),
     },
+    "docs/guide/production/index.md": {"$ triggers": TYPED},
     "docs/guide/production/troubleshooting.md": {
         "text": GUIDE + "what_troubleshooting_quotes_is_said_somewhere",
         "$ triggers": TYPED,

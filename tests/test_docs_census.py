@@ -161,7 +161,10 @@ RUN: dict[str, dict[str, str]] = {
         "text": PIECES + "the_picture_of_the_statuses",
         **dict.fromkeys(PROGRAMS, GUIDE + "the_examples"),
     },
-    "docs/guide/production/index.md": {"$ triggers": TYPED},
+    "docs/guide/production/index.md": {
+        "$ triggers": TYPED,
+        "python from triggers_core.application": PIECES + "the_workers_of_a_server_that_forks",
+    },
     "docs/guide/production/troubleshooting.md": {
         "text": GUIDE + "what_troubleshooting_quotes_is_said_somewhere",
         "$ triggers": TYPED,

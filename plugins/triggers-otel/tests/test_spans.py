@@ -286,6 +286,28 @@ def test_a_log_that_is_dealt_with_is_no_act(make: Any, telemetry: Any) -> None:
     assert telemetry.spans == []
 
 
+def test_what_is_no_text_spoils_no_batch(make: Any, telemetry: Any) -> None:
+    """Over one lone surrogate an exporter loses all spans that it was about to send."""
+    otlp = pytest.importorskip("opentelemetry.exporter.otlp.proto.common.trace_encoder")
+
+    def fails(context: TaskContext) -> None:
+        raise ValueError("no file caf\udce9")
+
+    manager = run(make(body=fails), ONE, "a")
+    for refused in (
+        lambda: manager.fire("pai\ud800d"),
+        lambda: manager.skip_failed_instance("t\ud800#0"),
+    ):
+        with pytest.raises(InvalidName):
+            refused()
+    assert len(otlp.encode_spans(telemetry.spans).resource_spans[0].scope_spans[0].spans) == 5
+    assert telemetry.span("fire pai\\ud800d").attributes["messaging.destination.name"] == (
+        "pai\\ud800d"
+    )
+    assert telemetry.span("skip t\\ud800").attributes["triggers.instance"] == "t\\ud800#0"
+    assert telemetry.span("run t").status.description == "no file caf\\udce9"
+
+
 def test_many_events_are_bounded(make: Any, telemetry: Any) -> None:
     counted = {"t": {"after": [{"atLeast": 150, "of": "page"}], "run": "body"}}
     run(make(body=nothing), counted, *["page"] * 150)

@@ -133,6 +133,5 @@ def test_and_in_the_method_of_a_subclass(tmp_path: Path) -> None:
         def _post_fire(self, trigger_name: str, tasks_scheduled: Any) -> None:
             raise CelerysOwn
 
-    with application("memory", tmp_path) as app:
-        with pytest.raises(CelerysOwn):
-            Own(app.storage("s"), app).fire("other")
+    with application("memory", tmp_path) as app, pytest.raises(CelerysOwn):
+        Own(app.storage("s"), app).fire("other")

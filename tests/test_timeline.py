@@ -195,6 +195,20 @@ def test_what_was_done_by_hand_stands_where_it_was_done(session: Told) -> None:
     assert acts(limit=2, before=2) == []
 
 
+def test_many_acts_are_bounded(session: Told) -> None:
+    session.configure(t_x={"after": [], "andEvery": "a"})
+    for number in range(5):
+        session.fire("a", event_id=f"e{number}")
+    for number in range(5):
+        session.fail_now(f"t_x#{number}")
+        session.clock.advance(1)
+        session.commit(Skip(instance=f"t_x#{number}", by="alice"))
+    found = session.timeline(limit=3)
+    assert [each["instance"] for each in found["acts"]] == ["t_x#4", "t_x#3", "t_x#2"]
+    assert found["more_acts"] == 2
+    assert session.timeline()["more_acts"] == 0
+
+
 def test_secrets_and_what_is_large(session: Told) -> None:
     session.configure(t_x={"after": ["a"]})
     session.fire("a", {"token": "tok_1", "n": 1})

@@ -312,6 +312,15 @@ def ends_the_program(error: BaseException) -> bool:
     )
 
 
+def is_time_limit(error: BaseException) -> bool:
+    """Whether it is a time limit that strikes wherever a body is: in a hook of its fire, too.
+
+    That of a Celery task that fires is one as well. By its name: Celery is never imported for it.
+    """
+    kind = type(error)
+    return issubclass(kind, TimeLimitExceeded) or kind.__name__ == "SoftTimeLimitExceeded"
+
+
 def is_greenlet_exit(error: BaseException) -> bool:
     """Whether somebody kills this greenlet. By its name: gevent is never imported for it."""
     return type(error).__name__ == "GreenletExit"

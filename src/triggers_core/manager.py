@@ -17,7 +17,7 @@ from triggers_core.engine.nesting import AfterCommit, refuse_within_hooks
 from triggers_core.engine.protocol import Command, Plan
 from triggers_core.engine.records import UNRESOLVED, Event, Instance, Status
 from triggers_core.engine.recovery import Recovered
-from triggers_core.exceptions import TriggersError
+from triggers_core.exceptions import TriggersError, is_time_limit
 from triggers_core.explain import Explanation, explain
 from triggers_core.failures import log_exception, message_of
 from triggers_core.methods import operations
@@ -381,19 +381,27 @@ class TriggerManager(AwaitableMethods):
         overridden = type(self)._post_fire is not TriggerManager._post_fire
         told = bool(plan.events) and (overridden or plugins.has_post_fire)
         if told or plugins.has_post_commit:
-            with AfterCommit():
-                plugins.post_commit(self, plan)
-                if told:
-                    self._tell(plan, overridden)
-        if plan.scheduled:
-            assert plan.header is not None
-            self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
+            try:
+                with AfterCommit():
+                    plugins.post_commit(self, plan)
+                    if told:
+                        self._tell(plan, overridden)
+            except BaseException as error:
+                if is_time_limit(error):  # the body's: whatever it has fired goes on
+                    self._dispatch_all(plan)
+                raise
+        self._dispatch_all(plan)
         for note in plan.notes:
             logger.warning("%s: %s", self.uid, note)
         for change in plan.changes:
             if change.instance.due_at is not None and change.instance.status is UNSTARTED:
                 self.app.runner(self.default_task_runner_name).wake()
                 break
+
+    def _dispatch_all(self, plan: Plan[Any]) -> None:
+        if plan.scheduled:
+            assert plan.header is not None
+            self.dispatch(plan.header.generation, plan.scheduled, plan.tasks)
 
     def _after_replay(self, failed: Instance, replay: Instance) -> None:
         self.app.plugins.post_replay(self, failed, replay)
@@ -420,6 +428,8 @@ class TriggerManager(AwaitableMethods):
         try:
             self._post_fire(event.trigger, [self._instance(each) for each in instances])
         except Exception as error:
+            if is_time_limit(error):
+                raise
             log_exception(
                 logger,
                 "%s: %s._post_fire failed for %r; the fire itself is recorded",
@@ -436,6 +446,8 @@ class TriggerManager(AwaitableMethods):
         try:
             bound(*arguments[: _accepted(bound, len(arguments))])
         except Exception as error:
+            if is_time_limit(error):
+                raise
             log_exception(
                 logger,
                 "%s: %s.%s failed; what it was told about has happened and stays",
@@ -456,12 +468,15 @@ class TriggerManager(AwaitableMethods):
             try:
                 using = (task.using if task else None) or self.default_task_runner_name
                 self.app.runner(using).dispatch(self, message, task)
-            except TriggersError as error:  # such as a broker that is down: no bug to be traced
-                logger.error(
-                    "%s: %s could not be dispatched; the sweep will try again: %s",
-                    *(self.uid, name, message_of(error)),
-                )
             except Exception as error:
+                if is_time_limit(error):  # of the body that fires: the sweep dispatches the rest
+                    raise
+                if isinstance(error, TriggersError):  # such as a broker that is down: no bug
+                    logger.error(
+                        "%s: %s could not be dispatched; the sweep will try again: %s",
+                        *(self.uid, name, message_of(error)),
+                    )
+                    continue
                 log_exception(
                     logger,
                     "%s: %s could not be dispatched; the sweep will try again",

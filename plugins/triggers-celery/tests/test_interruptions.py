@@ -62,6 +62,14 @@ def test_other_tasks_get_theirs_as_ever() -> None:
     assert raised.type is billiard.SoftTimeLimitExceeded
 
 
+def test_a_body_has_its_own_after_an_eager_attempt_within_it() -> None:
+    with defer_soft_limit(), interruptible():
+        with defer_soft_limit(), interruptible():
+            pass
+        with pytest.raises(SoftTimeLimitExceeded):
+            strike()
+
+
 def test_an_end_by_signal_is_no_failure_of_the_body() -> None:
     before = signal.signal(signal.SIGTERM, common._shutdown_cleanup)
     try:

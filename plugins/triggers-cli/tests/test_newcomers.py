@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from cli_process import Cli
+
+from triggers_cli.main import run
 
 PROJECT = """
 [tool.triggers]
@@ -21,6 +24,14 @@ from triggers_core import trigger_task
 @trigger_task(name="tasks.ship")
 def ship(context):
     pass
+"""
+TENANTS = """
+from triggers_core import hookimpl
+from triggers_core.registries import storage_backends
+
+@hookimpl
+def storage_load(uid):
+    return storage_backends.get("sqlite", uid, path="tenant.db")
 """
 AWAY = """
 from triggers_core.application import default_application
@@ -57,6 +68,16 @@ def test_a_storage_that_is_new(cli: Cli) -> None:
     assert "which is new" not in cli("fire", "order:2", "paid", code=0).err
 
 
+def test_a_storage_that_a_plugin_chose_is_new_once(cli: Cli) -> None:
+    project(cli).write("tenants.py", TENANTS)
+
+    def told(uid: str) -> str:
+        return cli("fire", uid, "paid", code=0, TRIGGER_PLUGINS='["tenants"]').err
+
+    assert f"{cli.folder}/tenant.db, which is new" in told("order:1")
+    assert "which is new" not in told("order:2")
+
+
 def test_below_the_folder_of_the_settings(cli: Cli) -> None:
     elsewhere = below(project(cli))
     told = elsewhere("sessions", code=1).err
@@ -75,6 +96,16 @@ def test_no_settings_at_all(cli: Cli) -> None:
 def test_in_a_django_project(cli: Cli) -> None:
     cli.write("manage.py", "")
     assert "python manage.py triggers" in cli("sessions", code=1).err
+
+
+def test_in_a_django_project_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manage.py").touch()
+    monkeypatch.chdir(tmp_path)
+    sessions = ["--storage", "sqlite:nothing.db", "sessions"]
+    assert run(sessions, prog_name="manage.py triggers") == 1
+    assert "In a Django project" not in capsys.readouterr().err
 
 
 def test_what_a_check_could_not_look_for(cli: Cli) -> None:

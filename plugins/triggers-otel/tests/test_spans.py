@@ -28,6 +28,7 @@ from triggers_core.hookspecs import hookimpl
 from triggers_core.manager import TriggerManager
 from triggers_core.runners.manual import ManualRunner
 from triggers_otel import OpenTelemetry, carriers
+from triggers_otel.spans import record_error
 
 JOIN = {"t": {"after": ["a", "b", "c"], "run": "body"}}
 ONE = {"t": {"after": ["a"], "run": "body"}}
@@ -284,6 +285,26 @@ def test_a_log_that_is_dealt_with_is_no_act(make: Any, telemetry: Any) -> None:
     manager.mark_instance_logs_resolved("t#0")
     manager.update_instance_metadata("t#0", {"n": 1})
     assert telemetry.spans == []
+
+
+def test_what_is_no_text_spoils_no_batch(make: Any, telemetry: Any) -> None:
+    """Over one lone surrogate an exporter loses all spans that it was about to send."""
+    otlp = pytest.importorskip("opentelemetry.exporter.otlp.proto.common.trace_encoder")
+    manager = make().manager("order:1")
+    for refused in (
+        lambda: manager.fire("pai\ud800d"),
+        lambda: manager.skip_failed_instance("t\ud800#0"),
+    ):
+        with pytest.raises(InvalidName):
+            refused()
+    with telemetry.tracer.start_as_current_span("own") as span:
+        record_error(span, ValueError("no file caf\udce9"))
+    assert len(otlp.encode_spans(telemetry.spans).resource_spans[0].scope_spans) == 2
+    assert telemetry.span("fire pai\\ud800d").attributes["messaging.destination.name"] == (
+        "pai\\ud800d"
+    )
+    assert telemetry.span("skip t\\ud800").attributes["triggers.instance"] == "t\\ud800#0"
+    assert telemetry.span("own").status.description == "no file caf\\udce9"
 
 
 def test_many_events_are_bounded(make: Any, telemetry: Any) -> None:

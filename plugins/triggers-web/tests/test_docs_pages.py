@@ -15,7 +15,7 @@ from triggers_core.views.timeline import EVENTS
 from triggers_web import streaming
 from triggers_web.pages import Access
 from triggers_web.pages.session import MOST_INSTANCES
-from triggers_web.pages.site import _PAGES, MAX_FORM
+from triggers_web.pages.site import _NAVIGATION, _PAGES, MAX_FORM
 
 PAGE = Page(DOCS / "web.md")
 
@@ -56,8 +56,9 @@ def test_every_right_is_explained() -> None:
 
 def test_the_pages_are_there() -> None:
     table = PAGE.text.partition("## In an application")[0]
-    paths = re.findall(r"^\| `(/[\w/.]*)", table, re.MULTILINE)
-    assert {"/", "/session", "/failed", "/configurations", "/instance"} <= set(paths) <= set(_PAGES)
+    cells = re.findall(r"^\| (`/.*?) \|", table, re.MULTILINE)
+    paths = {path for cell in cells for path in re.findall(r"`(/[\w/.]*)", cell)}
+    assert {path for path, _ in _NAVIGATION} <= paths <= set(_PAGES)
 
 
 def test_the_tags_are_those_of_payloads() -> None:

@@ -66,6 +66,22 @@ def test_a_replay_with_other_kwargs(shop: Application, browser: Browser) -> None
     assert replay.idempotency_key != shop.storage("order:1")["t_ship#0"].idempotency_key
 
 
+def test_acts_beyond_those_that_a_session_shows(
+    shop: Application, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = shop.manager("order:1").by("alice")
+    manager.replay_failed_instance("t_ship#0")
+    assert manager.join(30)
+    manager.skip_failed_instance("t_ship#1")
+    manager.close_session()
+    assert "left out here" not in browser.get("/session", uid="order:1").text
+    monkeypatch.setattr("triggers_web.pages.session.EVENTS", 2)
+    page = browser.get("/session", uid="order:1")
+    shown = [each.text for each in page.all("li") if each.attributes.get("class") == "act"]
+    assert ["closed" in shown[0], "t_ship#1" in shown[1], len(shown)] == [True, True, 2]
+    assert "shown up to 2; 1 earlier" in page.text
+
+
 def test_a_replay_that_was_looked_at_only(shop: Application, browser: Browser) -> None:
     form = form_of(browser.get("/instance/replay", **FAILED), "/instance/replay")
     typed = fields_of(form)["kwargs"].replace("\n", "\r\n")  # as browsers send it

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from triggers_core.exceptions import ends_the_program
+from triggers_core.exceptions import ends_the_program, is_time_limit
 from triggers_core.failures import log_exception
 from triggers_core.plugins.contexts import Contexts, no_context_manager
 from triggers_core.plugins.pluggy_manager import Call
@@ -83,12 +83,15 @@ class FireContexts(Contexts):
                     continue
                 context.__enter__()
             except BaseException as error:
-                if ends_the_program(error):
+                if self._interrupts(error):
                     self._leave(error)
                     raise
                 self._log("failed before", plugin, error)
             else:
                 self._entered.append((plugin, context))
+
+    def _interrupts(self, problem: BaseException) -> bool:
+        return ends_the_program(problem) or is_time_limit(problem)  # that of a body that fires
 
     def _failed_after(self, plugin: str, problem: BaseException) -> None:
         self._log("failed after", plugin, problem)

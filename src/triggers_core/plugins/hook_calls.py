@@ -14,7 +14,7 @@ from triggers_core.engine.configuration import Configuration, Directive, Task
 from triggers_core.engine.plugin_options import PluginOptions
 from triggers_core.engine.protocol import BeforeCommit, Plan
 from triggers_core.engine.records import Event, Instance
-from triggers_core.exceptions import PluginError, from_outside, in_main_thread
+from triggers_core.exceptions import PluginError, from_outside, in_main_thread, is_time_limit
 from triggers_core.failures import log_exception
 from triggers_core.plugins.body_contexts import BodyContexts
 from triggers_core.plugins.checks import HOOKS
@@ -284,15 +284,18 @@ class Plugins:
             self._tell("post_commit", manager, changes)
 
     def _tell(self, hook: str, *arguments: Any) -> None:
-        leaving: SystemExit | None = None
+        leaving: BaseException | None = None
         for plugin, call in self._calls[hook]:
             try:
                 call(*arguments)
             except BaseException as error:
                 if from_outside(error):
                     raise
+                if is_time_limit(error):
+                    leaving = error  # of the body that did it: once the others know
+                    continue
                 if isinstance(error, SystemExit) and in_main_thread():
-                    leaving = error  # as a signal handler raises it: once the others know
+                    leaving = error  # as a signal handler raises it, likewise
                 problem = "plugin %r: its %s failed; what it was told about has happened and stays"
                 log_exception(logger, problem, error, plugin, hook)
         if leaving is not None:

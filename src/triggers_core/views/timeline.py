@@ -44,7 +44,8 @@ def timeline(
         ``led_by`` (the number of the one above it) and ``arrivals`` (``what``, ``text``, ``task``,
         ``instance``); ``kwargs`` is None where they are large: ``size`` says how many bytes;
         ``acts``: what is known to have been done by hand meanwhile, the latest first (``what``,
-        ``instance`` or None, ``by``, ``at``; ``above``: the number of the first event below it).
+        ``instance`` or None, ``by``, ``at``; ``above``: the number of the first event below it),
+        `limit` of them at most; ``more_acts``: how many that leaves out.
     :raises SessionNotFound: nothing has been stored under the uid.
 
     Example::
@@ -96,8 +97,9 @@ def timeline(
                     (e.number for e, level, _ in nested if not level and e.at <= at), None
                 ),
             }
-            for at, what, name, by in acts
+            for at, what, name, by in acts[:limit]
         ],
+        "more_acts": max(0, len(acts) - limit),
     }
 
 

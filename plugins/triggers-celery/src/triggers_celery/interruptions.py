@@ -41,7 +41,7 @@ class SoftTimeLimitExceeded(
 
 
 class _State:
-    """That of the one attempt which a prefork child makes at a time."""
+    """That of the one attempt which a prefork child makes at a time; of eager ones the inner."""
 
     pid = 0
     attempt = False
@@ -61,11 +61,12 @@ def defer_soft_limit() -> Iterator[bool]:
     if not _install_handler():
         yield False
         return
+    before = _state.attempt, _state.deferring  # of a body that fires, where Celery is eager
     _state.attempt, _state.deferring, _state.pending = True, True, False
     try:
         yield True
     finally:
-        _state.attempt = _state.deferring = False
+        _state.attempt, _state.deferring = before
 
 
 class interruptible:

@@ -64,9 +64,9 @@ class Operator:
         self.state, self.uid, self.wait = state, uid, wait
         if wait:
             state.import_tasks()  # should that fail, nothing has been created yet
-        self.in_a_new_place = create and not state.store(create=True).exists
-        """Whether the storage itself begins with this session: a file, most likely."""
         storage = state.session(uid, create)
+        self.in_a_new_place = create and not storage.store.exists
+        """Whether the storage itself begins with this session: a file, most likely."""
         tasks = [*storage.tasks.values(), *more]
         self.runs_here = prepare_runners(state, tasks, wait)
         state.works_here = wait and self.runs_here

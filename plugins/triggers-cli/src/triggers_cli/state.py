@@ -159,8 +159,17 @@ class State:
             f"there is no {store.place.removeprefix('the ')} ({came}). Nothing has been fired into"
             " it yet, or the sessions are elsewhere: name the application's settings with"
             " --settings MODULE (or TRIGGERS_SETTINGS_MODULE), or the place with --storage"
-            f" TYPE:VALUE{_other_folder(self.app)}"
+            f" TYPE:VALUE{self._meant()}"
         )
+
+    def _meant(self) -> str:
+        """What whoever runs a command in the wrong place means, most likely; empty, if unknown."""
+        if self.program == "triggers" and os.path.exists("manage.py"):
+            return ". In a Django project: python manage.py triggers …"
+        folder = _project(self.app)
+        if not folder:
+            return ""
+        return f". The settings are those of {folder}/pyproject.toml: run it there"
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -183,14 +192,6 @@ class State:
             raise click.UsageError(
                 "this asks before it acts; without a terminal, pass --yes"
             ) from None
-
-
-def _other_folder(app: Application) -> str:
-    """What is most likely meant by who runs a command in the wrong folder; empty, if not known."""
-    if os.path.exists("manage.py"):
-        return ". In a Django project: python manage.py triggers …"
-    folder = _project(app)
-    return f". The settings are those of {folder}/pyproject.toml: run it there" if folder else ""
 
 
 def _project(app: Application) -> str:

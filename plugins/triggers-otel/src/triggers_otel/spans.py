@@ -62,7 +62,7 @@ class FireSpan:
 
     def __enter__(self) -> None:
         firing = self._firing
-        trigger = firing.trigger[:200] if type(firing.trigger) is str else "?"
+        trigger = _text(firing.trigger[:200]) if type(firing.trigger) is str else "?"
         attributes: _Attributes = {
             "messaging.system": "triggers",
             "messaging.operation.type": "send",
@@ -108,8 +108,8 @@ class ActSpan:
         self._tracer, self._act = tracer, act
         self._attributes: _Attributes = {"triggers.act": ACTS[act.name]}
         if act.instance is not None:
-            self._attributes["triggers.task"] = self._task[:_NAME]
-            self._attributes["triggers.instance"] = act.instance[:_NAME]
+            self._attributes["triggers.task"] = _text(self._task[:_NAME])
+            self._attributes["triggers.instance"] = _text(act.instance[:_NAME])
         if uid is not None:
             self._attributes["triggers.session.uid"] = uid
 
@@ -261,14 +261,23 @@ def link_to_replay(carrier: dict[str, str] | None) -> list[Link]:
 
 def record_error(span: Span, error: BaseException) -> None:
     """Record an error as OpenTelemetry does, but with secrets masked as the core masks them."""
-    kind, message = type_name(error), message_of(error, _MESSAGE)
+    kind, message = type_name(error), _text(message_of(error, _MESSAGE))
     span.set_attribute("error.type", kind)
     span.add_event(
         "exception",
         {
             "exception.type": kind,
             "exception.message": message,
-            "exception.stacktrace": traceback_of(error, _TRACEBACK),
+            "exception.stacktrace": _text(traceback_of(error, _TRACEBACK)),
         },
     )
     span.set_status(Status(StatusCode.ERROR, message))
+
+
+def _text(text: str) -> str:
+    """The text, without lone surrogates: over one, exporters lose all spans of a batch."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text

@@ -33,8 +33,8 @@ def show_waiting(asked: Asked) -> Page:
     trigger, store = asked.given("trigger"), asked.app.store
     triggers, idle = missing_triggers(store)
     if not trigger:
-        values = {"triggers": triggers, "idle": idle, "now": store.now()}
-        return Page("waiting_triggers.html", values)
+        found_all = {"triggers": triggers, "idle": idle, "now": store.now()}
+        return Page("waiting_triggers.html", found_all)
     found = [each for each in triggers if each.trigger == trigger]
     if len(found) == 1 and len(found[0].groups) == 1:
         return _group(asked, found[0].groups[0])

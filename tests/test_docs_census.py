@@ -109,7 +109,7 @@ RUN: dict[str, dict[str, str]] = {
         "$ triggers": TYPED,
     },
     "docs/concepts.md": {
-        "python class ImportResponses": PIECES + "a_limit_that_a_body_notices",
+        "python from triggers_core.exceptions": PIECES + "a_limit_that_a_body_notices",
         "python": PIECES + "the_questionnaire",
         "text unstarted": PIECES + "the_picture_of_the_statuses",
         "text t_ship#0": PIECES + "what_explain_says",
@@ -160,6 +160,10 @@ RUN: dict[str, dict[str, str]] = {
     "docs/guide/statuses.md": {
         "text": PIECES + "the_picture_of_the_statuses",
         **dict.fromkeys(PROGRAMS, GUIDE + "the_examples"),
+    },
+    "docs/guide/production/index.md": {
+        "$ triggers": TYPED,
+        "python from triggers_core.application": PIECES + "the_workers_of_a_server_that_forks",
     },
     "docs/guide/production/troubleshooting.md": {
         "text": GUIDE + "what_troubleshooting_quotes_is_said_somewhere",

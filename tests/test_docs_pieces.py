@@ -88,13 +88,12 @@ def test_the_questionnaire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_limit_that_a_body_notices() -> None:
-    code = CONCEPTS.piece("class ImportResponses(TriggerTask):\n    soft_time_limit")
+    code = CONCEPTS.piece("from triggers_core.exceptions import SoftTimeLimitExceeded")
 
     def import_all() -> None:
         raise SoftTimeLimitExceeded
 
-    known = {**TASK, "SoftTimeLimitExceeded": SoftTimeLimitExceeded}
-    made = run(code, **known, import_all=import_all, so_far=lambda: 3)["ImportResponses"]
+    made = run(code, **TASK, import_all=import_all, so_far=lambda: 3)["ImportResponses"]
     assert made._run(SimpleNamespace(), None) == {"rows": 3}
     assert (made.soft_time_limit, made.time_limit) == (60, 90)
 
@@ -170,14 +169,34 @@ def test_fires_that_are_one_transaction(app: Application) -> None:
 def test_a_service_that_sweeps_while_it_lives(app: Application) -> None:
     of_fastapi = Page(DOCS / "transactions.md").piece("@asynccontextmanager")
     head = "from contextlib import asynccontextmanager\n"
+    app.configure(TRIGGER_RUNNER="threading")
     for code in (GUARANTEES.piece(head), head + of_fastapi):
         lifespan = run(code, default_application=app)["lifespan"]
+        app.stop()
+        assert not sweeps()
 
         async def live(lifespan: Callable[[object], Any] = lifespan) -> None:
             async with lifespan(None):
-                assert any("sweep" in each.name for each in threading.enumerate())
+                assert sweeps()
 
         asyncio.run(live())
+        assert not sweeps()
+
+
+def sweeps() -> bool:
+    return any(each.name == "triggers-sweep" for each in threading.enumerate())
+
+
+def test_the_workers_of_a_server_that_forks(app: Application) -> None:
+    page = Page(DOCS / "guide" / "production" / "index.md")
+    hooks = run(page.piece("from triggers_core.application import default_application"))
+    app.configure(TRIGGER_RUNNER="threading")
+    app.stop()
+    assert not sweeps()
+    hooks["post_worker_init"](None)
+    assert sweeps()
+    hooks["worker_exit"](None, None)
+    assert not sweeps()
 
 
 # -- faults ---------------------------------------------------------------------------------------

@@ -32,9 +32,10 @@ def environment() -> dict[str, str]:
 def worker(folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """The worker of the second terminal, and the file with what it prints."""
     log = folder / f"worker{len(variables)}.log"
+    [typed_worker] = re.findall(r"^\$ SLOW=5 (celery .*)$", PAGE.text, re.MULTILINE)
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker", "worker", "-l", "warning", "-c", "1"],
+            [sys.executable, "-m", *typed_worker.split()],
             cwd=folder,
             env={**environment(), **variables},
             stdout=file,
@@ -93,7 +94,9 @@ def test_the_join(tmp_path: Path, broker_databases: Iterator[str]) -> None:
             assert comparable(printed) == comparable(command.output), command.line
         assert "order:1: shipping, attempt 1" in log.read_text()
         wait_for(log, "order:4: shipping, attempt 1")
-        os.killpg(process.pid, 9)
+        [kill] = [each.line for each in PAGE.commands if each.line.startswith("kill")]
+        subprocess.run(["bash", "-c", kill], cwd=tmp_path, check=True)
+        assert process.wait(PATIENCE) == -9
     lost, again = PAGE.fences("text")[0].splitlines()
     with worker(tmp_path) as (_, log):
         wait_for(log, again)

@@ -384,7 +384,7 @@ def test_an_error_of_sqlite_takes_all_of_it_back(
     with suppress(StorageError), store.transaction():
         one.fire("first")
         with monkeypatch.context() as patch:
-            patch.setattr("triggers_core.storages.sqlite.store.encode_record", disk_is_full)
+            patch.setattr("triggers_core.storages.sqlite.writing.encode_record", disk_is_full)
             with pytest.raises(StorageError, match="disk is full"):
                 one.fire("go")
         one.fire("last")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from cli_process import Cli
 
 PROJECT = """
@@ -90,8 +93,10 @@ def test_nobody_takes_what_is_waited_for(cli: Cli) -> None:
     assert told.index("No worker") < told.index("The time is up")
 
 
-def test_hints_name_the_command_as_it_was_called() -> None:
+def test_hints_name_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
     from triggers_cli.state import again
 
-    assert again("manage.py triggers").startswith("manage.py ")
-    assert again("triggers").startswith("triggers ")
+    monkeypatch.setattr(sys, "argv", ["manage.py", "triggers", "replay", "--all"])
+    assert again("manage.py triggers") == "manage.py triggers replay --all"
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/triggers", "replay", "order 1"])
+    assert again("triggers") == "triggers replay 'order 1'"

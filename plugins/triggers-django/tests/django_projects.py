@@ -17,9 +17,10 @@ class Project:
     Every command is a process of its own: what Django keeps in globals disturbs no other test.
     """
 
+    limit = LIMIT
+
     def __init__(self, folder: Path, name: str = "mysite", app: str = "shop") -> None:
         self.folder, self.name, self.app = folder, name, app
-        self.limit = LIMIT
         # What django-admin does, both in one process.
         make = f"call_command('startproject', {name!r}, '.'); call_command('startapp', {app!r})"
         head = "from django.conf import settings; settings.configure(); import django;"

@@ -578,6 +578,7 @@ def test_a_damaged_session_harms_itself_alone(
     damage(path, "b")
     assert [each.uid for each in store.sessions()] == ["a", "c"]
     assert [each.uid for each in store.sessions(limit=2)] == ["a", "c"]
+    assert [each.uid for each in store.waiting_for((), limit=2)] == ["a", "c"]
     assert "b" in caplog.text
     with pytest.raises(UnknownSchema, match="b"):
         SessionDriver(store, "b").fire("more")

@@ -273,10 +273,27 @@ STORAGES: tuple[Guard, ...] = (
         "trial of each command",
         "a command that the server refuses in the middle leaves nothing half written",
         "lua/commit.lua",
-        "    if letter == 'z' or letter == 'c' then\n"
-        "        redis.call('ZADD', key, 'XX', 0, '')\n",
-        "    if letter == 'z' or letter == 'c' then\n",
+        "ARGV[at + 2]) then return 'L' end\n        redis.call('ZADD', key, 'XX', 0, '')\n",
+        "ARGV[at + 2]) then return 'L' end\n",
         f"{_REDIS}/test_all_or_nothing.py::test_an_index_that_holds_something_else",
+    ),
+    _guard(
+        "redis",
+        "look for what is left of an expired session",
+        "a session that begins anew inherits nothing from the listings",
+        "lua/commit.lua",
+        "if letter == 'n' and redis.call('ZSCORE', key, ARGV[at + 2]) then return 'L' end",
+        "",
+        f"{_REDIS}/test_fleet_redis.py::test_a_session_inherits_nothing_of_one_that_expired",
+    ),
+    _guard(
+        "redis",
+        "only what is left is erased",
+        "whoever lists an expired session does not erase one that began anew meanwhile",
+        "fleet.py",
+        "self._erase(keys, GONE)  # it expired: take",
+        'self._erase(keys, b"")  # it expired: take',
+        f"{_REDIS}/test_fleet_redis.py::test_a_listing_spares_a_session_that_has_begun_anew_meanwhile",
     ),
     # -- PostgreSQL -------------------------------------------------------------------------------
     _guard(

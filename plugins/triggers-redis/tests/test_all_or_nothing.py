@@ -172,7 +172,8 @@ def test_an_index_that_holds_something_else(
 
 
 @pytest.mark.parametrize(
-    "command", ["get", "set", "zadd", "zrange", "hset", "hgetall", "rpush", "persist", "unlink"]
+    "command",
+    ["get", "set", "zadd", "zrange", "zlexcount", "hset", "hgetall", "rpush", "persist", "unlink"],
 )
 def test_a_user_who_may_not_do_all_is_refused_when_the_store_opens(
     make_redis_store: Make, own_server: RedisServer, own_client: redis.Redis, command: str

@@ -12,6 +12,7 @@ from triggers_core.engine.protocol import Query
 from triggers_core.engine.recovery import Recover
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
 from triggers_redis import RedisStore, writing
+from triggers_redis.keys import SessionKeys
 from triggers_redis.testing import RedisServer
 
 Make = Callable[..., RedisStore]
@@ -202,3 +203,74 @@ def test_an_event_of_an_expired_session_is_found_no_more(
     assert store.find_event("stripe:1") == []
     left = {key.decode().rpartition(":")[2] for key in client.scan_iter(f"{store.namespace}:*")}
     assert left == {"meta", "shards"}
+
+
+def test_a_session_inherits_nothing_of_one_that_expired(
+    make_redis_store: Make, client: redis.Redis
+) -> None:
+    clock = VirtualClock()
+    store = make_redis_store(clock, idle_ttl=3_600.0)
+
+    def live(event_id: str) -> None:
+        session = SessionDriver(store, "a")
+        session.configure(t_x={"after": ["go"]}, t_y={"after": ["paid", "packed"]})
+        session.fire("paid", event_id=event_id)
+        session.fire("go")
+        session.fail_now("t_x#0")
+
+    live("stripe:1")
+    client.unlink(*store.keyspace.session("a").names[:4])  # as if its time had come
+    clock.advance(10)
+    live("stripe:2")
+    [use] = store.configurations_in_use() or []
+    assert use.sessions == 1
+    assert [(each.missing, each.sessions, each.since) for each in store.waiting_groups()] == [
+        (("packed",), 1, clock())
+    ]
+    assert [each.uid for each in store.waiting_for(("packed",))] == ["a"]
+    assert store.find_event("stripe:1") == []
+    assert store.find_event("stripe:2") == [("a", 0)]
+    assert [each.at for each in store.failed_instances()] == [clock()]
+    check_store(store)
+    assert store.delete("a")
+    assert store.configurations_in_use() == []
+
+
+def test_a_listing_spares_a_session_that_has_begun_anew_meanwhile(
+    make_redis_store: Make, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_redis_store(idle_ttl=3_600.0)
+    SessionDriver(store, "a").fire("go")
+    client.unlink(*store.keyspace.session("a").names[:4])  # as if its time had come
+    erase = store.fleet._erase
+
+    def late(keys: SessionKeys, version_line: bytes) -> bool:
+        SessionDriver(store, "a").fire("again")
+        return erase(keys, version_line)
+
+    monkeypatch.setattr(store.fleet, "_erase", late)
+    store.sessions()
+    monkeypatch.undo()
+    assert [each.uid for each in store.sessions()] == ["a"]
+    assert [each.trigger for each in store.events("a")] == ["again"]
+
+
+def test_an_expired_session_takes_no_place_of_a_page(
+    make_redis_store: Make, client: redis.Redis
+) -> None:
+    store = make_redis_store(idle_ttl=3_600.0)
+    for uid in ("a", "b"):
+        SessionDriver(store, uid).fire("paid", event_id="stripe:1")
+    client.unlink(*store.keyspace.session("a").names[:4])  # as if its time had come
+    assert store.find_event("stripe:1", limit=1) == [("b", 0)]
+    assert store.find_event("stripe:1", limit=0) == []
+
+
+def test_what_somebody_else_has_listed_holds_nobody_up(
+    make_redis_store: Make, client: redis.Redis
+) -> None:
+    store = make_redis_store(shards=1)
+    SessionDriver(store, "a").configure(t_x={"after": ["go"]})
+    other = store.keyspace.session("a").bucket ^ 1
+    client.zadd(store.keyspace.waiting(0, other), {"a\tgo": 1.0, "a": 1.0})
+    assert [each.uid for each in store.sessions(waiting=True)] == ["a"]

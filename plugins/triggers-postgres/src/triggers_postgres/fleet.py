@@ -161,7 +161,7 @@ def sessions_steps(
 
 
 def _summaries(
-    select: str, values: tuple[str, ...], limit: int | None
+    select: str, values: tuple[str | float, ...], limit: int | None
 ) -> Steps[dict[str, SessionSummary]]:
     found: dict[str, SessionSummary] = {}
     seen = 0
@@ -192,9 +192,9 @@ def waiting_for_steps(
     tables: Tables, missing: Sequence[str], limit: int | None, after: float
 ) -> Steps[list[SessionSummary]]:
     """As `Store.waiting_for`."""
-    amount = check_limit(limit)
-    (rows,) = yield [(tables.sql.waiting_for, (group_text(missing), float(after), amount))]
-    return list(readable_summaries((uid, bytes(header)) for uid, header in rows).values())
+    values = (group_text(missing), float(after))
+    found = yield from _summaries(tables.sql.waiting_for, values, check_limit(limit))
+    return list(found.values())
 
 
 def failed_groups_steps(tables: Tables, limit: int | None) -> Steps[list[FailedGroup]]:

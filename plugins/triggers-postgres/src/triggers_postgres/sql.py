@@ -256,7 +256,7 @@ class Sql:
         )
         self.waiting_for: str = (
             f"SELECT uid, header FROM {sessions} WHERE missing = %s"
-            " AND waiting_since >= %s ORDER BY waiting_since, uid LIMIT %s"
+            " AND waiting_since >= %s ORDER BY waiting_since, uid"
         )
         self.failed_groups: str = (
             f"SELECT task, coalesce(error, ''), count(*), coalesce(min(failed_at), 0)"

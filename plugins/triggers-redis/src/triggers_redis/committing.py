@@ -17,6 +17,7 @@ from triggers_core.engine.recovery import Recover
 from triggers_core.exceptions import Contended
 from triggers_core.storages.driving import drive
 from triggers_redis.connection import Answer
+from triggers_redis.erasing import GONE, erase
 from triggers_redis.keys import DUE, SessionKeys
 from triggers_redis.reader import SessionReader
 from triggers_redis.scripts import CLAIM, COMMIT, HEARTBEAT, Script
@@ -119,6 +120,10 @@ class Committer:
             reply, resent = self._send(keys, view, write, ask, ticket, None if fresh else now)
             if reply == b"M":  # the namespace has been erased
                 self._namespace.settle_again(keys.shard)
+                view = None
+                continue
+            if reply == b"L":  # the listings hold a session of this uid that expired
+                erase(self._client, keyspace, keys, GONE)
                 view = None
                 continue
             if reply == b"+":

@@ -31,9 +31,9 @@ from triggers_core.storages.summaries import SessionSummary, fleet_order, prunab
 from triggers_redis.clock import ServerClock
 from triggers_redis.codec import parse_version_line, read_header
 from triggers_redis.connection import Client
+from triggers_redis.erasing import GONE, erase
 from triggers_redis.keys import (
     BUCKETS,
-    DUE,
     SHORT,
     Keyspace,
     SessionKeys,
@@ -46,7 +46,6 @@ from triggers_redis.namespace import Namespace
 from triggers_redis.resp import encode_arguments
 from triggers_redis.scripts import (
     AMOUNTS,
-    DELETE,
     ERASE_CONFIGURATIONS,
     GROUPS,
     HEADERS,
@@ -139,12 +138,13 @@ class FleetIndex:
         if not (failed or waiting):
             found = self._summaries(uid for uid in self._uids(after, most))
             return list(islice(found, most))
+        chosen = list[str]()
         while True:
             uids = dict.fromkeys(self._indexed(failed, waiting, _UNLIMITED if after else most))
-            chosen = [uid for uid in uids if uid > after]
+            chosen, last = [uid for uid in uids if uid > after], chosen
             before = self._expired
             summaries = list(self._summaries(chosen))
-            if self._expired == before:
+            if self._expired == before or chosen == last:  # what Triggers did not list stays
                 return fleet_order(summaries, failed, waiting, limit)
 
     def _indexed(self, failed: bool, waiting: bool, most: int) -> Iterator[str]:
@@ -241,7 +241,7 @@ class FleetIndex:
         for keys, version_line, header in self._headers(uids):
             if not version_line:
                 self._expired += 1
-                self._erase(keys, b"")  # it expired: take it out of the listings
+                self._erase(keys, GONE)  # it expired: take it out of the listings
                 continue
             whole = self._readable(keys, version_line, header)
             if whole is not None:
@@ -294,14 +294,16 @@ class FleetIndex:
 
     def find_event(self, event_id: str, limit: int | None) -> list[tuple[str, int]]:
         """As `Store.find_event`."""
-        lines = self._listed(self._keyspace.event_ids, event_id.encode(), "", limit)
         numbers = dict[str, int]()
-        for line in lines:
-            uid, _, number = line.partition("\t")
-            numbers[uid] = int(number)
-            if len(numbers) == limit:
-                break
-        return [(each.uid, numbers[each.uid]) for each in self._summaries(numbers)]
+
+        def uids() -> Iterator[str]:
+            for line in self._listed(self._keyspace.event_ids, event_id.encode(), "", limit):
+                uid, _, number = line.partition("\t")
+                numbers[uid] = int(number)
+                yield uid
+
+        found = islice(self._summaries(uids()), limit)
+        return [(each.uid, numbers[each.uid]) for each in found]
 
     def _listed(self, part: Part, prefix: bytes, after: str, limit: int | None) -> Iterator[str]:
         most = check_limit(limit)
@@ -386,24 +388,7 @@ class FleetIndex:
         return bool(self._client.ask(b"EXISTS", keys.names[0])) and self._erase(keys, b"")
 
     def _erase(self, keys: SessionKeys, version_line: bytes) -> bool:
-        """Erase a session if it is at that version; any if that is empty."""
-        keyspace = self._keyspace
-        more = (
-            keyspace.coming(keys.shard),
-            keyspace.all(keys.shard, keys.bucket),
-            keyspace.failed(keys.shard),
-            keyspace.waiting(keys.shard, keys.bucket),
-            keyspace.failures(keys.shard, keys.bucket),
-            keyspace.groups(keys.shard, keys.bucket),
-            keyspace.uses(keys.shard, keys.bucket),
-            keyspace.amounts(keys.shard),
-            keyspace.event_ids(keys.shard, keys.bucket),
-        )
-        arguments = (keys.uid_bytes, version_line)
-        erased, resent = self._client.run(
-            DELETE, DUE + len(more), keys.encoded[DUE] + encode_arguments(more), arguments
-        )
-        return bool(erased) or resent  # it is gone, and nobody can say since when
+        return erase(self._client, self._keyspace, keys, version_line)
 
     def prune(self, before: float, resolved_only: bool) -> int:
         """Erase the sessions that have not changed since; returns how many."""
@@ -413,7 +398,7 @@ class FleetIndex:
         used: dict[int, set[str]] = {shard: set() for shard in range(self._keyspace.shards)}
         for keys, version_line, header in self._headers(self._uids("", _UNLIMITED)):
             if not version_line:
-                self._erase(keys, b"")  # it expired
+                self._erase(keys, GONE)  # it expired
                 continue
             whole = self._readable(keys, version_line, header)
             if whole is None:

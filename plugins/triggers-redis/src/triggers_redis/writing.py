@@ -44,7 +44,7 @@ costs less than the commands and the half kilobyte of memory that further keys t
 _CHUNK: Final = 250  # arguments in one operation; one byte says how many there are
 
 # The letters that the commit script knows.
-_RPUSH, _HSET, _ZADD, _ZREM, _PEXPIRE, _PERSIST, _CONFIGURED, _MARKED = b"rhzxepcm"
+_RPUSH, _HSET, _ZADD, _ZREM, _PEXPIRE, _PERSIST, _CONFIGURED, _MARKED, _NEW = b"rhzxepcmn"
 _UNDER_WAY: Final = frozenset({Status.SCHEDULED, Status.RUNNING})
 
 
@@ -195,7 +195,7 @@ class Write:
         assert header is not None
         uid, shard, bucket = self._session.uid_bytes, self._session.shard, self._session.bucket
         if plan.created:
-            self.do(_ZADD, self.key(keyspace.all(shard, bucket)), b"0", uid)
+            self.do(_NEW, self.key(keyspace.all(shard, bucket)), b"0", uid)
         since, since_before = header.waiting_since, before and before.waiting_since
         if since is not None and since != since_before:
             waiting = self.key(keyspace.waiting(shard, bucket))

@@ -105,19 +105,19 @@ def sessions(
     found: dict[str, SessionSummary] = {}
     for query in queries or ["uid > ? ORDER BY uid"]:
         select = f"SELECT uid, header FROM sessions WHERE {query} LIMIT ? OFFSET ?"
-        found |= _summaries(file, select, after, limit)
+        found |= _summaries(file, select, (after,), limit)
     return fleet_order(list(found.values()), failed, waiting, limit)
 
 
 def _summaries(
-    file: SqliteFile, select: str, after: str, limit: int | None
+    file: SqliteFile, select: str, values: tuple[Any, ...], limit: int | None
 ) -> dict[str, SessionSummary]:
     def work(connection: sqlite3.Connection) -> dict[str, SessionSummary]:
         found: dict[str, SessionSummary] = {}
         seen = 0
         while limit is None or len(found) < limit:
             amount = -1 if limit is None else limit - len(found)
-            rows = connection.execute(select, (after, amount, seen)).fetchall()
+            rows = connection.execute(select, (*values, amount, seen)).fetchall()
             found |= readable_summaries(rows)
             seen += len(rows)
             if amount < 0 or len(rows) < amount:
@@ -158,10 +158,10 @@ def waiting_for(
     select = (
         "SELECT uid, header FROM sessions INDEXED BY sessions_missing"
         " WHERE missing = ? AND waiting_since >= ?"
-        " ORDER BY waiting_since, uid LIMIT ?"
+        " ORDER BY waiting_since, uid LIMIT ? OFFSET ?"
     )
-    rows = _rows(file, select, group_text(missing), after, _amount(limit))
-    return list(readable_summaries(rows).values())
+    values = (group_text(missing), after)
+    return list(_summaries(file, select, values, check_limit(limit)).values())
 
 
 def failed_groups(file: SqliteFile, limit: int | None) -> list[FailedGroup]:
@@ -251,4 +251,4 @@ def sessions_with(
         f"SELECT uid, header FROM sessions WHERE config = {address_key(address)} AND uid > ?"
         " ORDER BY uid LIMIT ? OFFSET ?"
     )
-    return list(_summaries(file, select, after, check_limit(limit)).values())
+    return list(_summaries(file, select, (after,), check_limit(limit)).values())

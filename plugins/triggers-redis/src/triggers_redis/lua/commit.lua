@@ -39,7 +39,8 @@ if extended and ARGV[9] ~= '' and redis.call('EXISTS', KEYS[6]) == 0 then
     stores_configuration = true
 end
 local commands = {
-    r = 'RPUSH', h = 'HSET', z = 'ZADD', x = 'ZREM', e = 'PEXPIRE', p = 'PERSIST', c = 'ZADD'
+    r = 'RPUSH', h = 'HSET', z = 'ZADD', x = 'ZREM', e = 'PEXPIRE', p = 'PERSIST', c = 'ZADD',
+    n = 'ZADD'
 }
 local first_operation, append = at, nil
 if at <= last and (string.byte(value) == 83 or string.byte(ARGV[at]) ~= 122) then
@@ -49,7 +50,9 @@ while at <= last do
     local letter = string.sub(ARGV[at], 1, 1)
     local _, number, count = string.byte(ARGV[at], 1, 3)
     local key = KEYS[number]
-    if letter == 'z' or letter == 'c' then
+    if letter == 'z' or letter == 'c' or letter == 'n' then
+        -- One that expired left its entries in the listings, which a new one must not inherit.
+        if letter == 'n' and redis.call('ZSCORE', key, ARGV[at + 2]) then return 'L' end
         redis.call('ZADD', key, 'XX', 0, '')
     elseif letter == 'x' then
         redis.call('ZREM', key, '')

@@ -2,7 +2,7 @@
 --
 -- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index, 6 coming, 7 all, 8 failed, 9 waiting,
 --      10 failures, 11 groups, 12 uses of configurations, 13 amounts of those, 14 ids of events
--- ARGV 1 uid, 2 the version line that it must have ('' any)
+-- ARGV 1 uid, 2 the version line that it must have ('' any, '-' there must be none)
 
 local text = redis.pcall('GET', KEYS[1])
 if type(text) == 'table' then

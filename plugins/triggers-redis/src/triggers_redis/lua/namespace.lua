@@ -12,7 +12,8 @@ local none = KEYS[1] .. '\1'
 for _, try in ipairs({
     {'GET', none}, {'SET', KEYS[1], '', 'NX'}, {'EXISTS', none}, {'TIME'},
     {'ZADD', none, 'XX', 0, ''}, {'ZREM', none, ''}, {'ZSCORE', none, ''},
-    {'ZRANGEBYLEX', none, '-', '+'}, {'ZRANGE', none, 0, 0}, {'ZRANGEBYSCORE', none, 0, 0},
+    {'ZRANGEBYLEX', none, '-', '+'}, {'ZLEXCOUNT', none, '-', '+'},
+    {'ZRANGE', none, 0, 0}, {'ZRANGEBYSCORE', none, 0, 0},
     {'HGET', none, ''}, {'HSET', none, '', '', ''}, {'HGETALL', none}, {'HKEYS', none},
     {'RPUSH', KEYS[1], ''}, {'LINDEX', none, 0}, {'LRANGE', none, 0, 0},
     {'PEXPIRE', none, 1}, {'PERSIST', none}, {'UNLINK', none}, {'DEL', none},

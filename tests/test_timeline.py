@@ -231,3 +231,20 @@ def test_of_many_that_take_it_some_are_named(session: Told) -> None:
 def test_there_has_to_be_a_session(session: Told) -> None:
     with pytest.raises(SessionNotFound):
         session.timeline()
+
+
+def test_a_session_that_is_deleted_while_it_is_read(
+    session: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.fire("a")
+    session.fire("b")
+    load = session.memory.load
+
+    def then_deleted(*arguments: Any) -> Any:
+        found = load(*arguments)
+        session.memory.delete(session.uid)
+        return found
+
+    monkeypatch.setattr(session.memory, "load", then_deleted)
+    with pytest.raises(SessionNotFound, match="any more"):
+        session.timeline(before=1)

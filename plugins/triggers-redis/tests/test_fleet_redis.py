@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -11,7 +12,8 @@ import redis
 from triggers_core.engine.protocol import Query
 from triggers_core.engine.recovery import Recover
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
-from triggers_redis import RedisStore, writing
+from triggers_redis import RedisStore, committing, writing
+from triggers_redis.erasing import erase
 from triggers_redis.keys import SessionKeys
 from triggers_redis.testing import RedisServer
 
@@ -253,6 +255,35 @@ def test_a_listing_spares_a_session_that_has_begun_anew_meanwhile(
     monkeypatch.undo()
     assert [each.uid for each in store.sessions()] == ["a"]
     assert [each.trigger for each in store.events("a")] == ["again"]
+
+
+def test_a_sweep_spares_what_is_due_of_a_session_that_has_begun_anew_meanwhile(
+    make_redis_store: Make, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    store = make_redis_store(clock, idle_ttl=3_600.0)
+
+    def live() -> None:
+        session = SessionDriver(store, "a")
+        session.configure(t_x={"after": ["go"]})
+        session.fire("go")
+
+    live()
+    client.unlink(*store.keyspace.session("a").names[:4])  # as if its time had come
+    clock.advance(1_000)
+
+    def late(*arguments: Any) -> bool:
+        monkeypatch.undo()
+        live()
+        return erase(*arguments)
+
+    monkeypatch.setattr(committing, "erase", late)
+    SessionDriver(store, "a").commit(Recover(instances=("t_x#0",)))
+    clock.advance(1_000)
+    assert [(each.uid, each.instance) for each in store.due()] == [("a", "t_x#0")]
+    client.unlink(*store.keyspace.session("a").names[:4])
+    SessionDriver(store, "a").commit(Recover(instances=("t_x#0",)))
+    assert store.due() == []
 
 
 def test_an_expired_session_takes_no_place_of_a_page(

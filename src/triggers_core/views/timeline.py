@@ -72,8 +72,10 @@ def timeline(
     if start:
         acts = [each for each in acts if shown and each[0] >= shown[0].at]
     if end < header.events:
-        newer = store.events_by_number(uid, [end])[end].at
-        acts = [each for each in acts if each[0] < newer]
+        newer = store.events_by_number(uid, [end])
+        if not newer:  # somebody has deleted it since
+            raise SessionNotFound(f"there is no session {uid!r} any more")
+        acts = [each for each in acts if each[0] < newer[end].at]
     return {
         "uid": uid,
         "total": header.events,

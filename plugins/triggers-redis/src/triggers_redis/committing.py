@@ -110,7 +110,8 @@ class Committer:
             if plan.empty:
                 if fresh:
                     if view.facts is None and isinstance(command, Recover):
-                        self._forget_due(keys, command)
+                        # It has expired, which took nothing out of the listings.
+                        erase(self._client, keyspace, keys, GONE, command.instances)
                     return plan
                 view = None
                 continue
@@ -178,14 +179,6 @@ class Committer:
             assert view is not None
             assert ask is not None
             return done.value, view, ask, now
-
-    def _forget_due(self, keys: SessionKeys, command: Recover) -> None:
-        """The session has expired, which took nothing out of the due index."""
-        if not command.instances:
-            return
-        members = [f"{name}\t{keys.uid}".encode() for name in command.instances]
-        for key in (keys.names[DUE - 1], self._namespace.keyspace.coming(keys.shard)):
-            self._client.ask(b"ZREM", key, *members)
 
     def _find(self, keys: SessionKeys) -> FindConfiguration:
         return lambda address: self._reader.configuration(keys.shard, address)

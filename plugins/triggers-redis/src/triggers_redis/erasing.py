@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from triggers_redis.connection import Client
@@ -13,8 +14,17 @@ GONE: Final = b"-"
 """In place of a version line: only what is left of a session that is not there any more."""
 
 
-def erase(client: Client, keyspace: Keyspace, keys: SessionKeys, version_line: bytes) -> bool:
-    """Erase a session if it is at that version, any if that is empty; whether there is none now."""
+def erase(
+    client: Client,
+    keyspace: Keyspace,
+    keys: SessionKeys,
+    version_line: bytes,
+    instances: Sequence[str] = (),
+) -> bool:
+    """Erase a session if it is at that version, any if that is empty; whether there is none now.
+
+    :param instances: names of those that are listed as due, when the session itself is `GONE`.
+    """
     more = (
         keyspace.coming(keys.shard),
         keyspace.all(keys.shard, keys.bucket),
@@ -26,7 +36,7 @@ def erase(client: Client, keyspace: Keyspace, keys: SessionKeys, version_line: b
         keyspace.amounts(keys.shard),
         keyspace.event_ids(keys.shard, keys.bucket),
     )
-    arguments = (keys.uid_bytes, version_line)
+    arguments = (keys.uid_bytes, version_line, *(name.encode() for name in instances))
     erased, resent = client.run(
         DELETE, DUE + len(more), keys.encoded[DUE] + encode_arguments(more), arguments
     )

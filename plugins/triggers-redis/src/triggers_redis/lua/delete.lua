@@ -2,7 +2,8 @@
 --
 -- KEYS 1 session, 2 waits, 3 instances, 4 events, 5 due index, 6 coming, 7 all, 8 failed, 9 waiting,
 --      10 failures, 11 groups, 12 uses of configurations, 13 amounts of those, 14 ids of events
--- ARGV 1 uid, 2 the version line that it must have ('' any, '-' there must be none)
+-- ARGV 1 uid, 2 the version line that it must have ('' any, '-' there must be none), 3 and further
+--      names of instances that may be due, of a session that is there no more
 
 local text = redis.pcall('GET', KEYS[1])
 if type(text) == 'table' then
@@ -22,6 +23,7 @@ local function forget(name)
         due = {}
     end
 end
+for at = 3, #ARGV do forget(ARGV[at]) end
 if text and string.byte(text) ~= 83 then
     for name in string.gmatch(text, '\n\t([^\t]+)\t') do forget(name) end
 else

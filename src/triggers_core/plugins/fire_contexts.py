@@ -63,7 +63,7 @@ class FireContexts(Contexts):
 
     __slots__ = ("_calls", "_manager", "_subject")
 
-    hook: ClassVar = "fire_context"
+    hook: ClassVar[str] = "fire_context"
 
     def __init__(
         self, calls: Sequence[tuple[str, Call]], manager: TriggerManager, subject: Firing | Act
@@ -106,4 +106,4 @@ class ActContexts(FireContexts):
 
     __slots__ = ()
 
-    hook = "act_context"
+    hook: ClassVar[str] = "act_context"

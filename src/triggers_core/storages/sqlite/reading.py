@@ -48,7 +48,7 @@ class Found:
 
     def __init__(self) -> None:
         self.session: int | None = None
-        self.config = ""
+        self.config: str = ""
 
 
 def load(

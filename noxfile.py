@@ -34,7 +34,7 @@ KNOWN_TYPES = 0.99
 QUICK = "not slow and not long and not browser"
 """What is no part of the sessions `slow` and `browser`."""
 
-HANG = 300
+HANG = 600
 """Seconds after which a test counts as hung; far above what any test takes."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -129,3 +130,17 @@ def test_a_task_replaced_while_held_counts_at_most_from_what_comes_first() -> No
         clock.advance(10)
         session.fire(trigger)
     assert session.instance("t_x#0").due_at == 1_030.0
+
+
+def test_a_failure_is_told_with_the_moment_that_a_kept_event_names() -> None:
+    """Its task was replaced by one that waits until then, and keeps its events otherwise."""
+    session = SessionDriver(MemoryStore(VirtualClock(1_000.0)))
+    session.configure(t_x={"after": ["a"], "keeping": "all"})
+    session.fire("a", {"at": datetime(1970, 1, 1, tzinfo=UTC)})
+    claimed = session.claim("t_x#0")
+    session.configure(
+        t_x={"after": ["a"], "waiting": {"until": "a.at"}, "otherwise": {"failed": "oops"}}
+    )
+    session.fail(claimed)
+    [told] = [each for each in session.events() if each.trigger == "oops"]
+    assert payloads.decode(bytes(told.payload))["missing"] == []

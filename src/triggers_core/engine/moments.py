@@ -186,9 +186,15 @@ def load_values(draft: Draft, task: Task, instance: Instance) -> Generator[Query
     rule = task.rule
     keys = {reference.key for reference in named_values(rule)}
     numbers = {key: instance.taken[key][0] for key in keys if key in instance.taken}
+    for key in keys & instance.extents.keys():  # of the task that it had
+        extent = instance.extents[key]
+        if extent.amount and not extent.unless:
+            numbers[key] = extent.first
     yield from _load_events(draft, set(numbers.values()))
     for key, number in numbers.items():
-        note_values(draft, rule, instance, key, draft.event(number))
+        event = draft.event(number)
+        if event.trigger == rule.leaves[key].trigger:
+            note_values(draft, rule, instance, key, event)
 
 
 def _load_events(draft: Draft, numbers: set[int]) -> Generator[Query, Snapshot, None]:

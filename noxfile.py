@@ -139,6 +139,15 @@ def survivors(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Compare the engine with the oracle of the language on fresh scenarios, 10,000 at a time."""
+    install_for_tests(session)
+    fresh = {"TRIGGERS_WORDS_SEED": "fresh"}
+    which = ("-n", "2", "--dist", "worksteal", "-k", "as_the_oracle", "tests/test_words.py")
+    session.run("python", "-m", "pytest", *which, *session.posargs, env=fresh)
+
+
+@nox.session
 def oldest(session: nox.Session) -> None:
     """Run the tests about plugins, and those of the plugins, on the oldest versions supported."""
     if sys.version_info >= (3, 14):

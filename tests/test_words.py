@@ -1,7 +1,7 @@
 """The engine does what the oracle of the language of conditions says, in any scenario.
 
-`TRIGGERS_WORDS_SEED=17` plays just the scenario of that seed, `TRIGGERS_WORDS_TIMES=10` ten times
-as many.
+`TRIGGERS_WORDS_SEED=17` plays just the scenario of that seed, `fresh` others in each run;
+`TRIGGERS_WORDS_TIMES=10` ten times as many.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from words.decisive import decisive
 from words.reference import MISSING, PATH, Reference
 from words.refusals import REFUSED, TAKEN
-from words.replay import Comparison, fresh_seeds, refuses
+from words.replay import Comparison, refuses, scenario_seeds
 from words.scenarios import make_scenario, refused_tasks
 
 from triggers_core.storages.memory import MemoryStore
@@ -26,7 +26,7 @@ from triggers_core.testing.clock import VirtualClock
 pytestmark = pytest.mark.skipif(not PATH.exists(), reason=MISSING)
 
 QUICK = range(4)
-SLOW = range(20)
+SLOW = range(6)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def reference() -> Reference:
 def compare_in_memory(reference: Reference, amount: int) -> None:
     clock = VirtualClock()
     with closing(MemoryStore(clock)) as store:
-        Comparison(store, clock, reference).check_all(fresh_seeds(amount))
+        Comparison(store, clock, reference).check_all(scenario_seeds(amount))
 
 
 @pytest.mark.parametrize("part", QUICK)
@@ -57,7 +57,7 @@ def test_memory_decides_as_the_oracle_whatever_comes(reference: Reference, part:
 def compare_on_sqlite(reference: Reference, folder: Path, amount: int) -> None:
     clock = VirtualClock()
     with SqliteStore(folder / "words.db", "NORMAL", clock) as store:
-        Comparison(store, clock, reference).check_all(fresh_seeds(amount))
+        Comparison(store, clock, reference).check_all(scenario_seeds(amount))
 
 
 def test_sqlite_decides_as_the_oracle(reference: Reference, fast_dir: Path) -> None:
@@ -88,7 +88,7 @@ def test_what_the_oracle_takes_is_taken(reference: Reference, task: dict[str, An
 
 
 def test_random_tasks_are_refused_as_the_oracle_does(reference: Reference) -> None:
-    for seed in fresh_seeds(300):
+    for seed in scenario_seeds(300):
         for name, task in refused_tasks(seed, reference.refuses):
             assert refuses(name, task), f"TRIGGERS_WORDS_SEED={seed}: {task}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import zlib
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from triggers_core.testing.clock import VirtualClock
 from triggers_core.testing.driver import SessionDriver
 
 SEED = os.environ.get("TRIGGERS_WORDS_SEED")
+FRESH = "fresh"
 TIMES = float(os.environ.get("TRIGGERS_WORDS_TIMES", "1"))
 
 T = TypeVar("T")
@@ -177,11 +179,12 @@ def _micros(at: float) -> int:
 # -- many of them ----------------------------------------------------------------------------------
 
 
-def fresh_seeds(amount: int) -> range:
-    """Other seeds in each run, or just the one that TRIGGERS_WORDS_SEED names."""
-    if SEED is not None:
+def scenario_seeds(amount: int) -> range:
+    """A test's seeds, the same in each run; TRIGGERS_WORDS_SEED asks for others, or for one."""
+    if SEED is not None and SEED != FRESH:
         return range(int(SEED), int(SEED) + 1)
-    start = random.randrange(1 << 40)
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
+    start = random.randrange(1 << 40) if SEED == FRESH else zlib.crc32(test.encode()) << 8
     return range(start, start + round(amount * TIMES))
 
 

@@ -148,6 +148,7 @@ def test_a_greenlet_that_is_terminated_is_revoked_not_failed_by_its_body(
     with fleet.worker("-P", pool, "-c", "1"):
         manager.fire("go")
         until(lambda: fleet.traces("terminated"))
+        until(fleet.celery_app.control.ping)  # a worker takes tasks before it hears commands
         fleet.celery_app.control.revoke(task_id(manager, "t_x#0"), terminate=True)
         until(lambda: statuses(manager) == {"t_x#0": "failed"})
     assert "terminated through Celery" in error_of(manager, "t_x#0")["message"]

@@ -165,6 +165,7 @@ def test_a_terminated_task_fails_the_instance(running: Fleet) -> None:
     manager = running.manager("terminated", {"t_x": {"after": ["go"], "run": "test.wait"}})
     manager.fire("go")
     until(lambda: running.traces("terminated"))
+    until(running.celery_app.control.ping)
     running.celery_app.control.revoke(task_id(manager, "t_x#0"), terminate=True)
     assert settled(manager) == {"t_x#0": "failed"}
     assert "terminated through Celery" in error_of(manager, "t_x#0")["message"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from words.receipt import FOLDER, log_of, play
 from words.reference import PATH, Reference
-from words.replay import Comparison, fresh_seeds
+from words.replay import Comparison, scenario_seeds
 
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing.clock import VirtualClock
@@ -60,7 +60,7 @@ def test_sweeps_decide_nothing(open_store: Callable[[Clock], Any], worked: bool)
 def test_the_store_decides_as_the_oracle(make_store: Callable[..., Any], amount: int) -> None:
     clock = VirtualClock()
     with make_store(clock) as store:
-        Comparison(store, clock, Reference()).check_all(fresh_seeds(amount))
+        Comparison(store, clock, Reference()).check_all(scenario_seeds(amount))
 
 
 @pytest.mark.skipif(not FOLDER.exists(), reason="the log of receipts is not there")

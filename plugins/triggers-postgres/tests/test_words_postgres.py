@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from words.reference import MISSING, PATH, Reference
-from words.replay import Comparison, fresh_seeds
+from words.replay import Comparison, scenario_seeds
 
 from triggers_core.testing.clock import VirtualClock
 from triggers_postgres import PostgresStore
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not PATH.exists(), reason=MISSING)
 def compare(make_postgres_store: Callable[..., PostgresStore], amount: int) -> None:
     clock = VirtualClock()
     with make_postgres_store(clock) as store:
-        Comparison(store, clock, Reference()).check_all(fresh_seeds(amount))
+        Comparison(store, clock, Reference()).check_all(scenario_seeds(amount))
 
 
 def test_postgres_decides_as_the_oracle(make_postgres_store: Callable[..., PostgresStore]) -> None:

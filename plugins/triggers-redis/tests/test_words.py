@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from words.reference import MISSING, PATH, Reference
-from words.replay import Comparison, fresh_seeds
+from words.replay import Comparison, scenario_seeds
 
 from triggers_core.testing.clock import VirtualClock
 from triggers_redis import RedisStore
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not PATH.exists(), reason=MISSING)
 def compare(make_redis_store: Callable[..., RedisStore], amount: int) -> None:
     clock = VirtualClock()
     with make_redis_store(clock, shards=1) as store:
-        Comparison(store, clock, Reference()).check_all(fresh_seeds(amount))
+        Comparison(store, clock, Reference()).check_all(scenario_seeds(amount))
 
 
 def test_redis_decides_as_the_oracle(make_redis_store: Callable[..., RedisStore]) -> None:

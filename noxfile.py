@@ -142,9 +142,8 @@ def survivors(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Compare the engine with the oracle of the language on fresh scenarios, 10,000 at a time."""
     install_for_tests(session)
-    fresh = {"TRIGGERS_WORDS_SEED": "fresh"}
-    which = ("-n", "2", "--dist", "worksteal", "-k", "as_the_oracle", "tests/test_words.py")
-    session.run("python", "-m", "pytest", *which, *session.posargs, env=fresh)
+    session.env["TRIGGERS_WORDS_SEED"] = "fresh"
+    pytest(session, "-n", "2", "--dist", "worksteal", "-k", "as_the_oracle", "tests/test_words.py")
 
 
 @nox.session

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
+from simulated import assert_lawful
 
 from triggers_core.engine.names import new_id
 from triggers_core.storages.base import Clock
@@ -32,14 +32,7 @@ def simulator(make_postgres_store: Callable[..., PostgresStore]) -> Iterator[Sim
 
 
 def test_no_law_is_broken(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
-    first = random.SystemRandom().randrange(1, 1 << 40)
-    outcomes = [simulator.run(seed) for seed in range(first, first + SEEDS)]
-    with capsys.disabled():
-        sessions = sum(each.sessions for each in outcomes)
-        print(
-            f"\nsimulation on PostgreSQL: seeds {first} to {first + SEEDS - 1}, {sessions} sessions"
-        )
-    assert [f"seed {each.seed}: {what}" for each in outcomes for what in each.problems] == []
+    assert_lawful(simulator, SEEDS, "PostgreSQL", capsys)
 
 
 def test_a_seed_is_the_same_run_again(simulator: Simulator) -> None:

@@ -37,7 +37,7 @@ class Heard:
         """Wait until it has been told of these, and of nothing else."""
         with self._some:
             self._some.wait_for(lambda: len(self.triggers) >= len(triggers), PATIENCE)
-            assert self.triggers == list(triggers)
+            assert self.triggers == list(triggers), self.triggers
 
 
 def triggers(manager: TriggerManager) -> list[str]:

@@ -117,14 +117,54 @@ def test_many_transactions_in_many_threads(
         assert mine == sorted(mine), "in the order of the commits"
 
 
+SAVEPOINTS = """
+CREATE TEMP TABLE IF NOT EXISTS noted (number int);
+TRUNCATE noted;
+DO $$ BEGIN
+    FOR number IN 1..5000 LOOP
+        BEGIN
+            INSERT INTO noted VALUES (number);
+        EXCEPTION WHEN division_by_zero THEN  -- a block with a handler is a savepoint
+        END;
+    END LOOP;
+END $$
+"""
+
+
+def test_a_transaction_that_ends_while_the_server_looks_has_one_outcome(
+    store: PostgresStore, connect: Connect
+) -> None:
+    """Else callbacks of its later savepoints would overtake those of its first."""
+    store.set_up()
+    seen: set[str | None] = set()
+    other = connect(autocommit=True)
+    for _ in range(10):
+        connection = connect()
+        connection.execute(SAVEPOINTS)
+        (whole,) = connection.execute("SELECT pg_current_xact_id()::text::int8").fetchone() or ()
+        read = connection.execute("SELECT xmin::text::int8 FROM noted ORDER BY number")
+        ids = [(whole + (xmin - whole) % (1 << 32), whole) for (xmin,) in read.fetchall()]
+        assert len({xid for xid, _ in ids}) == 5000
+        other.execute("SELECT pg_current_xact_id()")  # ends, and is the newest
+        committing = threading.Timer(0.02, connection.commit)
+        committing.start()
+        answer: set[str | None] = set()
+        while answer != {"committed"}:
+            answer = set(store.statuses(ids).values())
+            assert len(answer) == 1, answer
+            seen |= answer
+        committing.join()
+    assert seen == {"in progress", "committed"}
+
+
 def test_ids_that_the_server_does_not_know(store: PostgresStore) -> None:
     """Lost along with a failover's last transactions: still to come, as far as it can tell."""
     called: list[str] = []
     store.set_up()
-    store.outcomes.watch([Pending(2**62, lambda: called.append("?"))])
+    store.outcomes.watch([Pending(2**62, 2**62, lambda: called.append("?"))])
     store.follow_up()
     assert (called, store.outcomes.waiting) == ([], 1)
-    store.outcomes.watch([Pending(3, lambda: called.append("too old"))])
+    store.outcomes.watch([Pending(3, 3, lambda: called.append("too old"))])
     store.follow_up()
     assert (called, store.outcomes.waiting) == ([], 1)
     store.close()

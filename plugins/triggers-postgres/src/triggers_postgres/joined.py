@@ -46,7 +46,7 @@ class Following:
         self.store: PostgresStore = store
         self.joint: Joint = joint
         self._within = joint.always_open
-        self._xid, self._nested = 0, False
+        self._xid = self._transaction = 0
 
     def mark(self, uid: str) -> Mark:
         """For the next commit, within the open transaction."""
@@ -63,7 +63,7 @@ class Following:
         """A commit was written within a transaction."""
         self._within = True
         if mark.xid is not None:
-            self._xid, self._nested = mark.xid, mark.nested
+            self._xid, self._transaction = mark.xid, mark.transaction
 
     def committed_alone(self) -> None:
         """A commit was a transaction of its own, and is durable."""
@@ -72,7 +72,7 @@ class Following:
     def call_back(self, callback: Callable[[], None]) -> None:
         """As `Store.when_committed`."""
         if self._within:
-            entry = Pending(self._xid, callback, self._nested)
+            entry = Pending(self._xid, self._transaction, callback)
             self.joint.follow(self.store.outcomes, entry)
         else:
             callback()

@@ -66,9 +66,9 @@ class AsyncJoinedStore(AwaitedStore):
 
     async def _write(self, steps: Steps[T], uid: str, wrote: Callable[[T], bool]) -> T:
         connection = await self._connection()
-        xids = open_changes(self.outside, uid, connection)
-        if xids:
-            check_ended(uid, await asyncio.to_thread(self.outside.statuses, xids))
+        ids = open_changes(self.outside, uid, connection)
+        if ids:
+            check_ended(uid, await asyncio.to_thread(self.outside.statuses, ids))
         if is_alone(connection):
             handled = sys.exception()
             try:

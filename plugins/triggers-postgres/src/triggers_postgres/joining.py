@@ -25,7 +25,7 @@ from triggers_postgres.identity import Identity, identity_steps
 from triggers_postgres.joined import JoinedStore
 from triggers_postgres.joined_async import AsyncJoinedStore
 from triggers_postgres.joints import OwnJoint, joint_of
-from triggers_postgres.outcomes import STATUS, Outcomes, Pending, call
+from triggers_postgres.outcomes import STATUS, Outcomes, Pending, call, ids_of
 from triggers_postgres.steps import Tables
 from triggers_postgres.still_open import on_behalf
 from triggers_postgres.within import of_the_transaction
@@ -107,9 +107,13 @@ class Joining(Store):
             )
         self._known.add(connection)
 
-    def statuses(self, xids: Sequence[int]) -> dict[int, str | None]:
-        """What the server says of (sub)transactions (``"in progress"``, ``"committed"``), by id."""
-        rows = self._run(lambda c: carrying.rows_of(c, [(STATUS, (list(xids),))]))
+    def statuses(self, ids: Sequence[tuple[int, int]]) -> dict[int, str | None]:
+        """What the server says of (sub)transactions (``"in progress"``, ``"committed"``), by id.
+
+        :param ids: as `STATUS` takes them, in pairs.
+        """
+        xids, wholes = [xid for xid, _ in ids], [whole for _, whole in ids]
+        rows = self._run(lambda c: carrying.rows_of(c, [(STATUS, (xids, wholes))]))
         return dict(rows[0])
 
     # -- of this store ----------------------------------------------------------------------------
@@ -166,11 +170,11 @@ class Joining(Store):
 
     def _call_back(self, waiting: deque[Pending]) -> None:
         """Call back after the commit, but for what lay in a savepoint that was rolled back."""
-        nested = {each.xid for each in waiting if each.nested}
+        nested = [each for each in waiting if each.nested]
         status: dict[int, str | None] = {}
         if nested:
             try:
-                status = self.statuses(sorted(nested))
+                status = self.statuses(ids_of(nested))
             except StorageError:
                 self.outcomes.watch(waiting)  # for whoever can ask later
                 raise

@@ -29,8 +29,6 @@ class Mark:
         """The id; None until something is written."""
         self.transaction: int = 0
         """The id of the whole transaction."""
-        self.nested: bool = False
-        """Whether the id is a savepoint's."""
 
     def extended(self, batch: Batch) -> Batch:
         """A batch, and what reads the id if the batch writes."""
@@ -49,8 +47,7 @@ class Mark:
             lower, whole = rows[0]
             # A savepoint gets its id after its transaction has: it is the next that ends so.
             distance = (lower - whole) % (1 << 32)
-            self.transaction = whole
-            self.xid, self.nested = whole + distance, distance != 0
+            self.transaction, self.xid = whole, whole + distance
 
 
 __all__ = ["Mark"]

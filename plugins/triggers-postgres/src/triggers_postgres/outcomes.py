@@ -26,30 +26,40 @@ from triggers_postgres.listening import Connect, Listener, start_listening
 logger: logging.Logger = logging.getLogger(__name__)
 
 STATUS: Final = (
-    # The status of an id that has not been given out yet would be an error; one that was given out
-    # lately may lie beyond the snapshot, and is in progress then.
-    "SELECT xid, CASE WHEN xid::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())"
-    " THEN 'in progress' ELSE pg_xact_status(xid::text::xid8) END"
-    " FROM unnest(%s::int8[]) AS given (xid)"
+    # The server looks at one id after the other. Of a transaction that ends meanwhile, some would
+    # seem to be in progress and some committed, and what came later would be called back first:
+    # one snapshot decides for all of them whether it has ended. (It knows no savepoints, and takes
+    # the id of one for ended. For an id that has not been given out yet, pg_xact_status raises.)
+    "SELECT xid, CASE WHEN pg_visible_in_snapshot(whole::text::xid8, pg_current_snapshot())"
+    " THEN pg_xact_status(xid::text::xid8) ELSE 'in progress' END"
+    " FROM unnest(%s::int8[], %s::int8[]) AS given (xid, whole)"
 )
-"""Parameter: the ids of (sub)transactions. Rows: id, status (None: too long ago)."""
+"""Parameters: the ids of (sub)transactions; those of the transactions that they belong to, or the
+same again, to hear of a savepoint's roll-back before its transaction has ended.
+Rows: id, status (None: too long ago)."""
 
 _SHORTEST: Final = 0.002  # seconds between two looks at what has not ended, at first
 _LONGEST: Final = 0.5
 _GROWTH: Final = 1.5
 _LINGER: Final = 10.0  # seconds for which the thread stays without anything to look at
 
-Ask = Callable[[Sequence[int]], dict[int, str | None]]
-"""Asks the server for the status of some ids; raises `StorageError` when it cannot."""
+Ask = Callable[[Sequence[tuple[int, int]]], dict[int, str | None]]
+"""Asks the server for the status of some ids, each with its transaction's; raises `StorageError`
+when it cannot."""
 
 
 class Pending(NamedTuple):
     """A callback, and the id of the (sub)transaction that it waits for."""
 
     xid: int
+    transaction: int
+    """The id of the whole transaction."""
     callback: Callable[[], None]
-    nested: bool = True
-    """Whether it may be a savepoint's, which need not share the outcome of its transaction."""
+
+    @property
+    def nested(self) -> bool:
+        """Whether it is a savepoint's, which need not share the outcome of its transaction."""
+        return self.xid != self.transaction
 
 
 class Outcomes:
@@ -92,12 +102,13 @@ class Outcomes:
         """
         later: list[Pending] = []
         try:
-            status = self.ask(sorted({each.xid for each in entries}))
+            status = self.ask(ids_of(entries))
             while entries:
                 entry = entries.popleft()
-                if status.get(entry.xid) == "in progress":
+                outcome = status.get(entry.xid)
+                if outcome == "in progress":
                     later.append(entry)
-                elif status.get(entry.xid) == "committed":
+                elif outcome == "committed":
                     call(entry.callback)
         except StorageError as error:
             logger.warning("what follows a commit has to wait: %s", error)
@@ -167,7 +178,7 @@ class Outcomes:
             if not waiting:
                 return
             try:
-                status = self.ask(sorted({each.xid for each in waiting.values()}))
+                status = self.ask(ids_of(waiting.values()))
             except Exception as error:  # whatever it is, the thread goes on
                 logger.debug("what follows a commit has to wait: %s", error)
                 return
@@ -197,6 +208,11 @@ class Outcomes:
         self._lock, self._calling = threading.Lock(), threading.RLock()
 
 
+def ids_of(entries: Iterable[Pending]) -> list[tuple[int, int]]:
+    """What to `Ask` for, to know what became of some entries."""
+    return sorted({(each.xid, each.transaction) for each in entries})
+
+
 def call(callback: Callable[[], None]) -> None:
     """Call back; what it raises is logged: the commit stays, and others wait for their turn."""
     try:
@@ -217,4 +233,4 @@ def _begin_anew_in_child() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew_in_child)
 
-__all__ = ["STATUS", "Ask", "Outcomes", "Pending", "call"]
+__all__ = ["STATUS", "Ask", "Outcomes", "Pending", "call", "ids_of"]

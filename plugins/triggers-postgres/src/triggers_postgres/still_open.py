@@ -97,8 +97,10 @@ def note(store: PostgresStore, uid: str, connection: AnyConnection, mark: Mark) 
 
 def open_changes(
     store: PostgresStore, uid: str, connection: AnyConnection | None = None
-) -> list[int]:
+) -> list[tuple[int, int]]:
     """Ids of the transactions (or savepoints) in which the caller has changed a session.
+
+    Each is there twice, for `STATUS`: the roll-back of a savepoint alone counts.
 
     A connection of a pool may be in somebody else's transaction by now: the server can tell.
 
@@ -109,7 +111,7 @@ def open_changes(
         return []
     caller = _caller()
     return [
-        each.xid
+        (each.xid, each.xid)
         for each in changes
         if each.uid == uid
         and each.owner == caller
@@ -124,9 +126,9 @@ def refuse_to_wait(store: PostgresStore, uid: str, connection: AnyConnection | N
 
     :raises NestedCommit: it would wait for ever.
     """
-    xids = open_changes(store, uid, connection)
-    if xids:
-        check_ended(uid, store.statuses(xids))
+    ids = open_changes(store, uid, connection)
+    if ids:
+        check_ended(uid, store.statuses(ids))
 
 
 def check_ended(uid: str, status: dict[int, str | None]) -> None:

@@ -13,7 +13,7 @@ from typing import Self
 
 from kombu import Connection
 
-from triggers_redis.testing import free_ports
+from triggers_core.testing.server_process import free_ports
 
 STARTS_WITHIN = 90.0  # seconds; Erlang takes some
 

@@ -20,7 +20,8 @@ from urllib.error import HTTPError, URLError
 import pytest
 from celery_fleet import until
 
-from triggers_redis.testing import RedisServer, free_ports
+from triggers_core.testing.server_process import free_ports
+from triggers_redis.testing import RedisServer
 
 EXAMPLES = Path(__file__, "../../../../examples").resolve()
 ORDERS = [f"{number}" for number in range(8)]

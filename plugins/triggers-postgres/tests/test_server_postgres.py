@@ -16,9 +16,10 @@ import pytest
 from triggers_core.exceptions import StorageError
 from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver, check_store
+from triggers_core.testing.server_process import free_ports
 from triggers_postgres import PostgresStorage, PostgresStore
 from triggers_postgres import store as module
-from triggers_postgres.testing import PostgresServer, free_port
+from triggers_postgres.testing import PostgresServer
 
 Make = Callable[..., PostgresStore]
 
@@ -105,7 +106,7 @@ def test_a_server_that_stays_away_is_an_error_that_names_it(
     make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_PATIENCE", 0.1)
-    url = f"postgresql://ann:s3cret@127.0.0.1:{free_port()}/shop"
+    url = f"postgresql://ann:s3cret@127.0.0.1:{free_ports()[0]}/shop"
     store = make_postgres_store(url=url, timeout=0.2)
     expected = r"the PostgreSQL database shop on 127\.0\.0\.1:\d+, schema .* cannot be reached"
     with pytest.raises(StorageError, match=expected) as caught:
@@ -268,7 +269,7 @@ def pgbouncer(postgres_url: str, tmp_path: Path) -> Iterator[str]:
     if program is None:
         pytest.skip("there is no pgbouncer on PATH")
     info = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    port = free_port()
+    (port,) = free_ports()
     settings = tmp_path / "pgbouncer.ini"
     settings.write_text(
         f"[databases]\n* = host={info['host']} port={info['port']}\n[pgbouncer]\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -17,6 +17,7 @@ from triggers_core.engine.protocol import Query
 from triggers_core.exceptions import StorageError
 from triggers_core.storages.base import Clock, Store
 from triggers_core.testing import SessionDriver, StorageContract, VirtualClock, check_store
+from triggers_core.testing.server_process import free_ports
 from triggers_redis import RedisStore, connection, writing
 from triggers_redis.connection import Connection, ServerError
 from triggers_redis.keys import DUE
@@ -36,17 +37,11 @@ CONFIGURATION: Final[dict[str, dict[str, Any]]] = {
 
 
 def port_of_a_node() -> int:
-    """A free port whose bus is free too, and below the highest port there is."""
+    """A free port whose bus is free too."""
     while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            if port + BUS > 65_535:
-                continue
-            try:
-                two.bind(("127.0.0.1", port + BUS))
-            except OSError:
-                continue
+        (port,) = free_ports()
+        with socket.socket() as bus, suppress(OSError):
+            bus.bind(("127.0.0.1", port + BUS))
             return port
 
 

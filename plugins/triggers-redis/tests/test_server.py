@@ -13,9 +13,10 @@ import redis
 from triggers_core.exceptions import StorageError, TriggersError, UnknownSchema
 from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver
+from triggers_core.testing.server_process import free_ports
 from triggers_redis import RedisStorage, RedisStore, connection, server
 from triggers_redis.connection import Client, masked
-from triggers_redis.testing import RedisServer, find_server, free_ports
+from triggers_redis.testing import RedisServer, find_server
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from triggers_core import payloads
 from triggers_core.engine.records import Event
 from triggers_core.exceptions import StorageError
 from triggers_core.testing import SessionDriver, VirtualClock, check_store
+from triggers_core.testing.server_process import free_ports
 from triggers_redis import RedisStore, connection
-from triggers_redis.testing import RedisServer, find_server, free_ports
+from triggers_redis.testing import RedisServer, find_server
 
 Make = Callable[..., RedisStore]
 

@@ -21,6 +21,7 @@ In modules of their own, for who needs them:
 - `triggers_core.testing.sample_log`: a log of 3,000 events, and what `triggers_core.testing.oracle`
   says that becomes of every instance; `triggers_core.testing.replays` reads the same from a store.
 - `triggers_core.testing.fake_distributions`: installed distributions with entry points.
+- `triggers_core.testing.server_process`: a server of one's own, on a free port.
 """
 
 from __future__ import annotations

@@ -6,20 +6,18 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import psycopg
 
-_START_ATTEMPTS: Final = 5  # tries: another process may take the port that was free
-_START_TIMEOUT: Final = 60.0  # seconds for one start, with a crash to recover from
+from triggers_core.testing.server_process import ServerProcess
+
 _FAST: Final[dict[str, str]] = {"fsync": "off", "full_page_writes": "off"}
 _SMALL: Final[dict[str, str]] = {
     "shared_buffers": "32MB",
@@ -55,7 +53,7 @@ def find_server() -> Path:
     )
 
 
-class PostgresServer:
+class PostgresServer(ServerProcess):
     """A server of one's own, of a user without a password.
 
     PostgreSQL does not run as root: then its programs run as the user ``postgres``, or ``nobody``,
@@ -72,16 +70,17 @@ class PostgresServer:
             server.restart()  # at once, as after a crash
     """
 
+    start_timeout = 60.0  # there may be a crash to recover from
+
     def __init__(
         self, directory: Path, durable: bool = False, options: Mapping[str, str] | None = None
     ) -> None:
+        super().__init__()
         self.directory: Path = directory
         self._user = _other_user()
         self._home: Path | None = None
         self.settings: dict[str, str] = {**_SMALL, **({} if durable else _FAST), **(options or {})}
         self.programs: Path = find_server()
-        self.port: int = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -89,31 +88,19 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     @property
-    def pid(self) -> int:
-        """The id of its process; it must be running."""
-        assert self._process is not None
-        return self._process.pid
+    def trouble(self) -> str:
+        """Where it says more."""
+        return f"see {self.directory / 'log'}"
 
-    def start(self) -> None:
-        """Start it, and wait until it answers.
-
-        :raises RuntimeError: it does not.
-        """
-        fresh = self._process is None
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start its process, and create its files if there are none yet."""
         data = self._data()
         if not (data / "PG_VERSION").exists():
             self._create(data)
-        for _ in range(_START_ATTEMPTS):
-            command = [str(self.programs / "postgres"), "-D", str(data), "-p", str(self.port)]
-            for name, value in self.settings.items():
-                command += ["-c", f"{name}={value}"]
-            self._process = self._spawn(command)
-            if self._answers():
-                return
-            self.kill()
-            if fresh:
-                self.port = free_port()
-        raise RuntimeError(f"PostgreSQL does not answer; see {self.directory / 'log'}")
+        command = [str(self.programs / "postgres"), "-D", str(data), "-p", str(self.port)]
+        for name, value in self.settings.items():
+            command += ["-c", f"{name}={value}"]
+        return self._run(command)
 
     def _data(self) -> Path:
         if self._user is None:
@@ -126,11 +113,11 @@ class PostgresServer:
     def _create(self, data: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        made = self._spawn([str(self.programs / "initdb"), "-D", str(data), *options])
+        made = self._run([str(self.programs / "initdb"), "-D", str(data), *options])
         if made.wait():
             raise RuntimeError(f"initdb failed; see {self.directory / 'log'}")
 
-    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
         more: dict[str, Any] = {}
         if self._user:
             more = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
@@ -145,17 +132,13 @@ class PostgresServer:
                 **more,
             )
 
-    def _answers(self) -> bool:
-        assert self._process is not None
-        until = time.monotonic() + _START_TIMEOUT
-        while time.monotonic() < until and self._process.poll() is None:
-            try:
-                psycopg.connect(self.url, connect_timeout=5).close()
-            except psycopg.OperationalError:
-                time.sleep(0.02)
-            else:
-                return True
-        return False
+    def is_up(self) -> bool:
+        """Whether it takes connections."""
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         """End it in good order; it closes its connections first."""
@@ -165,44 +148,16 @@ class PostgresServer:
         """End it at once, as ``pg_ctl stop -m immediate`` does: it has to recover at its start."""
         self._end(signal.SIGQUIT)
 
-    def restart(self) -> None:
-        """Kill it, and start it again with what it has written."""
-        self.kill()
-        self.start()
-
-    def _end(self, how: signal.Signals) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        super().__exit__(kind, error, traceback)
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _other_user() -> pwd.struct_passwd | None:

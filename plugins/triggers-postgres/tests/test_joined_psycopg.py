@@ -185,7 +185,7 @@ def test_a_deadlock(manager: TriggerManager, heard: Heard, connect: Connect) -> 
     both = threading.Barrier(2)
 
     def transfer(first: TriggerManager, second: TriggerManager) -> None:
-        for attempt in range(2):
+        for attempt in range(10):  # a quick second attempt may get into the way of the other again
             try:
                 with connect() as connection:
                     first.using(connection).fire("paid")
@@ -207,8 +207,9 @@ def test_a_deadlock(manager: TriggerManager, heard: Heard, connect: Connect) -> 
     for each in threads:
         each.join(PATIENCE)
     assert outcomes.count("done") == 2
-    [conflict] = [each for each in outcomes if each != "done"]
-    assert "roll back, and run the whole of it again" in conflict
+    conflicts = [each for each in outcomes if each != "done"]
+    assert conflicts
+    assert all("roll back, and run the whole of it again" in each for each in conflicts)
     heard.wait_for(*["paid"] * 4)
     assert triggers(manager) == triggers(other) == ["paid", "paid"]
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from triggers_core.exceptions import StorageError
 from triggers_core.storages import storage_backends
 from triggers_core.testing import SessionDriver, check_store
-from triggers_core.testing.server_process import free_ports
+from triggers_core.testing.server_process import ServerProcess, free_ports
 from triggers_postgres import PostgresStorage, PostgresStore
 from triggers_postgres import store as module
 from triggers_postgres.testing import PostgresServer
@@ -263,24 +264,44 @@ def test_a_text_on_the_command_line() -> None:
 # -- a pooler --------------------------------------------------------------------------------------
 
 
+class Pgbouncer(ServerProcess):
+    """A pooler in transaction mode in front of a server."""
+
+    def __init__(self, program: str, behind: str, settings: Path) -> None:
+        super().__init__()
+        self._program, self._settings = program, settings
+        self._info = psycopg.conninfo.conninfo_to_dict(behind)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self._info['user']}@127.0.0.1:{self.port}/{self._info['dbname']}"
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        behind = " ".join(f"{name}={self._info[name]}" for name in ("host", "port", "user"))
+        self._settings.write_text(
+            f"[databases]\n* = {behind}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nauth_type = any\n"
+            "pool_mode = transaction\nunix_socket_dir =\n"
+        )
+        # It refuses to run as root, but reads its settings before it becomes somebody else.
+        other = ["-u", "nobody"] if os.geteuid() == 0 else []
+        return subprocess.Popen([self._program, "-q", *other, str(self._settings)])
+
+    def is_up(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
 @pytest.fixture
 def pgbouncer(postgres_url: str, tmp_path: Path) -> Iterator[str]:
     program = shutil.which("pgbouncer")
     if program is None:
         pytest.skip("there is no pgbouncer on PATH")
-    info = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    (port,) = free_ports()
-    settings = tmp_path / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n* = host={info['host']} port={info['port']}\n[pgbouncer]\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
-        "pool_mode = transaction\nunix_socket_dir =\n"
-    )
-    more = {"user": "nobody"} if os.geteuid() == 0 else {}
-    process = subprocess.Popen([program, "-q", str(settings)], **more)  # type: ignore[call-overload]
-    yield f"postgresql://{info.get('user', 'postgres')}@127.0.0.1:{port}/{info['dbname']}"
-    process.terminate()
-    process.wait()
+    with Pgbouncer(program, postgres_url, tmp_path / "pgbouncer.ini") as pooler:
+        yield pooler.url
 
 
 def test_through_a_pooler_in_transaction_mode(pgbouncer: str, make_postgres_store: Make) -> None:
@@ -299,3 +320,17 @@ def test_through_a_pooler_in_transaction_mode(pgbouncer: str, make_postgres_stor
         worker.join()
     assert session.header.created("t_x") == 80
     check_store(store)
+
+
+def test_a_joined_transaction_through_a_pooler(pgbouncer: str, make_postgres_store: Make) -> None:
+    store, called = make_postgres_store(url=pgbouncer), list[str]()
+    SessionDriver(store).configure(t_x={"andEvery": "go"})
+    for ended in ("rolled back", "committed"):
+        with psycopg.connect(pgbouncer) as connection:
+            joined = store.joined(connection)
+            SessionDriver(joined).fire("go")
+            joined.when_committed(partial(called.append, ended))
+            if ended == "rolled back":
+                connection.rollback()
+    store.follow_up()
+    assert (called, SessionDriver(store).header.created("t_x")) == (["committed"], 1)

@@ -54,6 +54,16 @@ def test_memory_decides_as_the_oracle_whatever_comes(reference: Reference, part:
     compare_in_memory(reference, 1_000)
 
 
+def test_memory_decides_as_the_oracle_on_fresh_scenarios(
+    reference: Reference, record_property: Callable[[str, object], None]
+) -> None:
+    seeds, clock = scenario_seeds(1_000, fresh=True), VirtualClock()
+    with closing(MemoryStore(clock)) as store:
+        Comparison(store, clock, reference).check_all(seeds)
+    text = f"scenarios against the oracle: first fresh seed {seeds.start}, {len(seeds):,} seeds"
+    record_property("summary", text)
+
+
 def compare_on_sqlite(reference: Reference, folder: Path, amount: int) -> None:
     clock = VirtualClock()
     with SqliteStore(folder / "words.db", "NORMAL", clock) as store:

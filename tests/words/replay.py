@@ -179,12 +179,16 @@ def _micros(at: float) -> int:
 # -- many of them ----------------------------------------------------------------------------------
 
 
-def scenario_seeds(amount: int) -> range:
-    """A test's seeds, the same in each run; TRIGGERS_WORDS_SEED asks for others, or for one."""
+def scenario_seeds(amount: int, fresh: bool = False) -> range:
+    """A test's seeds, the same in each run; TRIGGERS_WORDS_SEED asks for others, or for one.
+
+    :param fresh: others in each run anyway.
+    """
     if SEED is not None and SEED != FRESH:
         return range(int(SEED), int(SEED) + 1)
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
-    start = random.randrange(1 << 40) if SEED == FRESH else zlib.crc32(test.encode()) << 8
+    fresh = fresh or SEED == FRESH
+    start = random.randrange(1 << 40) if fresh else zlib.crc32(test.encode()) << 8
     return range(start, start + round(amount * TIMES))
 
 

@@ -33,6 +33,13 @@ from triggers_core.registries import storage_backends
 def storage_load(uid):
     return storage_backends.get("sqlite", uid, path="tenant.db")
 """
+ISOLATED = """
+from triggers_core import Application
+from triggers_core.settings import Settings
+
+app = Application("own", Settings.isolated(
+    TRIGGER_STORAGE_OPTIONS={"path": "own.db"}, TRIGGER_PLUGINS=[]))
+"""
 AWAY = """
 from triggers_core.application import default_application
 from triggers_core.registries import task_runners
@@ -142,9 +149,12 @@ def test_below_and_a_module_of_the_same_name(cli: Cli) -> None:
 
 def test_a_pyproject_that_cannot_be_read(cli: Cli) -> None:
     cli.write("pyproject.toml", "[tool.triggers")
-    assert "pyproject.toml cannot be read" in below(cli)("sessions", code=2).err
+    elsewhere = below(cli)
+    assert "pyproject.toml cannot be read" in elsewhere("sessions", code=2).err
+    elsewhere.write("own.py", ISOLATED)
+    told = elsewhere("--app", "own", "sessions", code=1).err
+    assert f"no SQLite file {elsewhere.folder}/own.db" in told, "it does not ask for the settings"
     cli.write("pyproject.toml", "[tool.other]")
-    elsewhere = Cli(cli.folder / "below", cli.environment)
     told = elsewhere("sessions", code=1).err
     assert f"no SQLite file {elsewhere.folder}/triggers.db" in told
 

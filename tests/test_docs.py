@@ -451,6 +451,9 @@ def test_the_same_settings_from_every_source(
         code = Settings.isolated(**expected)
         for name in expected:
             assert where in settings.origin(name)
+        if where == "pyproject":  # this one says which folder is meant
+            code.configure(TRIGGER_STORAGE_OPTIONS={"path": str(tmp_path / "shop.db")})
+        for name in expected:
             assert getattr(settings, name) == getattr(code, name)
 
 

@@ -23,8 +23,10 @@ from triggers_core.application import Application
 from triggers_core.engine.configuration import parse_configuration
 from triggers_core.exceptions import InvalidSetting
 from triggers_core.limits import Limits, Timing
+from triggers_core.registries import storage_backends
 from triggers_core.settings import Settings
 from triggers_core.settings.sources import EnvironmentSource, ModuleSource, PyprojectSource
+from triggers_core.storages.sqlite import SqliteStorage, SqliteStore
 
 CANARY = "c4n4ry-s3cret"
 
@@ -184,6 +186,132 @@ def test_pyproject_keys_may_be_written_either_way(folder: Path) -> None:
     assert settings.limits == Limits(tasks=7)
     assert settings.timing == Timing(lease=30.0)
     assert settings.TRIGGER_PLUGIN_OPTIONS == {"retry": {"times": 5}}
+
+
+def test_what_is_done_to_a_value_of_a_pyproject_stays_with_it(folder: Path) -> None:
+    write_pyproject(folder, "[tool.triggers.configuration.t_x]\nafter = ['paid']\nrun = 'x'\n")
+    mine: Any = Settings([PyprojectSource(folder)]).TRIGGER_CONFIGURATION
+    mine["t_x"]["after"].append("packed")
+    others: Any = Settings([PyprojectSource(folder)]).TRIGGER_CONFIGURATION
+    assert others["t_x"]["after"] == ["paid"]
+
+
+# -- relative to what -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("shop.db", "{folder}/shop.db"),
+        ("data/shop.db", "{folder}/data/shop.db"),
+        ("../shop.db", "{folder}/../shop.db"),
+        ("/var/lib/shop.db", "/var/lib/shop.db"),
+        (":memory:", ":memory:"),
+        ("", ""),
+    ],
+)
+def test_a_path_of_a_pyproject_is_relative_to_it(folder: Path, written: str, meant: str) -> None:
+    write_pyproject(folder, f'[tool.triggers.storage_options]\npath = "{written}"\nx = "shop.db"\n')
+    (folder / "below").mkdir()
+    settings = Settings([PyprojectSource(folder / "below")])
+    found = settings.TRIGGER_STORAGE_OPTIONS
+    assert found == {"path": meant.format(folder=folder), "x": "shop.db"}
+
+
+@pytest.mark.parametrize("written", ["5", "[1]", "{path = 5}"])
+def test_what_is_no_path_is_left_to_the_checks(folder: Path, written: str) -> None:
+    write_pyproject(folder, f"[tool.triggers]\nstorage_options = {written}\n")
+    app = Application("shop", Settings([PyprojectSource(folder)]))
+    with pytest.raises(InvalidSetting, match=r"TRIGGER_STORAGE_OPTIONS \(pyproject.toml "):
+        _ = app.store
+
+
+@pytest.fixture
+def below(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, below that of a pyproject.toml with settings."""
+    write_pyproject(folder, "[tool.triggers]\n")
+    below = folder / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    return below
+
+
+def file_of(settings: Settings) -> str:
+    app = Application("shop", settings)
+    try:
+        return app.store.place.removeprefix("the SQLite file ")
+    finally:
+        app.close()
+
+
+def test_the_default_path_is_beside_the_pyproject(folder: Path, below: Path) -> None:
+    assert file_of(Settings()) == f"{folder}/triggers.db"
+    settings = Settings()
+    settings.configure(TRIGGER_STORAGE_OPTIONS={"synchronous": "NORMAL"})
+    assert file_of(settings) == f"{folder}/triggers.db"
+    assert (settings.project, settings.folder_of("TRIGGER_STORAGE_OPTIONS")) == (folder, None)
+
+
+def test_without_settings_in_it_the_default_path_is_here(folder: Path, below: Path) -> None:
+    write_pyproject(folder, "[tool.other]\n")
+    assert file_of(Settings()) == f"{below}/triggers.db"
+    assert Settings().project is None
+    write_pyproject(folder, "[tool.triggers]\n")
+    assert file_of(Settings.isolated()) == f"{below}/triggers.db", "it reads nothing"
+    write_pyproject(below, "[tool.other]\n")
+    assert file_of(Settings()) == f"{below}/triggers.db", "only the nearest one counts"
+
+
+def test_other_paths_are_relative_to_the_current_folder(
+    folder: Path, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pyproject(folder, "[tool.triggers]\nstorage_options = {path = 'project.db'}\n")
+    assert file_of(Settings()) == f"{folder}/project.db"
+    write_module(folder, "TRIGGER_STORAGE_OPTIONS = {'path': 'module.db'}")
+    monkeypatch.setenv("TRIGGERS_SETTINGS_MODULE", "fake_settings")
+    assert file_of(Settings()) == f"{below}/module.db"
+    monkeypatch.setenv("TRIGGER_STORAGE_OPTIONS", '{"path": "environment.db"}')
+    assert file_of(Settings()) == f"{below}/environment.db"
+    settings = Settings()
+    settings.configure(TRIGGER_STORAGE_OPTIONS={"path": "code.db"})
+    assert file_of(settings) == f"{below}/code.db"
+
+
+def test_a_path_that_is_given_asks_no_source(folder: Path) -> None:
+    write_pyproject(folder, "this is no TOML")
+    settings = Settings()
+    settings.configure(TRIGGER_STORAGE_TYPE="sqlite", TRIGGER_STORAGE_OPTIONS={"path": "x.db"})
+    assert file_of(settings) == f"{folder}/x.db"
+
+
+def test_a_storage_of_ones_own_has_its_default_path_there_too(folder: Path, below: Path) -> None:
+    class Own(SqliteStorage):
+        @classmethod
+        def open_store(cls, path: str | os.PathLike[str] = Path("own.db")) -> SqliteStore:
+            return SqliteStore.shared(path)
+
+    storage_backends.register("own", Own)
+    try:
+        settings = Settings()
+        settings.configure(TRIGGER_STORAGE_TYPE="own")
+        assert file_of(settings) == f"{folder}/own.db"
+        settings.configure(TRIGGER_STORAGE_TYPE="memory")
+        assert Application("shop", settings).store.key == "memory", "it takes no path"
+    finally:
+        storage_backends.unregister("own")
+
+
+def test_folders_of_settings(folder: Path, below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pyproject(folder, "[tool.triggers.plugin_options.rates]\nfile = 'rates.csv'\n")
+    settings = Settings()
+    assert settings.folder_of("TRIGGER_PLUGIN_OPTIONS") == folder
+    assert settings.TRIGGER_PLUGIN_OPTIONS["rates"]["file"] == "rates.csv", "it may be no path"
+    assert settings.folder_of("TRIGGER_RUNNER_OPTIONS") is None
+    with pytest.raises(InvalidSetting, match="did you mean 'TRIGGER_PLUGIN_OPTIONS'"):
+        settings.folder_of("TRIGGER_PLUGIN_OPTION")
+    monkeypatch.setenv("TRIGGER_PLUGIN_OPTIONS", "{}")
+    settings.reload()
+    assert settings.folder_of("TRIGGER_PLUGIN_OPTIONS") is None
 
 
 ENVIRONMENT: list[tuple[str, str, Any]] = [

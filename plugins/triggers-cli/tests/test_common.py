@@ -189,7 +189,7 @@ def test_settings(cli: Cli) -> None:
     cli.write("pyproject.toml", '[tool.triggers]\nstorage_options = {path = "p.db"}\n')
     cli.environment["TRIGGER_PLUGIN_OPTIONS"] = '{"x": {"password": "hunter2"}}'
     told = {each["name"]: each for each in cli("settings", "--json", code=0).json}
-    assert told["TRIGGER_STORAGE_OPTIONS"]["value"] == {"path": "p.db"}
+    assert told["TRIGGER_STORAGE_OPTIONS"]["value"] == {"path": f"{cli.folder}/p.db"}
     assert told["TRIGGER_STORAGE_OPTIONS"]["origin"].startswith("pyproject.toml [tool.triggers]")
     assert told["TRIGGER_RUNNER"]["origin"] == "default"
     assert "hunter2" not in cli("settings", code=0).out

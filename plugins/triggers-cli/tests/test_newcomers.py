@@ -33,6 +33,13 @@ from triggers_core.registries import storage_backends
 def storage_load(uid):
     return storage_backends.get("sqlite", uid, path="tenant.db")
 """
+ISOLATED = """
+from triggers_core import Application
+from triggers_core.settings import Settings
+
+app = Application("own", Settings.isolated(
+    TRIGGER_STORAGE_OPTIONS={"path": "own.db"}, TRIGGER_PLUGINS=[]))
+"""
 AWAY = """
 from triggers_core.application import default_application
 from triggers_core.registries import task_runners
@@ -81,11 +88,75 @@ def test_a_storage_that_a_plugin_chose_is_new_once(cli: Cli) -> None:
 def test_below_the_folder_of_the_settings(cli: Cli) -> None:
     elsewhere = below(project(cli))
     told = elsewhere("sessions", code=1).err
-    assert f"those of {cli.folder}/pyproject.toml: run it there" in told
-    told = elsewhere("fire", "order:1", "paid", "--wait", code=2).err
-    assert f"cannot be imported from {elsewhere.folder} (run it in {cli.folder}): " in told
+    assert f"no SQLite file {cli.folder}/triggers.db (it is the default" in told
+    cli("fire", "order:1", "paid", code=0)
+    told = elsewhere("explain", "order:1", code=0).out
+    assert told.startswith("Session order:1: 1 event, 1 instance scheduled.")
+    second = elsewhere("fire", "order:2", "paid", "--wait", code=0)
+    assert "which is new" not in second.err
+    assert "t_ship#0  finished" in second.out
+    uids = {each["uid"] for each in cli("sessions", "--all", "--json", code=0).json}
+    assert uids == {"order:1", "order:2"}
     assert list(elsewhere.folder.iterdir()) == []
-    assert "run it" not in cli("sessions", code=1).err
+
+
+def test_below_with_a_path_of_the_settings(cli: Cli) -> None:
+    elsewhere = below(project(cli))
+    options = 'storage_options = { path = "data/shop.db" }'
+    cli.write("pyproject.toml", PROJECT.replace("[tool.triggers]", f"[tool.triggers]\n{options}"))
+    (cli.folder / "data").mkdir()
+    told = elsewhere("fire", "order:1", "paid", code=0).err
+    assert f"in the SQLite file {cli.folder}/data/shop.db, which is new" in told
+    assert cli("explain", "order:1", code=0).out.startswith("Session order:1: 1 event")
+    assert list(elsewhere.folder.iterdir()) == []
+
+
+def test_below_with_a_path_of_the_environment(cli: Cli) -> None:
+    elsewhere = below(project(cli))
+    given = {"TRIGGER_STORAGE_OPTIONS": '{"path": "here.db"}'}
+    told = elsewhere("fire", "order:1", "paid", code=0, **given).err
+    assert f"in the SQLite file {elsewhere.folder}/here.db, which is new" in told
+    told = cli("sessions", code=1, **given).err
+    assert f"no SQLite file {cli.folder}/here.db" in told
+    assert "run it" not in told
+    (elsewhere.folder / "here.db").unlink()
+    told = elsewhere("sessions", code=1, **given).err
+    assert told.rstrip().endswith(f"pyproject.toml is in {cli.folder}: run it there")
+    told = elsewhere("sessions", "--storage", f"sqlite:{cli.folder}/here.db", code=1).err
+    assert "run it" not in told
+    elsewhere("fire", "order:1", "paid", "--storage", "sqlite:typed.db", code=0)
+    assert (elsewhere.folder / "typed.db").exists()
+
+
+def test_below_and_options_without_a_path(cli: Cli) -> None:
+    elsewhere = below(project(cli))
+    given = {"TRIGGER_STORAGE_OPTIONS": '{"synchronous": "NORMAL"}'}
+    told = elsewhere("fire", "order:1", "paid", code=0, **given).err
+    assert f"in the SQLite file {cli.folder}/triggers.db, which is new" in told
+
+
+def test_below_and_a_module_of_the_same_name(cli: Cli) -> None:
+    elsewhere = below(project(cli))
+    elsewhere.write("tasks.py", "1 / 0")
+    elsewhere.write("mine.py", "FLOW = {'t_x': {'after': ['go'], 'run': 'tasks.ship'}}")
+    told = elsewhere("fire", "order:1", "paid", "--wait", code=0).out
+    assert "t_ship#0  finished" in told, "the names in the file mean what is beside it"
+    assert elsewhere("configure", "order:2", "mine:FLOW", code=0).err == ""
+    (cli.folder / "tasks.py").unlink()
+    told = elsewhere("fire", "order:1", "paid", "--wait", code=2).err
+    assert "a module cannot be imported: ZeroDivisionError" in told
+
+
+def test_a_pyproject_that_cannot_be_read(cli: Cli) -> None:
+    cli.write("pyproject.toml", "[tool.triggers")
+    elsewhere = below(cli)
+    assert "pyproject.toml cannot be read" in elsewhere("sessions", code=2).err
+    elsewhere.write("own.py", ISOLATED)
+    told = elsewhere("--app", "own", "sessions", code=1).err
+    assert f"no SQLite file {elsewhere.folder}/own.db" in told, "it does not ask for the settings"
+    cli.write("pyproject.toml", "[tool.other]")
+    told = elsewhere("sessions", code=1).err
+    assert f"no SQLite file {elsewhere.folder}/triggers.db" in told
 
 
 def test_no_settings_at_all(cli: Cli) -> None:

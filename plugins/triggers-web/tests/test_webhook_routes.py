@@ -11,7 +11,10 @@ from web_signing import ENVIRON, ROUTES, make_app
 
 from triggers_core import Application
 from triggers_core.exceptions import InvalidSetting
+from triggers_core.settings import Settings
+from triggers_core.settings.sources import PyprojectSource
 from triggers_web.intake import Intake
+from triggers_web.intake.secrets import with_absolute_files
 from triggers_web.starlette import site
 
 GOOD = {"verify": "stripe", "secret": "env:STRIPE", "uid": "order:{body.id}", "trigger": "paid"}
@@ -94,6 +97,41 @@ def test_a_secret_in_a_file(app: Application, tmp_path: Path) -> None:
     Intake({"/x": {**GOOD, "secret": f"file:{file}"}}, app, environ={})
     file.write_text("\n")
     assert "is empty" in problem(app, {**GOOD, "secret": f"file:{file}"})
+
+
+def test_a_relative_file_of_a_secret_is_beside_the_pyproject_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        """
+        [tool.triggers.plugin_options.web.webhooks."/x"]
+        verify = "stripe"
+        uid = "order:{body.id}"
+        trigger = "paid"
+        secret = ["file:new.key", "file:/nowhere/old.key"]
+        """
+    )
+    (tmp_path / "new.key").write_text("x\n")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    app = Application("shop", Settings([PyprojectSource()]))
+    with pytest.raises(InvalidSetting, match=r"the file /nowhere/old\.key cannot be read"):
+        Intake.from_settings(app)  # the first one has been read
+    routes: Any = {"/x": {**GOOD, "secret": "file:new.key"}}
+    app.configure(TRIGGER_PLUGIN_OPTIONS={"web": {"webhooks": routes}})
+    with pytest.raises(InvalidSetting, match=r"the file new\.key cannot be read"):
+        Intake.from_settings(app)  # given in code: relative to the current folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(None, [], "x", {"secret": None}, {"secret": 3}, {"secret": [None, 3]}),
+        *({"secret": "env:file"}, {"secret": "file:"}, {"secret": "file"}, {"uid": "file:x"}),
+    ],
+)
+def test_what_names_no_file_is_left_as_it_is(words: Any) -> None:
+    assert with_absolute_files(words, Path("/srv")) == words
 
 
 @pytest.mark.parametrize("routes", [None, [], "x", {"/x": None}, {"/x": []}, {"/x": "stripe"}])

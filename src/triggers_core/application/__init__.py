@@ -26,7 +26,7 @@ from triggers_core.running.logs import stdlib_logger_context
 from triggers_core.running.messages import Message
 from triggers_core.running.places import Place, Places
 from triggers_core.settings import Settings
-from triggers_core.settings.option_checks import with_options
+from triggers_core.settings.option_checks import path_by_default, with_options
 from triggers_core.storages.base import Store
 from triggers_core.storages.session import SessionStorage
 from triggers_core.tasks import TriggerTask
@@ -348,10 +348,15 @@ class Application:
     @built
     def store(self) -> Store:
         """The store of all its sessions."""
-        settings = self.settings
+        settings, open_store = self.settings, self.storage_class.open_store
+        options = settings.TRIGGER_STORAGE_OPTIONS
+        default = None if "path" in options else path_by_default(open_store)
+        if default is not None and settings.project is not None:
+            # Else a process in a folder below would find the settings, and begin a store there.
+            options = {**options, "path": os.path.join(settings.project, default)}
         return with_options(
-            self.storage_class.open_store,
-            options=settings.TRIGGER_STORAGE_OPTIONS,
+            open_store,
+            options=options,
             setting=f"TRIGGER_STORAGE_OPTIONS ({settings.origin('TRIGGER_STORAGE_OPTIONS')})",
             what=f"storage {settings.TRIGGER_STORAGE_TYPE!r}",
         )

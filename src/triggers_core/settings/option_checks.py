@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,13 @@ from triggers_core.redaction import error_text
 from triggers_core.texts import did_you_mean
 
 T = TypeVar("T")
+
+
+def path_by_default(make: Callable[..., object]) -> str | os.PathLike[str] | None:
+    """What `make` takes as its option `path` when none is given; None, if that is no path."""
+    parameter = inspect.signature(make).parameters.get("path")
+    default = None if parameter is None else parameter.default
+    return default if isinstance(default, str | os.PathLike) else None
 
 
 def with_options(

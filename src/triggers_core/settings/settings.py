@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any, Final, Generic, Self, TypeVar, overload
 from uuid import UUID
@@ -94,7 +94,8 @@ class Settings:
     names, what plugins have added (`sources.add_source`: Django's settings), the settings module
     that `TRIGGERS_SETTINGS_MODULE` names, ``[tool.triggers]`` in the nearest pyproject.toml, the
     defaults. In the environment, lists are JSON or have commas between
-    their values, and everything else that is no plain text is JSON.
+    their values, and everything else that is no plain text is JSON. Relative paths of a
+    pyproject.toml are relative to its folder, all others to the current one.
 
     :param sources: in place of all of these but code and defaults; an empty one reads nothing.
 
@@ -134,6 +135,7 @@ class Settings:
         self._own_sources = None if sources is None else tuple(sources)
         self._code: dict[str, Found] = {}
         self._read: dict[str, Found] | None = None
+        self._project: Path | None = None
         self._values: dict[str, Any] = {}
         self._problems: tuple[str, ...] = ()
         self._lock = threading.RLock()
@@ -185,6 +187,34 @@ class Settings:
         if name not in self.names():
             raise InvalidSetting(unknown_setting(name, self.names()))
         return self._found(getattr(Settings, name)).origin
+
+    def folder_of(self, name: str) -> Path | None:
+        """What relative paths in a setting are relative to; None: the current folder.
+
+        For those who take a path among their options. The option `path` of the storage is absolute
+        already, if it comes from a pyproject.toml.
+
+        :raises InvalidSetting: there is no such setting, or a source cannot be read.
+
+        Example::
+
+            folder = app.settings.folder_of("TRIGGER_PLUGIN_OPTIONS") or Path()
+            rates = (folder / options.rates).read_text()
+        """
+        if name not in self.names():
+            raise InvalidSetting(unknown_setting(name, self.names()))
+        return self._found(getattr(Settings, name)).folder
+
+    @property
+    def project(self) -> Path | None:
+        """The folder of the pyproject.toml with ``[tool.triggers]``; None when there is none.
+
+        A storage's own default path is relative to it, else to the current folder.
+
+        :raises InvalidSetting: a source cannot be read.
+        """
+        self._all_read()
+        return self._project
 
     def describe(self) -> list[SettingInfo]:
         """Every setting with its value and origin, secrets masked.
@@ -245,6 +275,8 @@ class Settings:
                 for problem in problems:
                     if problem not in self._problems:  # else it was logged before a `reload`
                         logger.warning("%s", problem)
+                folders = (source.project() for source in sources)
+                self._project = next((each for each in folders if each is not None), None)
                 self._read, self._problems = read, tuple(problems)
             return self._read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,13 @@ import click
 
 from triggers_cli.errors import NothingThere, loading
 from triggers_cli.output import Output
-from triggers_core.exceptions import InvalidInput, PluginError, SessionNotFound, UnknownKey
+from triggers_core.exceptions import (
+    InvalidInput,
+    InvalidSetting,
+    PluginError,
+    SessionNotFound,
+    UnknownKey,
+)
 
 if TYPE_CHECKING:
     from triggers_core.application import Application
@@ -27,7 +34,6 @@ def again(program: str) -> str:
     :param program: how it was called: ``manage.py triggers`` has its second word in `sys.argv`.
     """
     import shlex  # 1 ms: only a command that was interrupted says so
-    import sys
 
     from triggers_core.redaction import mask_url
 
@@ -81,6 +87,7 @@ class State:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         if self.settings_module:
             os.environ["TRIGGERS_SETTINGS_MODULE"] = self.settings_module
+        _let_project_be_imported()
         app = _load_application(self.app_path)
         if self.storage_text is not None:
             key, options = read_storage(self.storage_text)
@@ -93,9 +100,7 @@ class State:
         :raises click.UsageError: one of them cannot be imported.
         """
         origin = self.app.settings.origin("TRIGGER_IMPORTS")
-        folder = _project(self.app)
-        here = f" from {os.getcwd()} (run it in {folder})" if folder else ""
-        with loading(f"TRIGGER_IMPORTS ({origin}): a module cannot be imported{here}"):
+        with loading(f"TRIGGER_IMPORTS ({origin}): a module cannot be imported"):
             self.app.import_tasks()
 
     def close(self) -> None:
@@ -166,10 +171,13 @@ class State:
         """What whoever runs a command in the wrong place means, most likely; empty, if unknown."""
         if self.program == "triggers" and os.path.exists("manage.py"):
             return ". In a Django project: python manage.py triggers …"
-        folder = _project(self.app)
-        if not folder:
+        settings = self.app.settings
+        path, folder = settings.TRIGGER_STORAGE_OPTIONS.get("path"), settings.project
+        if folder is None or str(folder) == os.getcwd():
             return ""
-        return f". The settings are those of {folder}/pyproject.toml: run it there"
+        if not isinstance(path, str) or os.path.isabs(path):
+            return ""  # not relative to the current folder
+        return f". The project's pyproject.toml is in {folder}: run it there"
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -194,13 +202,21 @@ class State:
             ) from None
 
 
-def _project(app: Application) -> str:
-    """The folder of the pyproject.toml that has settings; empty, if it is the current one."""
-    from triggers_core.settings.sources import PROJECT  # 37 ms: only for what goes wrong
+def _let_project_be_imported() -> None:
+    """Look for modules beside the pyproject.toml with settings, too: it names them.
 
-    origins = {app.settings.origin(name) for name in app.settings.names()}
-    folders = [each.removeprefix(PROJECT) for each in origins if each.startswith(PROJECT)]
-    return next((each for each in folders if each != os.getcwd()), "")
+    Before those of the current folder, which are the last on the path: from a folder below, its
+    names mean what they mean beside it.
+    """
+    from triggers_core.settings.sources import PyprojectSource
+
+    try:
+        folder = PyprojectSource().project()
+    except InvalidSetting:
+        return  # whoever reads the settings will say so
+    if folder is not None and str(folder) not in sys.path:
+        here = sys.path[-1:] == [os.getcwd()]
+        sys.path.insert(len(sys.path) - here, str(folder))
 
 
 def read_storage(text: str) -> tuple[str, dict[str, Any]]:

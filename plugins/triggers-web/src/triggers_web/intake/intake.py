@@ -18,6 +18,7 @@ from triggers_web.intake.bodies import parse_body
 from triggers_web.intake.errors import NotTaken, Unverified
 from triggers_web.intake.paths import Facts
 from triggers_web.intake.routes import Event, Ignored, Route
+from triggers_web.intake.secrets import with_absolute_files
 from triggers_web.options import NAME, Options
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -79,7 +80,11 @@ class Intake:
 
         :raises InvalidSetting: as above.
         """
-        return cls(app.plugin_options(NAME, Options).webhooks, app)
+        routes = app.plugin_options(NAME, Options).webhooks
+        folder = app.settings.folder_of("TRIGGER_PLUGIN_OPTIONS")
+        if folder is not None:
+            routes = {path: with_absolute_files(words, folder) for path, words in routes.items()}
+        return cls(routes, app)
 
     def early(self, request: Request) -> Response | int:
         """What can be said before the body is read; else how long that may be, in bytes."""

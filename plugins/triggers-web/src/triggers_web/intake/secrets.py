@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from triggers_core.exceptions import InvalidSetting
 
@@ -26,6 +27,26 @@ def read_secrets(
     if not names:
         raise InvalidSetting(f"{place}: name at least one, such as 'env:WEBHOOK_SECRET'")
     return tuple([_secret(name, environ, place) for name in names])
+
+
+def with_absolute_files(words: Any, folder: Path) -> Any:
+    """A route as it is written, the files of its secrets taken as relative to a folder.
+
+    Example::
+
+        with_absolute_files({"secret": "file:stripe.key"}, Path("/srv/shop"))
+    """
+    wanted = words.get("secret") if isinstance(words, Mapping) else None
+    if isinstance(wanted, str):
+        return {**words, "secret": _absolute(wanted, folder)}
+    if isinstance(wanted, list):
+        return {**words, "secret": [_absolute(each, folder) for each in wanted]}
+    return words
+
+
+def _absolute(name: Any, folder: Path) -> Any:
+    kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
+    return f"file:{folder / rest}" if kind == "file" and rest else name
 
 
 def _secret(name: str, environ: Mapping[str, str], place: str) -> str:

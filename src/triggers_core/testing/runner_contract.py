@@ -456,7 +456,7 @@ class RunnerContract(Suite):
         manager.fire("other")
         assert len(manager.storage.events) == 1
         assert "waits for go" in str(manager.explain("t_a"))
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before  # what others have left behind may end
 
     @pytest.mark.usefixtures("here")
     def test_somebody_sweeps_once_something_was_dispatched(self, app: Application) -> None:

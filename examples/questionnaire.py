@@ -171,10 +171,10 @@ def play(folder: str) -> tuple[list[tuple[float, str]], set[str]]:
             webs[2] = Web(2, folder, CRM=crm)
             notes.append((time.time(), "web 2 is started again"))
     storages = [get_trigger_manager(uid).storage for uid in (ANN, BOB)]
-    give_up = time.time() + 30
+    give_up = time.time() + 120
     while any(s.header.total("scheduled", "running") for s in storages):  # type: ignore[union-attr]
         if time.time() > give_up:
-            sys.exit("the work did not end in 30 seconds")
+            sys.exit("the work did not end in two minutes")
         time.sleep(0.05)
     for web in webs.values():
         web.stop()

@@ -327,7 +327,7 @@ loops.close()
 print("well")
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300
     )
     assert (done.stdout, done.stderr) == ("well\n", "")
 
@@ -348,7 +348,7 @@ jobs = [gevent.spawn(loops.run, body(number)) for number in range(3)]
 gevent.joinall(jobs, raise_error=True)
 print([job.value for job in jobs])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("[0, 1, 2]\n", "")
 
 
@@ -378,5 +378,5 @@ try:
 except SystemExit as error:
     print(said, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("['began', 'ended'] on purpose\n", "")

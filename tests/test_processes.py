@@ -29,7 +29,7 @@ from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import check_store
 
 UID = "order:1"
-PATIENCE = 60  # seconds until a test that hangs fails
+PATIENCE = 240  # seconds until a test that hangs fails
 
 took_over = threading.Event()
 

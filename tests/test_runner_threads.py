@@ -266,7 +266,7 @@ SETUP = """
 def run(folder: Path, end: str, setup: str = SETUP) -> subprocess.CompletedProcess[str]:
     code = textwrap.dedent(setup) + textwrap.dedent(end)
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, timeout=120, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=folder, timeout=300, capture_output=True, text=True
     )
 
 
@@ -341,13 +341,13 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
             if line.startswith("KeyboardInterrupt"):
                 break
         # The interpreter waits for the threads now, or is about to.
-        for _ in range(100):
+        for _ in range(800):
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.3)
                 break
         assert process.returncode is not None, "it waits for the body, whatever the user does"
-        assert "_close_the_rest" not in process.stderr.read(), "it began to wait once more"
+        assert "in _close_all" not in process.stderr.read(), "it began to wait once more"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")

@@ -18,7 +18,7 @@ from celery import Celery
 
 from triggers_celery.connect import connect
 
-PATIENCE = 60.0  # seconds until a worker that hangs fails the test
+PATIENCE = 240.0  # seconds until a worker that hangs fails the test
 
 SETTINGS = {
     "TRIGGER_RUNNER": "celery",

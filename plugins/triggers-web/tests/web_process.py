@@ -18,7 +18,7 @@ from typing import NamedTuple
 TRIGGERS = shutil.which("triggers", path=str(Path(sys.executable).parent)) or "triggers"
 """The console script of the environment that runs the tests."""
 
-PATIENCE = 60.0  # seconds until a process that hangs fails a test
+PATIENCE = 240.0  # seconds until a process that hangs fails a test
 
 _numbers = itertools.count(1)
 

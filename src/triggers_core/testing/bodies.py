@@ -21,7 +21,7 @@ from triggers_core.tasks import TriggerTask
 from triggers_core.tasks.context import TaskContext
 
 RAN: Final = "ran"
-_PATIENCE: Final = 60.0  # seconds until a test that hangs fails; nothing waits that long
+_PATIENCE: Final = 120.0  # seconds until a test that hangs fails; nothing waits that long
 
 
 class Body(TriggerTask):

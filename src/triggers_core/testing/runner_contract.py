@@ -29,7 +29,7 @@ from triggers_core.testing.manager_helpers import (
 )
 from triggers_core.testing.suite import Suite
 
-_PATIENCE = 60.0  # seconds until a test that hangs fails; nothing waits that long
+_PATIENCE = 120.0  # seconds until a test that hangs fails; nothing waits that long
 
 
 def _eventually(true: Callable[[], bool]) -> None:

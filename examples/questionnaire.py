@@ -83,7 +83,7 @@ def set_up(folder: str) -> None:
     # A minute each by default; short here, for you wait to see a killed worker replaced.
     configure(
         TRIGGER_STORAGE_OPTIONS={"path": f"{folder}/triggers.db"},
-        TRIGGER_TIMING={"lease": 1.5, "heartbeat": 0.3, "redispatch_after": 1.5, "sweep": 0.3},
+        TRIGGER_TIMING={"lease": 4.0, "heartbeat": 0.5, "redispatch_after": 1.5, "sweep": 0.3},
     )
 
 

@@ -760,9 +760,10 @@ class HasNoLockBetweenProcesses(SqliteStore):
     def commit(self, uid: str, command: Any, rules: Any) -> Any:
         plan = drive(command, uid, rules, partial(self.load, uid))
         if Path(sys.argv[0]).name == "elsewhere.py":
-            self.file.path.with_suffix(f".{os.getpid()}-has-decided").touch()
+            path = Path(self.file.path)
+            path.with_suffix(f".{os.getpid()}-has-decided").touch()
             until = time.monotonic() + PATIENCE
-            while len(list(self.file.path.parent.glob("*-has-decided"))) < 2:
+            while len(list(path.parent.glob("*-has-decided"))) < 2:
                 assert time.monotonic() < until, "the other process does not come"
                 time.sleep(0.001)
 
@@ -807,7 +808,7 @@ class WritesInTwoSteps(SqliteStore):
     def commit(self, uid: str, command: Any, rules: Any) -> Any:
         plan = super().commit(uid, command, rules)
         if plan.events:  # their number is known at once, and what they are a moment later
-            self.file.path.with_suffix(f".{plan.events[0].number}").touch()
+            Path(self.file.path).with_suffix(f".{plan.events[0].number}").touch()
             time.sleep(0.001)
         return plan
 

@@ -33,9 +33,9 @@ def application(storage: str, folder: Path, **settings: Any) -> Iterator[Applica
 
 
 def eventually(true: Callable[[], object]) -> None:
-    """Wait until something holds; fails after a minute."""
+    """Wait until something holds; fails after four minutes."""
     pause = threading.Event()
-    for _ in range(3_000):
+    for _ in range(12_000):
         if true():
             return
         pause.wait(0.02)

@@ -6,6 +6,9 @@ promises fail by its defect; those with none are so broken that they fail whatev
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +34,9 @@ IN_MEMORY = dict.fromkeys(
     ("durable", "processes", "transactions", "joined", "awaited"), "it is in memory"
 )
 ON_FILE = dict.fromkeys(("joined", "awaited"), "no application shares the file")
+
+PATIENCE = 60.0
+"""Seconds that a thread or process waits for the other one with which it breaks a promise."""
 
 BREAKS: dict[str, tuple[str, ...]] = {}
 """Name of a suite → the promises that fail in it."""
@@ -314,14 +320,18 @@ class SkipsVersions(Planned):
     "one event id is recorded once",
 )
 class HasNoLockBetweenThreads(MemoryStore):
-    def commit(self, uid: str, command: Any, rules: Any) -> Any:
-        class Slow:
-            def decide(self, uid: str, rules: Any) -> Any:
-                plan = yield from command.decide(uid, rules)
-                time.sleep(0.001)
-                return plan
+    """The first two of several threads that have decided write both."""
 
-        plan = drive(Slow(), uid, rules, partial(self._load, uid))
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.have_decided = threading.Barrier(2)
+
+    def commit(self, uid: str, command: Any, rules: Any) -> Any:
+        plan = drive(command, uid, rules, partial(self._load, uid))
+        if threading.current_thread() is not threading.main_thread():
+            with suppress(threading.BrokenBarrierError):  # there have been two
+                self.have_decided.wait(PATIENCE)
+                self.have_decided.abort()
 
         class Decided:
             def decide(self, uid: str, rules: Any) -> Any:
@@ -742,10 +752,20 @@ class IsAlone(SqliteStore):
     "of processes with one message one claims",
 )
 class HasNoLockBetweenProcesses(SqliteStore):
-    """Its transaction begins with the write: what was read before may be old."""
+    """Its transaction begins with the write: what was read before may be old.
+
+    That of the first commits of two processes is.
+    """
 
     def commit(self, uid: str, command: Any, rules: Any) -> Any:
         plan = drive(command, uid, rules, partial(self.load, uid))
+        if Path(sys.argv[0]).name == "elsewhere.py":
+            path = Path(self.file.path)
+            path.with_suffix(f".{os.getpid()}-has-decided").touch()
+            until = time.monotonic() + PATIENCE
+            while len(list(path.parent.glob("*-has-decided"))) < 2:
+                assert time.monotonic() < until, "the other process does not come"
+                time.sleep(0.001)
 
         class Decided:
             def decide(self, uid: str, rules: Any) -> Any:
@@ -788,7 +808,7 @@ class WritesInTwoSteps(SqliteStore):
     def commit(self, uid: str, command: Any, rules: Any) -> Any:
         plan = super().commit(uid, command, rules)
         if plan.events:  # their number is known at once, and what they are a moment later
-            self.file.path.with_suffix(f".{plan.events[0].number}").touch()
+            Path(self.file.path).with_suffix(f".{plan.events[0].number}").touch()
             time.sleep(0.001)
         return plan
 

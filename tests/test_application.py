@@ -150,7 +150,7 @@ def test_a_module_that_makes_a_manager_while_it_is_imported(
         with ThreadPoolExecutor(4) as pool:
             both = [lambda: app.manager("a"), lambda: __import__("uses_app_a")] * 2
             for done in [pool.submit(each) for each in both]:
-                done.result(30)
+                done.result(60)
     finally:
         del builtins.uses_app_a  # type: ignore[attr-defined]
 
@@ -357,11 +357,11 @@ def test_a_plugin_that_uses_the_application_while_another_thread_sets_that_up(
     try:
         importing = threading.Thread(target=__import__, args=("both_ways_a",), daemon=True)
         importing.start()
-        assert begun.wait(30)
+        assert begun.wait(60)
         building = threading.Thread(target=lambda: app.plugins, daemon=True)
         building.start()
         for thread in (importing, building):
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive(), "each waits for the other"
         assert app.plugins.names == {"both_ways_a"}
         app.close()
@@ -428,7 +428,7 @@ def test_a_start_without_traffic_picks_up_what_was_left(
     app = made(
         TRIGGER_STORAGE_TYPE="sqlite",
         TRIGGER_STORAGE_OPTIONS={"path": str(tmp_path / "t.db")},
-        TRIGGER_TIMING=QUICK,
+        TRIGGER_TIMING={"sweep": 0.02},  # a lease as short as that one would run out once more
     )
     with app, app.start():
         store = app.store

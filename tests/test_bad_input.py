@@ -191,7 +191,7 @@ def test_a_cycle_ends_at_the_cascade_limit(tmp_path: Path) -> None:
             manager.update_configuration(cycle)
             manager.fire("go")
             manager.fire("t_x", force=True)
-            assert manager.join(30)
+            assert manager.join(120)
             failed = [i for i in manager.storage.instances.values() if i.status == "failed"]
             assert len(failed) == 1
             error = failed[0].metadata["error"]

@@ -52,7 +52,7 @@ def failed(app: Application) -> Any:
     manager = app.manager("order:1")
     manager.update_configuration(CONFIGURATION)
     manager.fire("paid")
-    assert manager.join(30)
+    assert manager.join(120)
     return manager
 
 
@@ -60,7 +60,7 @@ def test_who_replays_skips_and_fails_is_recorded(app: Application) -> None:
     manager = failed(app)
     alice = manager.by("alice")
     assert alice.replay_failed_instance("t_mail#0").acted_by is None, "nobody has done that to it"
-    assert manager.join(30)
+    assert manager.join(120)
     alice.by("bob").skip_failed_instance("t_mail#1")
     told = str(manager.explain("t_mail"))
     assert "replayed by alice as t_mail#1" in told
@@ -177,7 +177,7 @@ def test_a_dry_run_tells_and_does_nothing(app: Application) -> None:
     assert noting.asked == []
     assert manager.fire("paid", {"amount": 1}, event_id="evt:1").scheduled == would.scheduled
     assert manager.fire("paid", {"amount": 1}, event_id="evt:1", dry_run=True).status == "duplicate"
-    assert manager.join(30)
+    assert manager.join(120)
 
 
 def test_a_dry_run_refuses_what_a_fire_refuses(app: Application) -> None:

@@ -89,7 +89,7 @@ def test_a_body_sees_the_records_that_it_waited_for(tmp_path: Any) -> None:
         manager.update_configuration({"t": {**waits, "run": "carriers.look"}})
         for trigger in ("page", "x", "page", "a", "other", "page"):
             manager.fire(trigger)
-        assert manager.join(30)
+        assert manager.join(120)
     events = [(0, "page"), (2, "page"), (3, "a"), (5, "page")]
     assert seen == [events, events[:2]]
 
@@ -105,7 +105,7 @@ def test_a_body_that_spoils_its_carrier_harms_nothing(
         manager = app.manager("s")
         manager.update_configuration({"t": {"after": ["a"], "run": "carriers.spoil"}})
         manager.fire("a")
-        assert manager.join(30)
+        assert manager.join(120)
         assert manager.storage["t#0"].status == "finished"
         assert [each.carrier for each in manager.storage.events] == [None, None]
     assert "context.carrier is left out" in caplog.text

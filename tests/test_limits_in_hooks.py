@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from applications import application
 from fake_plugins import plugin
+from limit_alarms import LimitAlarms
 
 from triggers_core import TaskContext, trigger_task
 from triggers_core.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -73,9 +74,14 @@ def hooks(strike: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", hooks(None))
-def test_a_soft_limit_reaches_the_body(where: str, tmp_path: Path) -> None:
+def test_a_soft_limit_reaches_the_body(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms = LimitAlarms(monkeypatch)
+
     def strike() -> None:
-        until = time.monotonic() + 10
+        alarms.ring()
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             pass
 
@@ -84,7 +90,7 @@ def test_a_soft_limit_reaches_the_body(where: str, tmp_path: Path) -> None:
         manager = app.manager("s")
         manager.update_configuration(CONFIGURATION)
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(60)
         events = [each.trigger for each in manager.storage.events]
     if where == "before":
         assert seen == ["struck"]
@@ -110,7 +116,7 @@ def test_so_does_the_limit_of_whoever_fires(where: str, kind: Any, tmp_path: Pat
         manager.update_configuration(CONFIGURATION)
         with pytest.raises(kind):
             manager.fire("other")
-        assert manager.join(30)
+        assert manager.join(60)
     assert seen == ([] if where == "before" else ["other"])
     if where in ("after", "post_fire"):
         assert told == ["other", "u"], "other plugins know"

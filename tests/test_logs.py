@@ -47,7 +47,7 @@ def run(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> It
         manager = apps[-1].manager("s")
         manager.update_configuration({"t": {"after": ["go"], "run": task}})
         manager.fire("go", kwargs)
-        assert manager.join(30)
+        assert manager.join(120)
         return manager
 
     yield run
@@ -267,7 +267,7 @@ def test_the_same_error_in_another_attempt_is_logged_again(
 
     manager = run(does)
     manager.replay_failed_instance("t#0")
-    assert manager.join(30)
+    assert manager.join(120)
     assert [record.getMessage()[:9] for record in errors(caplog)] == ["[s t#0] f", "[s t#1] f"]
 
 

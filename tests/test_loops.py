@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import pytest
+from limit_alarms import LimitAlarms
 
 from triggers_core import Application, TaskContext, TriggerTask, hookimpl
 from triggers_core.running import loops
@@ -250,10 +251,13 @@ def test_each_body_has_context_variables_of_its_own(runner: str) -> None:
     assert seen == ["t#0", "t#1"]
 
 
-def test_a_time_limit_ends_one_body_and_not_the_next(runner: str) -> None:
-    bodies = Both(runner, run="loops.limited")
+def test_a_time_limit_ends_one_body_and_not_the_next(
+    runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies, alarms = Both(runner, run="loops.limited"), LimitAlarms(monkeypatch)
 
     async def waits(context: TaskContext) -> None:
+        alarms.ring()
         await asyncio.Event().wait()
 
     async def passes(context: TaskContext) -> None:
@@ -327,7 +331,7 @@ loops.close()
 print("well")
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300
     )
     assert (done.stdout, done.stderr) == ("well\n", "")
 
@@ -348,7 +352,7 @@ jobs = [gevent.spawn(loops.run, body(number)) for number in range(3)]
 gevent.joinall(jobs, raise_error=True)
 print([job.value for job in jobs])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("[0, 1, 2]\n", "")
 
 
@@ -378,5 +382,5 @@ try:
 except SystemExit as error:
     print(said, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("['began', 'ended'] on purpose\n", "")

@@ -71,7 +71,7 @@ SHIP = {"t_ship": {"after": ["paid", "packed"], "run": "tests.echo"}}
 
 
 def finished(manager: TriggerManager) -> list[str]:
-    assert manager.join(30)
+    assert manager.join(120)
     return [i.name for i in manager.storage.instances.values() if i.status == "finished"]
 
 
@@ -407,11 +407,11 @@ def test_fail_by_hand_fences_the_worker_off(manager: TriggerManager) -> None:
     @trigger_task(name="tests.stuck")
     def stuck(context: TaskContext) -> None:
         entered.set()
-        leave.wait(30)
+        leave.wait(120)
 
     manager.update_configuration({"t_x": {"after": ["go"], "run": stuck}})
     manager.fire("go")
-    assert entered.wait(30)
+    assert entered.wait(120)
     manager.fail_instance("t_x#0", "hangs since noon")
     leave.set()
     assert finished(manager) == []

@@ -300,7 +300,7 @@ def test_a_hook_may_not_fire_through_a_thread_of_its_own(app: Application) -> No
 
             thread = threading.Thread(target=contextvars.copy_context().run, args=(fires,))
             thread.start()
-            thread.join(30)
+            thread.join(120)
 
     app.plugins.register(Asks(), "asks")
     app.manager("order:1").fire("outer")

@@ -262,7 +262,7 @@ def test_fires_of_a_body_have_a_limit(tmp_path: Path) -> None:
         manager.update_configuration({"t_x": {"andEvery": "go", "run": pages.name}})
         for amount in (3, 4):
             manager.fire("go", {"pages": amount})
-            assert manager.join(30)
+            assert manager.join(120)
         assert manager.storage["t_x#0"].status == "finished"
         failed = manager.storage["t_x#1"]
         assert failed.status == "failed"

@@ -37,7 +37,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Application]
 def storage_with_a_failure(manager: TriggerManager) -> SessionStorage:
     manager.update_configuration(TASKS)
     manager.fire("go")
-    assert manager.join(30)
+    assert manager.join(120)
     return manager.storage
 
 
@@ -83,7 +83,7 @@ def test_overrides_with_one_parameter(
     manager = Old(app.storage("order:1"), app)
     storage_with_a_failure(manager)
     assert manager.replay_failed_instance("t_x#0").name == "t_x#1"
-    assert manager.join(30)
+    assert manager.join(120)
     assert manager.skip_failed_instance("t_x#1", True).status == "skipped"
     assert told == [("replay", "t_x#0"), ("skip (True,)", "t_x#1")]
     assert ("Old._post_replay failed; what it was told about has happened" in caplog.text) is error

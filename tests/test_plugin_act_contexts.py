@@ -61,7 +61,7 @@ def test_every_method_that_changes_something(storage: str, tmp_path: Any) -> Non
         manager.update_configuration(CONFIGURATION)
         manager.update_configuration(CONFIGURATION, dry_run=True)
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(120)
         manager.update_instance_metadata("t#0", {"n": 1})
         manager.mark_instance_logs_resolved("t#0")
         assert manager.replay_failed_instance("t#0").name == "t#1"
@@ -69,7 +69,7 @@ def test_every_method_that_changes_something(storage: str, tmp_path: Any) -> Non
             manager.skip_failed_instance(manager.storage["t#0"])
         with pytest.raises(WrongState):
             manager.fail_instance("t#0", "late")
-        assert manager.join(30)
+        assert manager.join(120)
         manager.close_session()
         names = [(name, instance) for name, instance, _ in seen]
         assert names == [
@@ -93,7 +93,7 @@ def test_what_a_skip_fires_carries_it(storage: str, tmp_path: Any) -> None:
         manager = app.manager("s")
         manager.update_configuration(CONFIGURATION)
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(120)
         manager.skip_failed_instance("t#0", cascade=True)
         assert [each.carrier for each in manager.storage.events] == [None, CARRIER]
 
@@ -103,7 +103,7 @@ def test_on_a_connection_of_the_event_loop(tmp_path: Any) -> None:
         manager = app.manager("s")
         manager.update_configuration(CONFIGURATION)
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(120)
         seen.clear()
         joined = app.replace(store=Joinable()).manager("s").using(Awaited())
 
@@ -134,10 +134,10 @@ def test_what_cannot_be_used_is_logged(
         manager = app.manager("s")
         manager.update_configuration(CONFIGURATION)
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(120)
         caplog.clear()
         manager.replay_failed_instance("t#0")
-        assert manager.join(30)
+        assert manager.join(120)
         assert told in caplog.text
         assert ("t#1", None) in carried
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_plugins import plugin
+from limit_alarms import LimitAlarms
 
 from triggers_core import Application, TaskContext, TriggerTask
 from triggers_core.engine.attempts import Retry
@@ -223,13 +224,14 @@ def test_without_the_hook_nothing_is_prepared(run: Run, monkeypatch: pytest.Monk
     assert run(lambda *_: None).status == "finished"
 
 
-def test_a_time_limit_covers_them(run: Run) -> None:
+def test_a_time_limit_covers_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    waiting = threading.Event()
+    waiting, alarms = threading.Event(), LimitAlarms(monkeypatch)
 
     @contextmanager
     def hangs() -> Iterator[None]:
         seen.append("enters")
+        alarms.ring()
         while not waiting.wait(0.01):  # where its Python code is, the limit reaches it
             pass
         yield

@@ -185,7 +185,7 @@ def test_fires_of_bodies_and_cascades_have_none(tmp_path: Path) -> None:
         manager = app.manager("s")
         manager.update_configuration({"t": {"after": ["go"], "run": "fire_contexts.body"}})
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(120)
         carriers = {each.trigger: each.carrier for each in manager.storage.events}
     assert carriers == {"go": {"a": "was here"}, "inner": None, "t": None}
     assert seen.count("a enters") == 1

@@ -29,7 +29,7 @@ from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.testing import check_store
 
 UID = "order:1"
-PATIENCE = 60  # seconds until a test that hangs fails
+PATIENCE = 240  # seconds until a test that hangs fails
 
 took_over = threading.Event()
 
@@ -82,7 +82,7 @@ def test_a_start_picks_up_what_a_killed_process_left_without_traffic(
     manager = app.manager(UID)
     assert manager.storage["t_x#0"].status == "running"
     assert "its lease ran out" in str(manager.explain("t_x"))
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # what other tests have left behind may end
     app.close()
 
     app.store.clock = lambda: time.time() + 120

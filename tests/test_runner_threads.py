@@ -153,7 +153,7 @@ def test_heartbeats_and_sweep_that_were_killed_are_started_again(
         gate.wait_for(1)
         for thread in (runner._sweeper, runner.heartbeats._thread):
             assert thread is not None
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive()
     manager.fire("go", {"gate": "killed"})
     gate.wait_for(2)
@@ -266,7 +266,7 @@ SETUP = """
 def run(folder: Path, end: str, setup: str = SETUP) -> subprocess.CompletedProcess[str]:
     code = textwrap.dedent(setup) + textwrap.dedent(end)
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, timeout=60, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=folder, timeout=300, capture_output=True, text=True
     )
 
 
@@ -341,13 +341,13 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
             if line.startswith("KeyboardInterrupt"):
                 break
         # The interpreter waits for the threads now, or is about to.
-        for _ in range(100):
+        for _ in range(800):
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.3)
                 break
         assert process.returncode is not None, "it waits for the body, whatever the user does"
-        assert "_close_the_rest" not in process.stderr.read(), "it began to wait once more"
+        assert "in _close_all" not in process.stderr.read(), "it began to wait once more"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
@@ -379,7 +379,7 @@ def test_gevent_finishes_what_was_dispatched(tmp_path: Path, how: str) -> None:
     end = """
         requests = [gevent.spawn(fire) for _ in range(10)]
         gevent.joinall(requests, raise_error=True)
-    """ + ("" if how == "exit" else "\n        assert app.manager('s').join(30)")
+    """ + ("" if how == "exit" else "\n        assert app.manager('s').join(60)")
     patched = "\n    from gevent import monkey; monkey.patch_all()\n    import gevent" + SETUP
     done = run(tmp_path, end, patched)
     assert (done.returncode, ended(tmp_path)) == (0, "a" * 10 + "b" * 10), done.stderr
@@ -418,7 +418,7 @@ def test_a_task_that_nobody_knows_fails_in_the_end() -> None:
     manager.fire("go")
     statuses = []
     for _ in range(60):
-        assert manager.join(10)
+        assert manager.join(60)
         statuses.append(str(manager.storage["t#0"].status))
         clock.advance(10)
         app.recover()
@@ -459,17 +459,17 @@ def test_an_interruption_leaves_nothing_locked(app: Application, what: str) -> N
 
     def elsewhere() -> None:
         app.manager("s").fire("go")
-        assert manager.join(30)
+        assert manager.join(60)
         done.append(True)
 
     done: list[bool] = []
     thread = threading.Thread(target=elsewhere, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert done, "nobody can go on"
 
 
-@pytest.mark.parametrize("how", ["time.sleep(0.3)", "hang.wait()", "while True: pass"])
+@pytest.mark.parametrize("how", ["time.sleep(5)", "hang.wait()", "while True: pass"])
 def test_code_can_be_traced_after_a_time_limit(tmp_path: Path, how: str) -> None:
     """By a debugger or coverage: an exception that was taken back must not be looked for ever."""
     end = f"""
@@ -482,7 +482,7 @@ def test_code_can_be_traced_after_a_time_limit(tmp_path: Path, how: str) -> None
         manager = app.manager("l")
         manager.update_configuration({{"t_l": {{"after": ["go"], "run": "b.Late"}}}})
         manager.fire("go")
-        assert manager.join(30)
+        assert manager.join(60)
         assert manager.storage["t_l#0"].status == "failed"
         def looks(*_): pass
         sys.settrace(looks)

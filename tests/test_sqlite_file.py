@@ -441,7 +441,7 @@ thread.start()
 for _ in range(20):
     child = os.fork()
     if not child:
-        signal.alarm(20)
+        signal.alarm(250)
         session = SessionDriver(SqliteStore(f"{sys.argv[1]}/child.db"))
         inside = threading.Thread(target=session.fire, args=("x",))
         inside.start()
@@ -455,7 +455,7 @@ for store in stores:
     store.close()
 """
     command = [sys.executable, "-W", "ignore", "-c", code, str(fast_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(triggers(fast_dir / "child.db")) == 20
 
@@ -468,7 +468,7 @@ from triggers_core.storages.sqlite import SqliteStore
 with SqliteStore._opening:  # as a thread has it that is just making a store
     child = os.fork()
     if not child:
-        signal.alarm(20)
+        signal.alarm(250)
         thread = threading.Thread(target=SqliteStore.shared, args=(sys.argv[1],))
         thread.start()
         thread.join()
@@ -476,7 +476,7 @@ with SqliteStore._opening:  # as a thread has it that is just making a store
 assert os.waitpid(child, 0)[1] == 0
 """
     command = [sys.executable, "-c", code, str(fast_dir / "child.db")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
+from limit_alarms import LimitAlarms
 
 from triggers_core import Application, TaskContext, TriggerManager, TriggerTask, hookimpl
 from triggers_core.engine.attempts import LONGEST_COOLDOWN, PASSED_ON, Retry
@@ -30,6 +32,7 @@ from triggers_core.exceptions import (
 )
 from triggers_core.payloads import encode_replacement
 from triggers_core.runners.manual import ManualRunner
+from triggers_core.running import loops
 from triggers_core.running.heartbeats import Heartbeats, Lease
 from triggers_core.running.messages import Message
 from triggers_core.running.worker import _Attempt, claim, context_of, run_claimed, run_message
@@ -51,6 +54,21 @@ class Body(TriggerTask):
 
 
 Run = Callable[..., TaskInstance]
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Python's collector does not run: it calls back for weak references to what other tests have
+    left, and whatever is raised in the middle of that, by a limit, is printed and dropped."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def alarms(monkeypatch: pytest.MonkeyPatch, uncollected: None) -> LimitAlarms:
+    return LimitAlarms(monkeypatch)
 
 
 @pytest.fixture
@@ -439,10 +457,22 @@ def test_replacements_are_checked_for_operators_too(run: Run) -> None:
 # -- time limits -----------------------------------------------------------------------------------
 
 
+class Gate(threading.Event):
+    """Tells who waits at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.reached.set()
+        return super().wait(timeout)
+
+
 class Hangs(TriggerTask):
     name = "worker.hangs"
     time_limit = 0.05
-    gate: threading.Event
+    gate: Gate
 
     def _run(self, context: TaskContext) -> Any:
         self._call_something(20)
@@ -462,24 +492,26 @@ def begin(app: Application, name: str) -> TriggerManager:
     return manager
 
 
-def test_a_body_that_hangs_fails_and_its_late_outcome_is_dropped() -> None:
+def test_a_body_that_hangs_fails_and_its_late_outcome_is_dropped(alarms: LimitAlarms) -> None:
     app = application()
     manager = begin(app, "worker.hangs")
-    Hangs.gate, abandoned, ended = threading.Event(), threading.Event(), []
+    Hangs.gate, abandoned, ended = Gate(), threading.Event(), []
 
     def work() -> None:
         ended.append(attempt(manager, on_abandoned=abandoned.set))
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert abandoned.wait(30)
+    assert Hangs.gate.reached.wait(60)
+    alarms.ring()
+    assert abandoned.wait(60)
     instance = manager.storage["t#0"]
     assert instance.status == "failed"
     assert instance.metadata["error"]["type"].endswith("TimeLimitExceeded")
     assert "0.05 s" in instance.metadata["error"]["message"]
     assert "self.gate.wait(60)" in instance.metadata["error"]["context"]["where"]
     Hangs.gate.set()
-    thread.join(30)
+    thread.join(60)
     assert ended == [None]
     assert manager.storage["t#0"].status == "failed"
     assert not [event for event in manager.storage.events if event.trigger == "t"]
@@ -494,18 +526,18 @@ def test_plugins_may_retry_what_took_too_long() -> None:
 
     app = application((Plugin(),))
     manager = begin(app, "worker.hangs")
-    Hangs.gate, abandoned = threading.Event(), threading.Event()
+    Hangs.gate, abandoned = Gate(), threading.Event()
     thread = threading.Thread(
         target=attempt, args=(manager,), kwargs={"on_abandoned": abandoned.set}
     )
     thread.start()
-    assert abandoned.wait(30)
+    assert abandoned.wait(60)
     assert [str(each.status) for each in manager.storage.instances.values()] == [
         "replayed",
         "scheduled",
     ]
     Hangs.gate.set()
-    thread.join(30)
+    thread.join(60)
     app.close()
 
 
@@ -513,9 +545,11 @@ class Spins(TriggerTask):
     name = "worker.spins"
     soft_time_limit = 0.05
     catches = False
+    begins: Callable[[], object]
 
     def _run(self, context: TaskContext) -> Any:
         try:
+            type(self).begins()
             while True:
                 threading.Event().wait(0.001)
         except SoftTimeLimitExceeded:
@@ -525,8 +559,8 @@ class Spins(TriggerTask):
 
 
 @pytest.mark.parametrize("catches", [False, True])
-def test_a_soft_limit_is_raised_in_the_body(catches: bool) -> None:
-    Spins.catches = catches
+def test_a_soft_limit_is_raised_in_the_body(catches: bool, alarms: LimitAlarms) -> None:
+    Spins.catches, Spins.begins = catches, alarms.ring
     app = application()
     manager = begin(app, "worker.spins")
     attempt(manager)
@@ -561,11 +595,57 @@ def test_async_bodies_have_limits_too(timing: dict[str, float], kind: str) -> No
     app.close()
 
 
+@pytest.mark.parametrize("kind", ["SoftTimeLimitExceeded", "TimeLimitExceeded"])
+@pytest.mark.parametrize("fits", [False, True])
+def test_a_limit_that_passes_on_the_way_into_the_loop_is_not_forgotten(
+    kind: str, fits: bool, alarms: LimitAlarms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may take its time there: to import asyncio, to make the loop of the thread."""
+    run_in_loop = loops.run
+
+    def run_late(main: Any) -> Any:
+        for thread in alarms.ring():
+            thread.join(60)
+        return run_in_loop(main)
+
+    monkeypatch.setattr(loops, "run", run_late)
+    soft = kind.startswith("Soft")
+    app = application(timing={"soft_time_limit" if soft else "time_limit": 60})
+    manager = begin(app, "worker.awaits")
+    Awaits.ended, Awaits.fits = [], fits
+    attempt(manager)
+    instance = manager.storage["t#0"]
+    if fits and soft:
+        assert instance.status == "finished", "it never gave way, so nothing could strike"
+    else:
+        assert instance.metadata["error"]["type"].rpartition(".")[2] == kind
+    assert Awaits.ended == ["in time"]
+    app.close()
+
+
+class Awaits(TriggerTask):
+    name = "worker.awaits"
+    ended: ClassVar[list[str]]
+    fits: ClassVar[bool]
+
+    async def _run(self, context: TaskContext) -> None:
+        if self.fits:
+            self.ended.append("in time")
+            return
+        try:
+            await asyncio.sleep(10)
+            self.ended.append("late")
+        except asyncio.CancelledError:
+            self.ended.append("in time")
+            raise
+
+
 @trigger_task(name="worker.short", soft_time_limit=0.002, time_limit=60)
 def short(context: TaskContext) -> None:
     threading.Event().wait(0.0019)
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_limit_never_strikes_while_something_is_stored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

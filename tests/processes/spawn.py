@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Timer
 from typing import IO, Self, cast
 
-_HANGS = 120.0  # seconds, far above what any script takes; then it is killed, and its test fails
+_HANGS = 300.0  # seconds, far above what any script takes; then it is killed, and its test fails
 
 
 class Child:

@@ -24,7 +24,7 @@ from typing import IO, Any
 AT_MOST = 60_000
 """Bytes of standard input that a pipe takes although nobody reads them yet."""
 
-_PATIENCE = 120.0  # seconds; far above what any command takes
+_PATIENCE = 300.0  # seconds; far above what any command takes
 _LENGTH = 8
 
 

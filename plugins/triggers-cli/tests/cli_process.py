@@ -112,7 +112,7 @@ class Cli:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         return Result(done)
 

@@ -20,6 +20,8 @@ import pty
 
 from triggers_cli.completing import is_safe, split_line, unquoted
 
+PATIENCE = 120  # seconds until a shell that hangs fails its test
+
 START = {
     "bash": ["--norc", "--noprofile", "-i"],
     "zsh": ["-f", "-i"],
@@ -125,7 +127,7 @@ class Shell:
         begin = len(self.seen)
         os.write(self.terminal, text.encode())
         while expected not in self.seen[begin:]:
-            ready, _, _ = select.select([self.terminal], [], [], 20)
+            ready, _, _ = select.select([self.terminal], [], [], PATIENCE)
             assert ready, f"{expected!r} did not come: {self.seen[-2000:]}"
             try:
                 data = os.read(self.terminal, 65536)

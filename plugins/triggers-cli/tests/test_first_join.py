@@ -18,7 +18,7 @@ from doc_pages import DOCS, Command, Page
 
 PAGE = Page(DOCS / "start" / "first-join.md")
 KILLED = "kill -9"
-PATIENCE = 60.0  # seconds until something that hangs fails the test
+PATIENCE = 240.0  # seconds until something that hangs fails the test
 
 
 def environment() -> dict[str, str]:
@@ -146,6 +146,8 @@ def test_it_is_killed(tmp_path: Path) -> None:
                 if "explain" in command.line and not killed:
                     wait_for(log, attempt)
                 printed = run(command.line, tmp_path)
+                while "explain" in command.line and killed and "running since" in printed:
+                    printed = run(command.line, tmp_path)  # it has said what it does, and ends soon
                 if "explain" in command.line and not killed:
                     assert f":{process.pid}, attempt 1" in printed
                 assert_like(printed, command.output, command.line)

@@ -123,7 +123,7 @@ def test_a_narrow_terminal_breaks_between_words(cli: Cli, columns: int) -> None:
             shown += chunk
     except OSError:  # Linux says EIO when the other end is closed
         pass
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     os.close(terminal)
     text = shown.decode().replace("\r", "")
     plain = cli("settings", code=0).out

@@ -189,7 +189,7 @@ def test_what_a_check_could_not_look_for(cli: Cli) -> None:
 
 def test_nobody_takes_what_is_waited_for(cli: Cli) -> None:
     cli.write("away.py", AWAY)
-    waited = ("--app", "away", "fire", "order:1", "paid", "--wait", "--timeout", "7")
+    waited = ("--app", "away", "fire", "order:1", "paid", "--wait", "--timeout", "5.1")
     told = project(cli)(*waited, code=1).err
     assert "No worker has taken it yet" in told
     assert told.index("No worker") < told.index("The time is up")

@@ -56,12 +56,12 @@ def interrupted(cli: Cli, *arguments: str) -> tuple[str, str]:
     assert process.stdout is not None
     assert process.stderr is not None
     # Else a line that is missing would be waited for. The signal makes it tell where it stands.
-    guard = threading.Timer(60, process.send_signal, [signal.SIGABRT])
+    guard = threading.Timer(240, process.send_signal, [signal.SIGABRT])
     guard.start()
     first = process.stdout.readline()
     goes_on = process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     guard.cancel()
     assert process.returncode == 130, err
     assert "What runs here is given up" in err
@@ -112,7 +112,7 @@ def on_terminal(cli: Cli, *arguments: str) -> str:
             shown += chunk
     except OSError:  # Linux says EIO when the other end is closed
         pass
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     os.close(terminal)
     return shown.decode()
 

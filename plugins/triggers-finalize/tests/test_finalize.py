@@ -51,7 +51,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 
 
 def fired(manager: TriggerManager, trigger: str = "sessionFinalized") -> int:
-    assert manager.join(30)
+    assert manager.join(120)
     return sum(event.trigger == trigger for event in manager.storage.events)
 
 
@@ -224,7 +224,7 @@ def test_explain_says_who_has_to_end(make: Make) -> None:
         {**WITH_MAIL, "t_broken": {"after": ["paid"], "run": "finalize.broken"}}
     )
     manager.fire("paid")
-    manager.join(30)
+    manager.join(120)
     why = manager.explain("t_report").tasks[0].why
     assert "comes once t_mail has begun and ended" in why
     assert "t_broken has ended" in why
@@ -352,7 +352,7 @@ def test_what_waits_for_the_next_time_keeps_no_session_open(make: Make) -> None:
     assert "which comes once t_save has ended" in str(manager.explain("t_report"))
     for trigger in ("saved", "edited"):
         manager.fire(trigger)
-        manager.join(30)
+        manager.join(120)
     assert manager.storage["t_save#1"].status == "unstarted"
     assert fired(manager) == 1
 
@@ -367,7 +367,7 @@ def test_a_round_that_is_waiting_when_all_else_ends_keeps_no_session_open(make: 
     )
     for trigger in ("edited", "saved", "edited"):
         manager.fire(trigger)
-        manager.join(30)
+        manager.join(120)
     assert fired(manager) == 0
     manager.fire("a")
     assert fired(manager) == 1

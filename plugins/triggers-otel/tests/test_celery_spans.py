@@ -18,7 +18,7 @@ from celery import Celery
 
 from triggers_celery.connect import connect
 
-PATIENCE = 60.0  # seconds until a worker that hangs fails the test
+PATIENCE = 240.0  # seconds until a worker that hangs fails the test
 
 SETTINGS = {
     "TRIGGER_RUNNER": "celery",
@@ -94,7 +94,10 @@ def test_a_worker_links_to_the_processes_that_fired(
     until(lambda: "t_tell#0" in manager.storage.instances, worker, log)
     until(lambda: manager.storage["t_tell#0"].resolved, worker, log)
     celery.close()
-    inner, ship, other, tell = map(json.loads, (tmp_path / "spans").read_text().splitlines())
+    spans = tmp_path / "spans"
+    # The span of an attempt ends when its outcome has been stored, and is written after that.
+    until(lambda: spans.read_text().count("\n") == 4, worker, log)
+    inner, ship, other, tell = map(json.loads, spans.read_text().splitlines())
     names = [each["name"] for each in (inner, ship, other, tell)]
     assert names == ["inner", "run t_ship", "inner", "run t_tell"]
     assert inner["parent_id"] == ship["context"]["span_id"]

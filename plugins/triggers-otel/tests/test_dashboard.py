@@ -45,11 +45,11 @@ def scraped(make: Any, telemetry: Any) -> dict[str, set[str]]:
     manager.commit(Claim(instance="t#0", attempt=1, generation=generation))
     clock.advance(61)
     manager.recover()
-    assert manager.join(30)
+    assert manager.join(120)
     server, thread = start_http_server(0, "127.0.0.1")
     try:
         address = f"http://127.0.0.1:{server.server_port}/metrics"
-        with urllib.request.urlopen(address, timeout=60) as answer:
+        with urllib.request.urlopen(address, timeout=300) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
     finally:
         server.shutdown()
@@ -169,7 +169,7 @@ def test_prometheus_takes_the_rules(promtool: str) -> None:
         [promtool, "check", "rules", "--lint-fatal", str(FOLDER / "alerts.yaml")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert said.returncode == 0, said.stdout + said.stderr
 
@@ -206,7 +206,7 @@ def test_alerts(
         [promtool, "test", "rules", str(tmp_path / "test.yaml")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     # promtool is told that there is none, and answers with the one that there is.
     assert (said.returncode != 0) == (told is not None), said.stdout + said.stderr

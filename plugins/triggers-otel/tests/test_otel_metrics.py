@@ -39,7 +39,7 @@ def test_events_by_who_fired_them(make: Any, telemetry: Any) -> None:
         manager.fire("go")
     manager.fire("go", event_id="e")
     manager.fire("go", event_id="e")  # a duplicate is no event
-    assert manager.join(30)
+    assert manager.join(120)
     assert telemetry.values("triggers.events") == {
         ("go", "application"): 4,
         ("inner", "instance"): 4,
@@ -62,7 +62,7 @@ def test_attempts_by_outcome(make: Any, telemetry: Any) -> None:
     manager.update_configuration({"t": {"andEvery": "go", "run": "body"}})
     for how in ("", "", "fail", "skip", "retry"):
         manager.fire("go", {"how": how})
-    assert manager.join(30)
+    assert manager.join(120)
     expected = {("finished", "t"): 3, ("failed", "t"): 1, ("skipped", "t"): 1, ("retried", "t"): 1}
     assert telemetry.values("triggers.attempts") == expected
     measured = {k: p.count for k, p in telemetry.points("triggers.attempt.duration").items()}
@@ -87,7 +87,7 @@ def test_how_long_each_trigger_was_waited_for(clocked: Any, telemetry: Any) -> N
         clock.advance(pause)
         manager.fire(trigger)
     clock.advance(7)
-    assert manager.join(30)
+    assert manager.join(120)
     sums = {k: p.sum for k, p in telemetry.points("triggers.trigger.wait").items()}
     assert sums == {("a", "t"): 0.0, ("b", "t"): 60.0, ("c", "t"): 86_460.0}
     assert telemetry.points("triggers.start.delay")[("t",)].sum == 7.0
@@ -122,14 +122,14 @@ def test_sessions_that_wait_by_what_is_missing(make: Any, telemetry: Any) -> Non
         manager.fire("paid")
         if number % 2:
             manager.fire("packed")
-        assert manager.join(30)
+        assert manager.join(120)
     counted = {("packed",): 3, ("x",): 5, ("y",): 5}
     assert telemetry.values("triggers.sessions.waiting") == counted
     largest = {"packed": 3, "x": 3, "y": 3}
     assert missing_triggers(app.store, 1) == largest, "one group is read, no more"
     for number in range(5):
         app.manager(f"order:{number}").fire("x")
-    app.manager("order:1").join(30)
+    app.manager("order:1").join(120)
     assert telemetry.values("triggers.sessions.waiting") == {("packed",): 3}
 
 
@@ -155,7 +155,7 @@ def test_what_comes_by_itself_and_what_merely_waits_for_more_is_not_missing(make
     )
     for trigger in ("a", "b", "a"):
         app.manager("s").fire(trigger)
-    assert app.manager("s").join(30)
+    assert app.manager("s").join(120)
     waiting = app.manager("s").get_unresolved_instances()
     assert {each.name for each in waiting} == {"held#0", "again#1", "stuck#0"}
     assert missing_triggers(app.store, 100) == {"c": 1}
@@ -207,7 +207,7 @@ def test_no_label_holds_what_a_session_says(make: Any, telemetry: Any) -> None:
     manager = make(body=nothing).manager("secret-uid-17")
     manager.update_configuration({"t": {"after": ["a"], "run": "body"}})
     manager.fire("a", {"amount": "secret-kwargs"}, event_id="secret-event-id")
-    assert manager.join(30)
+    assert manager.join(120)
     data = telemetry.reader.get_metrics_data().to_json()
     assert "triggers.start.delay" in data
     assert "secret" not in data

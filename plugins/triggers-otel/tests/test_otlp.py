@@ -37,7 +37,7 @@ def test_a_join_arrives_with_its_links(
     manager.update_configuration({"t": {"after": ["a", "b", "c"], "run": "body"}})
     for trigger in "abc":
         manager.fire(trigger)
-    assert manager.join(30)
+    assert manager.join(120)
     assert telemetry.tracers.force_flush(30_000)
     spans = [json.loads(receiver.stdout.readline()) for _ in telemetry.spans]
     by_name = {each["name"]: each for each in spans}

@@ -43,7 +43,7 @@ def run(app: Application, configuration: Any, *triggers: str) -> TriggerManager:
     manager.update_configuration(configuration)
     for trigger in triggers:
         manager.fire(trigger)
-    assert manager.join(30)
+    assert manager.join(120)
     return manager
 
 
@@ -200,7 +200,7 @@ def test_a_replay_links_to_the_same_events(make: Any, telemetry: Any) -> None:
 
     manager = run(make(body=body), JOIN, "a", "b", "c")
     manager.replay_failed_instance("t#0", {"a": {"n": 2}})
-    assert manager.join(30)
+    assert manager.join(120)
     first, second = [each for each in telemetry.spans if each.name == "run t"]
     assert second.attributes["triggers.instance"] == "t#1"
     replay = telemetry.span("replay t")
@@ -232,7 +232,7 @@ def test_what_a_skip_leads_to_links_to_it(storage: str, make: Any, telemetry: An
     manager = failed(make, storage=storage)
     with telemetry.tracer.start_as_current_span("request") as request:
         manager.skip_failed_instance("t#0", cascade=True)
-    assert manager.join(30)
+    assert manager.join(120)
     skip = telemetry.span("skip t")
     assert skip.parent.span_id == request.get_span_context().span_id
     assert skip.attributes["triggers.instance"] == "t#0"
@@ -250,7 +250,7 @@ def test_a_failure_by_hand_and_its_otherwise(make: Any, telemetry: Any) -> None:
     )
     manager.fire("a")
     asyncio.run(manager.afail_instance("t#0", "password=hunter2"))
-    assert manager.join(30)
+    assert manager.join(120)
     assert linked(telemetry.span("run u")) == [ids(telemetry.span("fail t"))]
     assert "hunter2" not in telemetry.span("fail t").to_json()
 
@@ -417,7 +417,7 @@ def test_links_to_what_was_not_sampled(make: Any, telemetry: Any) -> None:
     app.plugins.unregister("otel")
     app.plugins.register(telemetry.plugin, "otel")
     manager.fire("c")
-    assert manager.join(30)
+    assert manager.join(120)
     links = telemetry.span("run t").links
     assert [each.context.trace_flags.sampled for each in links] == [False, False, True]
     assert all(each.context.is_valid for each in links)
@@ -463,7 +463,7 @@ def test_a_carrier_that_is_none_harms_nothing(
         fire = Fire(trigger=trigger, payload=b"{}", event_id=trigger, carrier=carrier)
         manager.storage.store.commit("s", fire, manager.app.rules)
     manager.fire("c")
-    assert manager.join(30)
+    assert manager.join(120)
     assert manager.storage["t#0"].status == "finished"
     assert linked(telemetry.span("run t")) == [ids(telemetry.span("fire c"))]
 

@@ -19,7 +19,7 @@ def test_one_span_with_three_links(make: Any, telemetry: Any, tmp_path: Path) ->
     fired = [fire(path, trigger) for trigger in TRIGGERS]
     spans = {}
     for trigger, process in zip(TRIGGERS, fired, strict=True):
-        printed, complaints = process.communicate(timeout=120)
+        printed, complaints = process.communicate(timeout=300)
         assert process.returncode == 0, complaints
         by_name = {each["name"]: each for each in json.loads(printed)}
         # The first of them sets the session up; the others find it as they want it.
@@ -34,7 +34,7 @@ def test_one_span_with_three_links(make: Any, telemetry: Any, tmp_path: Path) ->
     manager = app.manager("order:42")
     while not manager.storage["t_ship#0"].resolved:
         app.recover()  # nobody has claimed what the three have left behind
-        assert manager.join(30)
+        assert manager.join(120)
     span = telemetry.span("run t_ship")
     links = {
         each.attributes["messaging.destination.name"]: (

@@ -25,7 +25,7 @@ def run(app: Any) -> None:
     manager = app.manager("s")
     manager.update_configuration(ONE)
     manager.fire("a")
-    assert manager.join(30)
+    assert manager.join(120)
     assert manager.storage["t#0"].status == "finished"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from triggers_core import Application, TaskContext, trigger_task
 from triggers_core.settings import Settings
 
-PATIENCE = 60  # seconds until a test that hangs fails
+PATIENCE = 240  # seconds until a test that hangs fails
 
 VICTIM = """
 import sys

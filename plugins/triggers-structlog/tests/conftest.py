@@ -88,7 +88,7 @@ def run(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         manager = apps[-1].manager("s")
         manager.update_configuration({"t": {"after": ["go"], "run": task}})
         manager.fire("go", kwargs)
-        assert manager.join(30)
+        assert manager.join(120)
         return manager
 
     yield run

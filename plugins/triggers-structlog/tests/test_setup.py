@@ -66,7 +66,7 @@ def output(renderer: str, plugin: str = "plugin") -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout == ""
     return done.stderr
@@ -137,7 +137,7 @@ def test_the_console_has_colours_on_a_terminal(
     except OSError:  # Linux says so at the end
         pass
     os.close(controller)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert (b"\x1b[" in shown) is colours
     assert b"structured library" in shown
     assert CANARY.encode() not in shown

@@ -13,7 +13,7 @@ import pytest
 
 WIDE, NARROW = 1280, 400
 """Widths of the window, in pixels."""
-PATIENCE = 20_000.0  # milliseconds until what a page does not do fails a test
+PATIENCE = 60_000.0  # milliseconds until what a page does not do fails a test
 
 FLAGS = (
     "--headless",

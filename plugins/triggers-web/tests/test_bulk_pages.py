@@ -20,7 +20,7 @@ from triggers_core.testing import SessionDriver
 from triggers_web.pages import Access
 from triggers_web.pages.jobs import MOST_RUNNING, Job, jobs_of
 
-PATIENCE = 60  # seconds until a test that hangs fails
+PATIENCE = 240  # seconds until a test that hangs fails
 ACTS = Access(who="carol", read=True, act=True)
 
 

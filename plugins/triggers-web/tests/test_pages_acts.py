@@ -71,7 +71,7 @@ def test_acts_beyond_those_that_a_session_shows(
 ) -> None:
     manager = shop.manager("order:1").by("alice")
     manager.replay_failed_instance("t_ship#0")
-    assert manager.join(30)
+    assert manager.join(120)
     manager.skip_failed_instance("t_ship#1")
     manager.close_session()
     assert "left out here" not in browser.get("/session", uid="order:1").text

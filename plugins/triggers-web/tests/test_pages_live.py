@@ -18,6 +18,7 @@ from web_pages import READER, Document, make_shop, order
 from web_server import PATIENCE, Server
 
 from triggers_core import Application
+from triggers_core.testing import VirtualClock
 from triggers_web.http import Request, Response
 from triggers_web.pages import Access, everybody
 from triggers_web.starlette import HandlerApp, pages, site
@@ -27,6 +28,7 @@ from triggers_web.streaming import Streams
 @pytest.fixture
 def shop() -> Iterator[Application]:
     app = make_shop()
+    app.store.clock = VirtualClock()  # each minute, pages say anew how long ago things were
     yield app
     app.close()
 
@@ -100,7 +102,7 @@ def test_a_page_that_changes(shop: Application, listen: Listen) -> None:
 
 def test_the_page_knows_its_version(shop: Application, listen: Listen) -> None:
     order(shop)
-    with Server(fast(pages(shop, access=everybody("alice")), shop, lasts=0.05)) as server:
+    with Server(fast(pages(shop, access=everybody("alice")), shop, lasts=1.0)) as server:
         page = Document(server.post("/session?uid=order:1", b"", {}, "GET").body.decode()).root
         [main] = page.all("main")
         stream = listen(server, LIVE)
@@ -121,7 +123,7 @@ def test_there_are_not_too_many(shop: Application, listen: Listen) -> None:
         assert listen(server, LIVE).answer.status == 204  # ask again instead
         stream.close()
         left = threading.Event()
-        for _ in range(1_000):
+        for _ in range(int(PATIENCE / 0.02)):
             if handler.streams.has_room:
                 break
             left.wait(0.02)

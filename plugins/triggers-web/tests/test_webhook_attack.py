@@ -304,7 +304,7 @@ def test_more_at_once_than_can_be_answered() -> None:
 
     def waits(_: Request) -> Response:
         came.release()
-        go.wait(30)
+        go.wait(60)
         return Response(204)
 
     app = make_app()
@@ -312,7 +312,7 @@ def test_more_at_once_than_can_be_answered() -> None:
         with server.connection() as one, server.connection() as two:
             for stream in (one, two):
                 stream.sendall(request("/", b"{}", {}))
-                assert came.acquire(timeout=30)
+                assert came.acquire(timeout=60)
             refused = server.post("/", b"{}", {})
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
             go.set()
@@ -331,7 +331,7 @@ def test_a_store_that_takes_too_long_is_a_503_and_nothing_is_lost(
     intake, fire = make_intake(app), Intake._fire
 
     def slow(*arguments: Any) -> Response:
-        go.wait(30)
+        go.wait(60)
         return fire(*arguments)
 
     monkeypatch.setattr(Intake, "_fire", slow)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +18,9 @@ from typing import NamedTuple
 TRIGGERS = shutil.which("triggers", path=str(Path(sys.executable).parent)) or "triggers"
 """The console script of the environment that runs the tests."""
 
-PATIENCE = 60.0  # seconds until a process that hangs fails a test
+PATIENCE = 240.0  # seconds until a process that hangs fails a test
+
+_numbers = itertools.count(1)
 
 
 class Answer(NamedTuple):
@@ -47,29 +49,38 @@ class WebProcess:
         self.folder, self.options, self.command = folder, options, command
         kept = {key: value for key, value in os.environ.items() if not key.startswith("TRIGGER")}
         self.environment = {**kept, **environment}
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
-        self.log = folder / f"web-{self.port}.log"
+        self.port = 0
+        """Where it listens, once it does; it chooses one that nobody else has."""
+        self.log = folder / f"web-{next(_numbers)}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> WebProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.command, "--port", str(self.port), *self.options],
+                [*self.command, "--port", "0", *self.options],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
             )
         end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.post("/webhooks/nothing", b"{}", {})
-                return self
-            except OSError:
-                assert self._process.poll() is None, self.log.read_text()
-                assert time.monotonic() < end, self.log.read_text()
-                time.sleep(0.05)
+        while not self._answers():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        """Whether it has said where it listens, and does."""
+        told = re.search(r"http://[^/\s]+:(\d+)[/ ]", self.log.read_text())
+        if told is None:
+            return False
+        self.port = int(told[1])
+        try:
+            self.post("/webhooks/nothing", b"{}", {})
+        except OSError:
+            return False
+        return True
 
     def __exit__(self, *_: object) -> None:
         self.stop()

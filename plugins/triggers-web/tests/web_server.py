@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import h11
 import uvicorn
 
-PATIENCE = 30.0  # seconds until a server that hangs fails a test
+PATIENCE = 240.0  # seconds until a server that hangs fails a test
 
 
 class Answer(NamedTuple):

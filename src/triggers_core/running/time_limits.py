@@ -125,7 +125,8 @@ class Strikes:
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
-        self._takers: dict[LimitError, str] = {}
+        self._passed: list[LimitError] = []
+        self._takers: dict[LimitError, object] = {}
         self._raised = {kind: threading.Event() for kind in LIMITS}
         self._greenlet = _greenlet()
         self._loop: Any = None
@@ -135,7 +136,12 @@ class Strikes:
 
     def raise_in_body(self, kind: LimitError) -> None:
         """Raise it, if the body still runs."""
-        if self._takers.setdefault(kind, "limit") != "limit":
+        self._passed.append(kind)  # first: `in_loop` looks there last
+        self._strike(kind)
+
+    def _strike(self, kind: LimitError) -> None:
+        mine = object()
+        if self._takers.setdefault(kind, mine) is not mine:
             return
         try:
             self.struck = kind
@@ -168,10 +174,21 @@ class Strikes:
         elif self._task is None:
             _settle()
 
-    def in_loop(self, loop: Any, task: Any) -> None:
-        """From now on the body runs in this task: there a limit cancels it."""
-        self._takers = {} if self.struck is None else {self.struck: "limit"}
+    def in_loop(self, loop: Any, task: Any, begins: bool) -> None:
+        """From now on the body runs in this task: there a limit cancels it.
+
+        So does one that passed on the way here, when nothing could strike.
+
+        :param begins: nothing of the body has run before, and nothing can have struck it.
+        """
         self._loop, self._task = loop, task
+        if begins:
+            self.struck = None
+        struck = {} if begins else {k: by for k, by in self._takers.items() if by != "body"}
+        self._takers = struck
+        for kind in LIMITS:
+            if kind in self._passed:
+                self._strike(kind)
 
 
 def stack_of(thread: int) -> str:

@@ -280,7 +280,8 @@ class _Attempt:
             self._strikes.leave()
         from triggers_core.running import loops  # asyncio: 19 ms, for asynchronous bodies only
 
-        return loops.run(_awaited(result, self._strikes))
+        begins = inspect.iscoroutinefunction(task._run)
+        return loops.run(_awaited(result, self._strikes, begins))
 
     # -- time limits ------------------------------------------------------------------------------
 
@@ -403,12 +404,12 @@ def _carrier(context: TaskContext) -> dict[str, str] | None:
         return None
 
 
-async def _awaited(result: Any, strikes: Strikes | None) -> Any:
+async def _awaited(result: Any, strikes: Strikes | None, begins: bool) -> Any:
     if strikes is None:
         return await result
     import asyncio  # loaded by the caller
 
-    strikes.in_loop(asyncio.get_running_loop(), asyncio.current_task())
+    strikes.in_loop(asyncio.get_running_loop(), asyncio.current_task(), begins)
     try:
         return await result
     except asyncio.CancelledError:

@@ -24,7 +24,7 @@ able to unpickle it: a class or function of a module, or `functools.partial` of 
 Job = Callable[..., Any]
 """Called with the store, a function `say`, and arguments; what it says and returns is heard."""
 
-_PATIENCE: Final = 60.0  # seconds until a process that hangs is killed; nothing waits that long
+_PATIENCE: Final = 240.0  # seconds until a process that hangs is killed; nothing waits that long
 
 
 class Elsewhere:

@@ -43,7 +43,7 @@ functions, at the end of each round of a loop), or before every bytecode, which 
 signals do."""
 
 _MOMENTS: Final = 20_000  # that an operation may have: a fire has some hundred
-_STUCK: Final = 20.0  # seconds; what has not answered by then waits for a lock that nobody holds
+_STUCK: Final = 60.0  # seconds; what has not answered by then waits for a lock that nobody holds
 _ROUNDS: Final = 40  # of operations in one session; then another, so that checks stay cheap
 _LOOKS_AT_SIGNALS: Final = frozenset(
     {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "RESUME"}

@@ -29,7 +29,7 @@ from triggers_core.testing.manager_helpers import (
 )
 from triggers_core.testing.suite import Suite
 
-_PATIENCE = 60.0  # seconds until a test that hangs fails; nothing waits that long
+_PATIENCE = 120.0  # seconds until a test that hangs fails; nothing waits that long
 
 
 def _eventually(true: Callable[[], bool]) -> None:
@@ -456,7 +456,7 @@ class RunnerContract(Suite):
         manager.fire("other")
         assert len(manager.storage.events) == 1
         assert "waits for go" in str(manager.explain("t_a"))
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before  # what others have left behind may end
 
     @pytest.mark.usefixtures("here")
     def test_somebody_sweeps_once_something_was_dispatched(self, app: Application) -> None:

@@ -149,8 +149,6 @@ class Operator:
                 open_ones = [each for each in left if each.status in _UNDER_WAY]
                 if not open_ones:
                     return True
-                if give_up is not None and time.monotonic() > give_up:
-                    return False
                 if wonders and time.monotonic() > begun + _NOBODY_AFTER:
                     wonders = False
                     if all(each.status == "scheduled" for each in open_ones):
@@ -159,6 +157,8 @@ class Operator:
                             "No worker has taken it yet. Is one running, on these settings?"
                             f" {self.state.program} settings"
                         )
+                if give_up is not None and time.monotonic() > give_up:
+                    return False
                 tell(self._under_way(left, begun))
                 time.sleep(_POLL_INTERVAL)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from joined_app import until
 
 from triggers_core.exceptions import StorageError
 from triggers_core.storages import storage_backends
@@ -41,9 +44,10 @@ def named(name: str) -> dict[str, Any]:
 
 
 def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(
-    durable_server: PostgresServer, make_postgres_store: Make
+    durable_server: PostgresServer, make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fires go on while it is killed and started again, and their callers notice nothing."""
+    monkeypatch.setattr(module, "_PATIENCE", 60.0)  # a busy machine takes its time to start one
     store = make_postgres_store(url=durable_server.url)
     session = SessionDriver(store)
     session.configure(t_x={"andEvery": "go"})
@@ -263,23 +267,35 @@ def test_a_text_on_the_command_line() -> None:
 
 
 @pytest.fixture
-def pgbouncer(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+def pgbouncer(postgres_url: str) -> Iterator[str]:
     program = shutil.which("pgbouncer")
     if program is None:
         pytest.skip("there is no pgbouncer on PATH")
     info = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    port = free_port()
-    settings = tmp_path / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n* = host={info['host']} port={info['port']}\n[pgbouncer]\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
-        "pool_mode = transaction\nunix_socket_dir =\n"
-    )
-    more = {"user": "nobody"} if os.geteuid() == 0 else {}
-    process = subprocess.Popen([program, "-q", str(settings)], **more)  # type: ignore[call-overload]
-    yield f"postgresql://{info.get('user', 'postgres')}@127.0.0.1:{port}/{info['dbname']}"
-    process.terminate()
-    process.wait()
+    user, port = info.get("user", "postgres"), free_port()
+    # It does not run as root, and others may not look into root's temporary files.
+    with tempfile.TemporaryDirectory(prefix="triggers-pgbouncer-") as folder:
+        Path(folder).chmod(0o755)
+        settings = Path(folder, "pgbouncer.ini")
+        settings.write_text(
+            f"[databases]\n* = host={info['host']} port={info['port']} user={user}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+            "pool_mode = transaction\nunix_socket_dir =\n"
+        )
+        more = {"user": "nobody"} if os.geteuid() == 0 else {}
+        process = subprocess.Popen([program, "-q", str(settings)], **more)  # type: ignore[call-overload]
+        try:
+            until(lambda: listens(port) or process.poll() is not None, "pgbouncer to listen")
+            assert process.poll() is None, "it does not start, and has said why"
+            yield f"postgresql://{user}@127.0.0.1:{port}/{info['dbname']}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_through_a_pooler_in_transaction_mode(pgbouncer: str, make_postgres_store: Make) -> None:

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from joined_app import until
+from joined_app import Connect, until
 
 from triggers_core.exceptions import StorageError
 from triggers_core.storages import storage_backends
@@ -103,6 +104,33 @@ def test_connections_that_are_ended_are_replaced(
         assert end_backends(connection, "ended") >= 1
         assert session.fire("go", event_id=str(number)).status == "recorded"
     assert session.header.created("t_x") == 5
+
+
+def test_one_that_was_waited_on_for_long_is_replaced_too(
+    make_postgres_store: Make,
+    connection: psycopg.Connection[Any],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server was there all the time: it had a lock to wait for."""
+    store = make_postgres_store(**named("waited"))
+    session, status = SessionDriver(store), list[str]()
+    session.fire("go")
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    waits = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE application_name = 'waited' AND wait_event_type = 'Lock'"
+    )
+    firing = threading.Thread(target=lambda: status.append(session.fire("page").status))
+    locking = connect()
+    locking.execute(f'SELECT 1 FROM "{store.schema}".sessions FOR UPDATE')
+    firing.start()
+    until(lambda: connection.execute(waits).fetchone() is not None, "the fire to wait")
+    time.sleep(0.3)
+    end_backends(connection, "waited")
+    locking.rollback()
+    firing.join()
+    assert status == ["recorded"]
 
 
 def test_a_server_that_stays_away_is_an_error_that_names_it(

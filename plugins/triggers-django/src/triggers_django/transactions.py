@@ -174,19 +174,26 @@ def _once(connection: BaseDatabaseWrapper, work: Callable[[BaseDatabaseWrapper],
 def _patiently(
     connection: BaseDatabaseWrapper, place: str, work: Callable[[], T], owned: bool
 ) -> T:
-    began, pause = time.monotonic(), _FIRST_PAUSE
+    began, away_since, pause = time.monotonic(), 0.0, _FIRST_PAUSE
     while True:
+        tried, connected = time.monotonic(), False
         try:
             _mine.alias, _mine.owned, _mine.asking = connection.alias, owned, False
+            connection.ensure_connection()
+            connected = True
             answer = work()
             _mine.alias = None
             return answer
         except (Error, AlreadyThere) as error:
             patience = _patience(error, connection)
+            now, since = time.monotonic(), began
+            if patience == _ABSENCE:
+                # While it worked the server was there, however long a lock was waited for.
+                since = away_since = away_since or (now if connected else tried)
             if patience == _ABSENCE or connection.in_atomic_block:
                 _let_go(connection)
             _mine.alias = None
-            if time.monotonic() - began > patience:
+            if now - since > patience:
                 if isinstance(error, AlreadyThere):
                     raise StorageError(f"{place}: a row comes and goes") from error
                 raise storage_error(error, connection, place) from error

@@ -24,8 +24,9 @@ from triggers_core.exceptions import (
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.testing.driver import SessionDriver, rules_with
+from triggers_core.testing.interruptions import Interruption
 from triggers_core.testing.invariants import check_store
-from triggers_django import DjangoStore, transactions
+from triggers_django import DjangoStore, transactions, writing
 
 
 class Shop:
@@ -188,6 +189,29 @@ def test_a_change_within_a_change_is_refused(shop: Shop) -> None:
     session.rules = rules_with("none", lambda *_: None)
     session.fire("packed")
     assert shop.fired() == ["packed"]
+
+
+def test_what_interrupts_a_change_ends_the_transaction(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a configuration was looked for, within what is to be written as a whole."""
+
+    def interrupted(*_: object) -> None:
+        raise Interruption
+
+    def configure() -> None:
+        with transaction.atomic(using=shop.alias):
+            try:
+                shop.configured()
+            finally:
+                assert connections[shop.alias].closed_in_transaction, "nobody can go on with it"
+
+    monkeypatch.setattr(writing, "_save_events", interrupted)
+    with pytest.raises(Interruption):
+        configure()
+    monkeypatch.undo()
+    assert not shop.order().storage.exists
+    shop.configured()
 
 
 # -- several transactions --------------------------------------------------------------------------

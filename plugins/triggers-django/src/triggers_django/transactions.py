@@ -58,11 +58,12 @@ _mine: Final = _Mine()
 def asking() -> Iterator[None]:
     """Note that the database is asked: what interrupts this leaves the connection unusable.
 
-    Of several statements that must all be carried out or none, in one block.
+    Of several statements that must all be carried out or none, in one block; another one within it
+    ends nothing.
     """
-    _mine.asking = True
+    before, _mine.asking = _mine.asking, True
     yield
-    _mine.asking = False
+    _mine.asking = before
 
 
 def is_owned() -> bool:

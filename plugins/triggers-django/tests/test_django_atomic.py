@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import InternalError, OperationalError, connections, transaction
 
 from triggers_core import Application, TriggerManager
 from triggers_core.exceptions import (
@@ -348,6 +348,35 @@ def test_one_that_waited_for_long_is_replaced_too(
             in_a_thread(lambda: terminate_others(shop.alias, locking))
         assert waiting.result().status == "recorded"
     assert shop.fired() == ["packed"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_connection_that_did_not_come_out_of_its_transaction_is_replaced(
+    shop: Shop, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would commit nothing any more, and hold what it has locked."""
+    order, connection = shop.configured(), connections[shop.alias]
+    connection.ensure_connection()
+    switch = connection.set_autocommit
+
+    def out_of_step(autocommit: bool, **more: Any) -> None:
+        if autocommit:
+            monkeypatch.undo()
+            raise InternalError("packet sequence number wrong")
+        switch(autocommit, **more)
+
+    def fire() -> None:
+        if own:
+            order.fire("paid")
+            return
+        with shop.store.transaction():
+            order.fire("paid")
+
+    monkeypatch.setattr(connection, "set_autocommit", out_of_step)
+    with pytest.raises(StorageError if own else InternalError, match="number wrong"):
+        fire()
+    order.fire("packed")
+    assert in_a_thread(shop.fired)[-1] == "packed"
 
 
 def test_a_commit_whose_answer_was_lost_is_recognised(server_shop: Shop) -> None:

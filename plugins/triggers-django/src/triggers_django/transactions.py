@@ -106,6 +106,7 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
     """
     _is_inside()
     outermost, raised_within = not connection.in_atomic_block, None
+    automatic = outermost and not _awaits_its_end(connection)
     try:
         with transaction.atomic(using=connection.alias):
             if outermost:
@@ -117,9 +118,15 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
                 raise
     except BaseException as error:
         interrupted = error is not raised_within and not isinstance(error, Error)
-        if outermost and (interrupted or connection.in_atomic_block):
+        unfinished = connection.in_atomic_block or (automatic and _awaits_its_end(connection))
+        if outermost and (interrupted or unfinished):
             _let_go(connection)
         raise
+
+
+def _awaits_its_end(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection commits nothing by itself: the end of a transaction may have failed."""
+    return connection.connection is not None and not connection.autocommit
 
 
 def sees_the_past(connection: BaseDatabaseWrapper) -> bool:
@@ -176,6 +183,7 @@ def _patiently(
     connection: BaseDatabaseWrapper, place: str, work: Callable[[], T], owned: bool
 ) -> T:
     began, away_since, pause = time.monotonic(), 0.0, _FIRST_PAUSE
+    automatic = not _awaits_its_end(connection)  # else the application has a hand in it
     while True:
         tried, connected = time.monotonic(), False
         try:
@@ -191,7 +199,8 @@ def _patiently(
             if patience == _ABSENCE:
                 # While it worked the server was there, however long a lock was waited for.
                 since = away_since = away_since or (now if connected else tried)
-            if patience == _ABSENCE or connection.in_atomic_block:
+            unfinished = connection.in_atomic_block or (automatic and _awaits_its_end(connection))
+            if patience == _ABSENCE or unfinished:
                 _let_go(connection)
             _mine.alias = None
             if now - since > patience:

@@ -103,7 +103,6 @@ def running(
     fleet = Fleet(
         tmp_path_factory.mktemp("fleet"),
         broker,
-        redispatch_after=1.0,
         attempts=2,
         unknown_task_for=1.0,
     )

@@ -49,6 +49,7 @@ class ChaosFleet(Fleet):
     :param events: the log whose sessions are fired.
     :param pools: of the two workers.
     :param database: where the sessions are; with the broker, if there is none.
+    :param lease: seconds. Whoever loses one to a busy machine has run a body for nothing.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class ChaosFleet(Fleet):
         events: Sequence[Mapping[str, Any]] = (),
         pools: tuple[str, str] = ("prefork", "prefork"),
         database: PostgresServer | None = None,
+        lease: float = 2.0,
     ) -> None:
         # Dispatched again not before a long queue has been worked off: duplicates lengthen it.
-        timing = {"lease": 2.0, "heartbeat": 0.4, "sweep": 0.3, "redispatch_after": 4.0}
+        timing = {"lease": lease, "heartbeat": 0.4, "sweep": 0.3, "redispatch_after": 4.0}
         root = server.url.rpartition("/")[0]
         super().__init__(directory, f"{root}/1", **timing, redispatch_at_most=8.0, attempts=50)
         storage = {"url": f"{root}/0", "namespace": "fleet", "socket_timeout": SOCKET_TIMEOUT}

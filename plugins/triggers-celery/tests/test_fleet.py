@@ -201,7 +201,7 @@ def test_a_message_lost_in_the_pop_is_lost_to_celery_and_not_to_triggers(
     tmp_path: Path, durable: RedisServer
 ) -> None:
     """Celery has it neither in the queue nor among the unacknowledged: nobody will ever run it."""
-    fleet = ChaosFleet(tmp_path, durable, ONE)
+    fleet = ChaosFleet(tmp_path, durable, ONE, lease=60.0)
     try:
         fleet.put("worker-0").wait_until_ready()
         die_in_the_pop(fleet, lambda: fleet.celery_app.send_task("fleet.plain", (1,)))
@@ -236,7 +236,7 @@ def test_ten_cooldowns_of_ten_visibility_timeouts_are_ten_executions(
 ) -> None:
     visibility, sessions = 1.0, 10
     configuration = {"t_cool": {"after": ["go"], "run": "fleet.cools"}}
-    fleet = ChaosFleet(tmp_path, durable, configuration)
+    fleet = ChaosFleet(tmp_path, durable, configuration, lease=60.0)
     fleet.transport = {"visibility_timeout": visibility}
     try:
         for place in ("worker-0", "worker-1"):

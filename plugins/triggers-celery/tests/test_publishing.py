@@ -21,7 +21,7 @@ from celery import Celery, signals
 from celery.app.task import Task
 from celery_fleet import Fleet, statuses, until
 
-from triggers_celery import BrokerUnavailable
+from triggers_celery import BrokerUnavailable, publishing
 from triggers_celery.connect import connect
 from triggers_core import TriggerTask
 from triggers_core.application import Application
@@ -198,8 +198,12 @@ def test_a_connection_that_died_while_idle_is_replaced(fleet: Fleet, broker: Any
 
 
 def test_a_fire_commits_and_returns_when_the_broker_is_down(
-    own_redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    own_redis: RedisServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(publishing, "_PAUSE_SHORTEST", 30.0)  # it is paused when this looks
     own_redis.stop()
     fleet = Fleet(tmp_path, own_redis.url, redispatch_after=0.5)
     manager = fleet.manager("down", {"t_x": {"after": ["go"], "run": "test.record"}})
@@ -220,10 +224,10 @@ def test_a_fire_commits_and_returns_when_the_broker_is_silent(
 ) -> None:
     """It accepts connections and answers nothing: only a time limit of our own helps."""
     fleet = Fleet(tmp_path, own_redis.url)
-    fleet.configure(TRIGGER_RUNNER_OPTIONS={"publish_timeout": 0.2})
+    fleet.configure(TRIGGER_RUNNER_OPTIONS={"publish_timeout": 2.0})
     manager = fleet.manager("silent", TASKS)
     publisher = fleet.celery_app.triggers.publisher
-    publisher.send("test.elsewhere", "1", ("before",))
+    until(lambda: sent(publisher), "a message to be sent")  # however busy the machine is
     os.kill(own_redis.pid, signal.SIGSTOP)
     assert manager.fire("go").scheduled == ("t_x#0",)
     assert publisher.paused
@@ -232,12 +236,21 @@ def test_a_fire_commits_and_returns_when_the_broker_is_silent(
     fleet.close()
 
 
+def sent(publisher: Any) -> bool:
+    try:
+        publisher.send("test.elsewhere", "1", ("before",))
+    except BrokerUnavailable:
+        return False
+    return True
+
+
 def test_a_publisher_does_not_wait_for_ever_for_a_connection(fleet: Fleet) -> None:
     fleet.celery_app.conf.broker_pool_limit = 1
-    fleet.configure(TRIGGER_RUNNER_OPTIONS={"publish_timeout": 0.05})
     publisher = fleet.celery_app.triggers.publisher
+    publisher._timeout = 0.05  # for one of its own; connections have the time that they need
     with publisher._slots, pytest.raises(BrokerUnavailable, match="raise broker_pool_limit"):
         publisher.send("test.elsewhere", "1", ())
+    publisher._timeout = 60.0
     publisher.send("test.elsewhere", "1", ())
 
 

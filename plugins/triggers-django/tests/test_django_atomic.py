@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import InternalError, OperationalError, connections, transaction
 
 from triggers_core import Application, TriggerManager
 from triggers_core.exceptions import (
@@ -23,8 +24,9 @@ from triggers_core.exceptions import (
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.testing.driver import SessionDriver, rules_with
+from triggers_core.testing.interruptions import Interruption
 from triggers_core.testing.invariants import check_store
-from triggers_django import DjangoStore
+from triggers_django import DjangoStore, transactions, writing
 
 
 class Shop:
@@ -189,6 +191,29 @@ def test_a_change_within_a_change_is_refused(shop: Shop) -> None:
     assert shop.fired() == ["packed"]
 
 
+def test_what_interrupts_a_change_ends_the_transaction(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a configuration was looked for, within what is to be written as a whole."""
+
+    def interrupted(*_: object) -> None:
+        raise Interruption
+
+    def configure() -> None:
+        with transaction.atomic(using=shop.alias):
+            try:
+                shop.configured()
+            finally:
+                assert connections[shop.alias].closed_in_transaction, "nobody can go on with it"
+
+    monkeypatch.setattr(writing, "_save_events", interrupted)
+    with pytest.raises(Interruption):
+        configure()
+    monkeypatch.undo()
+    assert not shop.order().storage.exists
+    shop.configured()
+
+
 # -- several transactions --------------------------------------------------------------------------
 
 
@@ -306,6 +331,54 @@ def test_a_backend_that_was_terminated_is_not_noticed(server_shop: Shop) -> None
     assert shop.fired() == ["paid"], "the application's transaction is lost"
 
 
+def test_one_that_waited_for_long_is_replaced_too(
+    server_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was there all the time: it had a lock to wait for."""
+    shop = server_shop
+    shop.configured()
+    monkeypatch.setattr(transactions, "_ABSENCE", 0.2)
+    with ThreadPoolExecutor(1) as pool:
+        with rolled_back(shop.alias):
+            shop.order().fire("paid")
+            waiting = pool.submit(closing(shop.order().fire), "packed")
+            until_somebody_waits(shop.alias)
+            time.sleep(0.3)
+            locking = number(shop.alias)
+            in_a_thread(lambda: terminate_others(shop.alias, locking))
+        assert waiting.result().status == "recorded"
+    assert shop.fired() == ["packed"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_connection_that_did_not_come_out_of_its_transaction_is_replaced(
+    shop: Shop, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would commit nothing any more, and hold what it has locked."""
+    order, connection = shop.configured(), connections[shop.alias]
+    connection.ensure_connection()
+    switch = connection.set_autocommit
+
+    def out_of_step(autocommit: bool, **more: Any) -> None:
+        if autocommit:
+            monkeypatch.undo()
+            raise InternalError("packet sequence number wrong")
+        switch(autocommit, **more)
+
+    def fire() -> None:
+        if own:
+            order.fire("paid")
+            return
+        with shop.store.transaction():
+            order.fire("paid")
+
+    monkeypatch.setattr(connection, "set_autocommit", out_of_step)
+    with pytest.raises(StorageError if own else InternalError, match="number wrong"):
+        fire()
+    order.fire("packed")
+    assert in_a_thread(shop.fired)[-1] == "packed"
+
+
 def test_a_commit_whose_answer_was_lost_is_recognised(server_shop: Shop) -> None:
     shop = server_shop
     order = shop.configured()
@@ -360,20 +433,31 @@ def until_somebody_waits(alias: str) -> None:
     in_a_thread(look)
 
 
-def terminate_others(alias: str) -> None:
+def number(alias: str) -> int:
+    """Of this thread's connection, by the server."""
+    own = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
+    with connections[alias].cursor() as cursor:
+        cursor.execute(own[connections[alias].vendor])
+        return int(cursor.fetchone()[0])
+
+
+def terminate_others(alias: str, but: int = 0) -> None:
     with connections[alias].cursor() as cursor:
         if connections[alias].vendor == "postgresql":
             cursor.execute(
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), %s)",
+                [but],
             )
             return
         cursor.execute(
             "SELECT id FROM information_schema.processlist"
-            " WHERE db = database() AND id <> connection_id()"
+            " WHERE db = database() AND id NOT IN (connection_id(), %s)",
+            [but],
         )
         for (each,) in cursor.fetchall():
-            cursor.execute(f"KILL {each}")
+            with suppress(OperationalError):  # it may have gone by itself
+                cursor.execute(f"KILL {each}")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ SECONDS = 60.0  # that anything may take; nothing should
 WHO = {"username": "admin", "password": "s3cret and long"}
 FINISHED = {"t_ship#0": "finished", "t_tell#0": "finished"}
 SOON = json.dumps({"lease": 1.0, "heartbeat": 0.2, "sweep": 0.1})
-"""Timing with which what a killed process held is taken over soon."""
+"""Timing with which what a killed process held is taken over soon, for that process alone."""
 
 if not SHOP.is_dir():
     pytest.skip("the examples are not beside the plugins", allow_module_level=True)
@@ -234,16 +234,15 @@ def test_the_walk_of_its_readme(shop: Shop) -> None:
 
 @pytest.mark.slow
 def test_what_a_killed_server_left_behind_is_shipped(shop: Shop) -> None:
-    shop.environ["TRIGGER_TIMING"] = SOON
     shop.manage("migrate")
-    shop.serve(SHOP_SLOW="3600")
+    shop.serve(SHOP_SLOW="3600", TRIGGER_TIMING=SOON)
     shop.pay(1)
     shop.pay(2)
     shop.reserve(2)
     until(lambda: shop.tasks(2)["t_ship#0"] == "running")
     shop.kill()
 
-    shop.serve()
+    shop.serve(TRIGGER_TIMING=json.dumps({"sweep": 0.1}))
     shop.reserve(1)
     for order in (1, 2):
         until(lambda o=order: shop.tasks(o) == FINISHED)

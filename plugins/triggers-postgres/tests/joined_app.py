@@ -13,7 +13,7 @@ from triggers_core import TriggerManager, hookimpl
 from triggers_postgres import PostgresStore
 
 TASKS = {"t_ship": {"after": ["paid"], "andEvery": "packed", "run": "shop.Ship"}}
-PATIENCE = 30  # seconds until a test fails that would hang
+PATIENCE = 60  # seconds until a test fails that would hang
 
 Connect = Callable[..., psycopg.Connection[Any]]
 
@@ -48,9 +48,17 @@ def settled(manager: TriggerManager) -> None:
     """Nothing waits any more for the end of a transaction."""
     store = manager.storage.store
     assert isinstance(store, PostgresStore)
-    end = time.monotonic() + PATIENCE
-    store.follow_up()
-    while store.outcomes.waiting:  # the server has to notice first that a connection is gone
-        assert time.monotonic() < end, f"{store.outcomes.waiting} transactions have not ended"
-        time.sleep(0.01)
+
+    def nothing_waits() -> bool:  # the server has to notice first that a connection is gone
         store.follow_up()
+        return not store.outcomes.waiting
+
+    until(nothing_waits, "the end of all transactions")
+
+
+def until(check: Callable[[], bool], what: str) -> None:
+    """Wait for something that a thread, or the server, does in its own time."""
+    end = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < end, f"in vain: {what}"
+        time.sleep(0.01)

@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__, "../../../../examples").resolve()
 SECONDS = 60.0  # that anything may take; nothing should
 FINISHED = {"t_ship#0": "finished", "t_tell#0": "finished"}
 SOON = json.dumps({"lease": 1.0, "heartbeat": 0.2, "sweep": 0.1})
-"""Timing with which what a killed process held is taken over soon."""
+"""Timing with which what a killed process held is taken over soon, for that process alone."""
 
 for each in ("fastapi", "httpx", "sqlalchemy", "uvicorn"):
     pytest.importorskip(each)
@@ -165,15 +165,14 @@ def test_the_walk_of_its_readme(shop: Shop) -> None:
 
 @pytest.mark.slow
 def test_what_a_killed_server_left_behind_is_shipped(shop: Shop) -> None:
-    shop.environ["TRIGGER_TIMING"] = SOON
-    shop.serve(SHOP_SLOW="3600")
+    shop.serve(SHOP_SLOW="3600", TRIGGER_TIMING=SOON)
     shop.pay("1")
     shop.pay("2")
     shop.reserve("2")
     until(lambda: shop.tasks("2")["t_ship#0"] == "running")
     shop.kill()
 
-    shop.serve()
+    shop.serve(TRIGGER_TIMING=json.dumps({"sweep": 0.1}))
     shop.reserve("1")
     for order in ("1", "2"):
         until(lambda o=order: shop.tasks(o) == FINISHED)

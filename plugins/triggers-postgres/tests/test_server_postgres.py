@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from joined_app import Connect, until
 
 from triggers_core.exceptions import StorageError
 from triggers_core.storages import storage_backends
@@ -43,9 +45,10 @@ def named(name: str) -> dict[str, Any]:
 
 
 def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(
-    durable_server: PostgresServer, make_postgres_store: Make
+    durable_server: PostgresServer, make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fires go on while it is killed and started again, and their callers notice nothing."""
+    monkeypatch.setattr(module, "_PATIENCE", 60.0)  # a busy machine takes its time to start one
     store = make_postgres_store(url=durable_server.url)
     session = SessionDriver(store)
     session.configure(t_x={"andEvery": "go"})
@@ -101,6 +104,33 @@ def test_connections_that_are_ended_are_replaced(
         assert end_backends(connection, "ended") >= 1
         assert session.fire("go", event_id=str(number)).status == "recorded"
     assert session.header.created("t_x") == 5
+
+
+def test_one_that_was_waited_on_for_long_is_replaced_too(
+    make_postgres_store: Make,
+    connection: psycopg.Connection[Any],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server was there all the time: it had a lock to wait for."""
+    store = make_postgres_store(**named("waited"))
+    session, status = SessionDriver(store), list[str]()
+    session.fire("go")
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    waits = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE application_name = 'waited' AND wait_event_type = 'Lock'"
+    )
+    firing = threading.Thread(target=lambda: status.append(session.fire("page").status))
+    locking = connect()
+    locking.execute(f'SELECT 1 FROM "{store.schema}".sessions FOR UPDATE')
+    firing.start()
+    until(lambda: connection.execute(waits).fetchone() is not None, "the fire to wait")
+    time.sleep(0.3)
+    end_backends(connection, "waited")
+    locking.rollback()
+    firing.join()
+    assert status == ["recorded"]
 
 
 def test_a_server_that_stays_away_is_an_error_that_names_it(

@@ -34,7 +34,7 @@ def ends() -> Iterator[tuple[Connection, socket.socket]]:
 
         threading.Thread(target=greet).start()
         port = listener.getsockname()[1]
-        made = redis.Connection("127.0.0.1", port, protocol=2, socket_timeout=5)
+        made = redis.Connection("127.0.0.1", port, protocol=2, socket_timeout=60)
         made.connect()
         ours = Connection(made)
         with accepted.get() as theirs:

@@ -254,7 +254,8 @@ def test_a_server_that_does_not_answer_in_time(
     hasty = make_redis_store(namespace=store.namespace, **tls.trusted, **timeouts)
     client.client_pause(60_000, all=False)  # scripts wait; UNPAUSE does not
     try:
-        with pytest.raises(StorageError, match=r"rediss://127.*did not answer .*timed out"):
+        # Of a busy machine the handshake alone may take longer; redis-py calls that otherwise.
+        with pytest.raises(StorageError, match=r"rediss://127.*did not answer .*(?i:timed? ?out)"):
             SessionDriver(hasty).fire("go", event_id="2")
     finally:
         client.client_unpause()

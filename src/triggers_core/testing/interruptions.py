@@ -44,6 +44,7 @@ signals do."""
 
 _MOMENTS: Final = 20_000  # that an operation may have: a fire has some hundred
 _STUCK: Final = 60.0  # seconds; what has not answered by then waits for a lock that nobody holds
+_ENOUGH: Final = 3  # problems; each may have waited for minutes, and pytest's patience has an end
 _ROUNDS: Final = 40  # of operations in one session; then another, so that checks stay cheap
 _LOOKS_AT_SIGNALS: Final = frozenset(
     {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "RESUME"}
@@ -416,7 +417,7 @@ def survey(
     """
     report, sessions = Report(), _sessions(store)
     for kind in operations or operations_of(store):
-        enough = len(report.problems) + 3  # of one kind of operation
+        enough = len(report.problems) + _ENOUGH  # of one kind of operation
         for number in range(1, _MOMENTS, step):
             operation = kind(next(sessions))
             operation.prepare()
@@ -440,7 +441,7 @@ def at_random(
     report, sessions, chance = Report(), _sessions(store), random.Random(seed)
     operations = operations or operations_of(store)
     takes = dict.fromkeys(operations, 0.001)
-    while report.interrupted.total() < amount and len(report.problems) <= 10:
+    while report.interrupted.total() < amount and len(report.problems) < _ENOUGH:
         kind = chance.choice(operations)
         operation = kind(next(sessions))
         operation.prepare()

@@ -58,11 +58,12 @@ _mine: Final = _Mine()
 def asking() -> Iterator[None]:
     """Note that the database is asked: what interrupts this leaves the connection unusable.
 
-    Of several statements that must all be carried out or none, in one block.
+    Of several statements that must all be carried out or none, in one block; another one within it
+    ends nothing.
     """
-    _mine.asking = True
+    before, _mine.asking = _mine.asking, True
     yield
-    _mine.asking = False
+    _mine.asking = before
 
 
 def is_owned() -> bool:
@@ -105,6 +106,7 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
     """
     _is_inside()
     outermost, raised_within = not connection.in_atomic_block, None
+    automatic = outermost and not _awaits_its_end(connection)
     try:
         with transaction.atomic(using=connection.alias):
             if outermost:
@@ -116,9 +118,15 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
                 raise
     except BaseException as error:
         interrupted = error is not raised_within and not isinstance(error, Error)
-        if outermost and (interrupted or connection.in_atomic_block):
+        unfinished = connection.in_atomic_block or (automatic and _awaits_its_end(connection))
+        if outermost and (interrupted or unfinished):
             _let_go(connection)
         raise
+
+
+def _awaits_its_end(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection commits nothing by itself: the end of a transaction may have failed."""
+    return connection.connection is not None and not connection.autocommit
 
 
 def sees_the_past(connection: BaseDatabaseWrapper) -> bool:
@@ -174,19 +182,28 @@ def _once(connection: BaseDatabaseWrapper, work: Callable[[BaseDatabaseWrapper],
 def _patiently(
     connection: BaseDatabaseWrapper, place: str, work: Callable[[], T], owned: bool
 ) -> T:
-    began, pause = time.monotonic(), _FIRST_PAUSE
+    began, away_since, pause = time.monotonic(), 0.0, _FIRST_PAUSE
+    automatic = not _awaits_its_end(connection)  # else the application has a hand in it
     while True:
+        tried, connected = time.monotonic(), False
         try:
             _mine.alias, _mine.owned, _mine.asking = connection.alias, owned, False
+            connection.ensure_connection()
+            connected = True
             answer = work()
             _mine.alias = None
             return answer
         except (Error, AlreadyThere) as error:
             patience = _patience(error, connection)
-            if patience == _ABSENCE or connection.in_atomic_block:
+            now, since = time.monotonic(), began
+            if patience == _ABSENCE:
+                # While it worked the server was there, however long a lock was waited for.
+                since = away_since = away_since or (now if connected else tried)
+            unfinished = connection.in_atomic_block or (automatic and _awaits_its_end(connection))
+            if patience == _ABSENCE or unfinished:
                 _let_go(connection)
             _mine.alias = None
-            if time.monotonic() - began > patience:
+            if now - since > patience:
                 if isinstance(error, AlreadyThere):
                     raise StorageError(f"{place}: a row comes and goes") from error
                 raise storage_error(error, connection, place) from error

@@ -158,12 +158,14 @@ class PostgresStore(Joining):
         Whether a COMMIT that got no answer was carried out, nobody can tell at once. What it wrote
         is recognised when it comes again: by the event's id, the attempt's token, the request.
         """
-        began, conflicts, pause = time.monotonic(), 0, 0.02
+        away_since, conflicts, pause = 0.0, 0, 0.02
         handled = sys.exception()
         known = self._settled
         while True:
+            began, working = time.monotonic(), False
             try:
                 with self.connections.lent() as connection:
+                    working = True
                     if settled and not self._settled:
                         self._settle(connection)
                     known = True
@@ -176,7 +178,9 @@ class PostgresStore(Joining):
                 patience = _PATIENCE if known else _FIRST_PATIENCE
                 again = is_conflict(error) and conflicts < _CONFLICTS
                 if is_lost(error):
-                    again = is_closed_pool(error) or time.monotonic() - began < patience
+                    # While it worked the server was there, however long a lock was waited for.
+                    away_since = away_since or (time.monotonic() if working else began)
+                    again = is_closed_pool(error) or time.monotonic() - away_since < patience
                     if not again:
                         raise StorageError(
                             f"{self.place} cannot be reached, for {patience:g} s now: {said(error)}"

@@ -24,7 +24,7 @@ from triggers_core.exceptions import (
 from triggers_core.runners.manual import ManualRunner
 from triggers_core.settings import Settings
 from triggers_core.testing.driver import SessionDriver, rules_with
-from triggers_core.testing.interruptions import Interruption
+from triggers_core.testing.interruptions import Interruption, in_another_thread
 from triggers_core.testing.invariants import check_store
 from triggers_django import DjangoStore, transactions, writing
 
@@ -329,6 +329,33 @@ def test_a_backend_that_was_terminated_is_not_noticed(server_shop: Shop) -> None
         with pytest.raises(StorageError):
             order.fire("paid")
     assert shop.fired() == ["paid"], "the application's transaction is lost"
+
+
+def test_an_answer_that_was_read_in_part_is_not_waited_for(
+    request: pytest.FixtureRequest,
+    make_django_store: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rest of it looks like the beginning of a long answer to what ends the transaction."""
+    store = make_django_store(request.getfixturevalue("mariadb"))()
+    from pymysql.connections import Connection
+
+    read = Connection._read_bytes
+
+    def interrupted(connection: Any, size: int) -> bytes:
+        body = connection._rfile.peek(4)[:4]
+        if size > 4 and (body[0], body[3]) == (0, 1):  # a row was changed, within a transaction
+            raise Interruption("between the head and the body of an answer")
+        answer: bytes = read(connection, size)
+        return answer
+
+    assert store.acquire_lease("sweep", "mine", 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "_read_bytes", interrupted)
+        with pytest.raises(Interruption):
+            in_another_thread(lambda: store.acquire_lease("sweep", "mine", 30), 20)
+    assert store.acquire_lease("sweep", "mine", 30)
+    store.close()
 
 
 def test_one_that_waited_for_long_is_replaced_too(

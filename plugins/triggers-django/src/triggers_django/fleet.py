@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, F, Min, Q, QuerySet
 
@@ -99,7 +99,7 @@ def _not_locked(connection: BaseDatabaseWrapper, sessions: set[int]) -> set[int]
     free: set[int] = set()
     weak = features.has_select_for_no_key_update
     for some in chunks(sessions):
-        with transaction.atomic(using=connection.alias):
+        with transactions.atomic(connection):
             asked = models.Session.objects.using(connection.alias).filter(id__in=some)
             locked = asked.select_for_update(skip_locked=True, no_key=weak)
             free.update(rows(locked.values_list("id", flat=True)))
@@ -320,7 +320,7 @@ def acquire_lease(
             stored.filter(name=name).update(**values)
         return True
     try:
-        with asking(), transaction.atomic(using=connection.alias, savepoint=not is_owned()):
+        with asking(), transactions.atomic(connection, savepoint=not is_owned()):
             models.Lease(name=name, **values).save(using=connection.alias, force_insert=True)
     except IntegrityError as error:
         raise AlreadyThere from error

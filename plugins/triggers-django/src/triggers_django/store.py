@@ -194,7 +194,7 @@ class DjangoStore(Store):
                 snapshot = self._look(reader, query)
                 if snapshot is not None:
                     return snapshot
-            with transaction.atomic(using=connection.alias):
+            with transactions.atomic(connection):
                 reader = self._locked(connection, uid)
                 found = reader.session is not None
                 return reader.load(query, self.clock()) if found else Snapshot(now=self.clock())

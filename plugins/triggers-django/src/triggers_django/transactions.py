@@ -99,6 +99,25 @@ def take_turn(connection: BaseDatabaseWrapper) -> None:
 
 
 @contextmanager
+def atomic(connection: BaseDatabaseWrapper, savepoint: bool = True) -> Iterator[None]:
+    """Django's, for what is the store's own: its end does not wait for an answer that never comes.
+
+    Of an answer that was read in part, the driver would take the rest for the answer to a ROLLBACK,
+    and wait for as much as that seems to say. A connection that is closed is not asked.
+    """
+    with transaction.atomic(using=connection.alias, savepoint=savepoint):
+        try:
+            yield
+        except (Error, AlreadyThere):
+            raise
+        except BaseException as error:
+            if _mine.asking or (_mine.owned and not isinstance(error, TriggersError)):
+                with suppress(Exception):
+                    connection.close()
+            raise
+
+
+@contextmanager
 def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
     """A transaction for many changes; within another one, a savepoint.
 
@@ -175,7 +194,7 @@ def read(alias: str, place: str, work: Callable[[BaseDatabaseWrapper], T]) -> T:
 
 
 def _once(connection: BaseDatabaseWrapper, work: Callable[[BaseDatabaseWrapper], T]) -> T:
-    with transaction.atomic(using=connection.alias):
+    with atomic(connection):
         return work(connection)
 
 

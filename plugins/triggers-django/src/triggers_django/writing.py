@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from triggers_core.engine.protocol import Change, Plan
@@ -14,7 +14,7 @@ from triggers_core.storages.groups import failed_at, group_text
 from triggers_django import models
 from triggers_django.models import ROW_BITS
 from triggers_django.reading import Reader, chunks, event_id_key, row_key, rows
-from triggers_django.transactions import AlreadyThere, asking, is_owned
+from triggers_django.transactions import AlreadyThere, asking, atomic, is_owned
 
 USED_FOR: Final = 3_600.0
 """Seconds for which a configuration counts as used anew, without being written to."""
@@ -79,7 +79,7 @@ def _save_header(
 def _insert_session(connection: BaseDatabaseWrapper, row: models.Session) -> None:
     try:
         # A transaction of the application must survive the refusal; our own begins anew.
-        with transaction.atomic(using=connection.alias, savepoint=not is_owned()):
+        with atomic(connection, savepoint=not is_owned()):
             row.save(using=connection.alias, force_insert=True)
     except IntegrityError as error:
         raise AlreadyThere from error

@@ -398,7 +398,7 @@ STORAGES: tuple[Guard, ...] = (
         "a transaction of its own",
         "of a commit that fails while it is written nothing is stored",
         "transactions.py",
-        "    with transaction.atomic(using=connection.alias):\n        return work(connection)\n",
+        "    with atomic(connection):\n        return work(connection)\n",
         "    return work(connection)\n",
         f"{_DJANGO}/test_django_store.py::"
         "test_of_a_change_that_the_database_refuses_in_the_middle_nothing_is_stored",

@@ -22,7 +22,7 @@ from triggers_core.testing import SessionDriver, check_store
 from triggers_core.testing.server_process import ServerProcess, free_ports
 from triggers_postgres import PostgresStorage, PostgresStore
 from triggers_postgres import store as module
-from triggers_postgres.testing import PostgresServer
+from triggers_postgres.testing import PostgresServer, takes_connections
 
 Make = Callable[..., PostgresStore]
 
@@ -318,11 +318,7 @@ class Pgbouncer(ServerProcess):
         return subprocess.Popen([self._program, "-q", *other, str(self._settings)])
 
     def is_up(self) -> bool:
-        try:
-            psycopg.connect(self.url, connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        return takes_connections(self.url)
 
 
 @pytest.fixture

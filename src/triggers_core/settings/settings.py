@@ -184,9 +184,7 @@ class Settings:
 
         :raises InvalidSetting: there is no such setting.
         """
-        if name not in self.names():
-            raise InvalidSetting(unknown_setting(name, self.names()))
-        return self._found(getattr(Settings, name)).origin
+        return self._named(name).origin
 
     def folder_of(self, name: str) -> Path | None:
         """What relative paths in a setting are relative to; None: the current folder.
@@ -201,9 +199,7 @@ class Settings:
             folder = app.settings.folder_of("TRIGGER_PLUGIN_OPTIONS") or Path()
             rates = (folder / options.rates).read_text()
         """
-        if name not in self.names():
-            raise InvalidSetting(unknown_setting(name, self.names()))
-        return self._found(getattr(Settings, name)).folder
+        return self._named(name).folder
 
     @property
     def project(self) -> Path | None:
@@ -215,6 +211,11 @@ class Settings:
         """
         self._all_read()
         return self._project
+
+    def _named(self, name: str) -> Found:
+        if name not in self.names():
+            raise InvalidSetting(unknown_setting(name, self.names()))
+        return self._found(getattr(Settings, name))
 
     def describe(self) -> list[SettingInfo]:
         """Every setting with its value and origin, secrets masked.

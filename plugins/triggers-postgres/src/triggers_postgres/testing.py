@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import psycopg
@@ -134,11 +133,7 @@ class PostgresServer(ServerProcess):
 
     def is_up(self) -> bool:
         """Whether it takes connections."""
-        try:
-            psycopg.connect(self.url, connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        return takes_connections(self.url)
 
     def stop(self) -> None:
         """End it in good order; it closes its connections first."""
@@ -148,16 +143,20 @@ class PostgresServer(ServerProcess):
         """End it at once, as ``pg_ctl stop -m immediate`` does: it has to recover at its start."""
         self._end(signal.SIGQUIT)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
+
+
+def takes_connections(url: str) -> bool:
+    """Whether a server, or a pooler in front of one, takes connections."""
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _other_user() -> pwd.struct_passwd | None:

@@ -183,9 +183,9 @@ class Strikes:
         """
         self._loop, self._task = loop, task
         if begins:
-            self.struck = None
-        struck = {} if begins else {k: by for k, by in self._takers.items() if by != "body"}
-        self._takers = struck
+            self.struck, self._takers = None, {}
+        else:
+            self._takers = {kind: by for kind, by in self._takers.items() if by != "body"}
         for kind in LIMITS:
             if kind in self._passed:
                 self._strike(kind)

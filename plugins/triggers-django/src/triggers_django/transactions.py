@@ -137,8 +137,7 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
                 raise
     except BaseException as error:
         interrupted = error is not raised_within and not isinstance(error, Error)
-        unfinished = connection.in_atomic_block or (automatic and _awaits_its_end(connection))
-        if outermost and (interrupted or unfinished):
+        if outermost and (interrupted or _is_unfinished(connection, automatic)):
             _let_go(connection)
         raise
 
@@ -146,6 +145,14 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
 def _awaits_its_end(connection: BaseDatabaseWrapper) -> bool:
     """Whether a connection commits nothing by itself: the end of a transaction may have failed."""
     return connection.connection is not None and not connection.autocommit
+
+
+def _is_unfinished(connection: BaseDatabaseWrapper, automatic: bool) -> bool:
+    """Whether a transaction has not ended.
+
+    :param automatic: whether the connection committed by itself before.
+    """
+    return connection.in_atomic_block or (automatic and _awaits_its_end(connection))
 
 
 def sees_the_past(connection: BaseDatabaseWrapper) -> bool:
@@ -218,8 +225,7 @@ def _patiently(
             if patience == _ABSENCE:
                 # While it worked the server was there, however long a lock was waited for.
                 since = away_since = away_since or (now if connected else tried)
-            unfinished = connection.in_atomic_block or (automatic and _awaits_its_end(connection))
-            if patience == _ABSENCE or unfinished:
+            if patience == _ABSENCE or _is_unfinished(connection, automatic):
                 _let_go(connection)
             _mine.alias = None
             if now - since > patience:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from triggers_core.exceptions import NestedCommit
 from triggers_core.testing import SessionDriver, check_store
 from triggers_core.testing.interruptions import Interruption, at_random, interrupt_at, survey
 from triggers_postgres import PostgresStore
-from triggers_postgres.errors import interruption_of_start
+from triggers_postgres.errors import uncover
 from triggers_postgres.exchange import Exchange
 
 Make = Callable[..., PostgresStore]
@@ -33,8 +34,9 @@ def nothing_is_left_to_collect() -> Iterator[None]:
 
 
 @pytest.mark.traces
-def test_interruptions_all_along_every_operation(make_postgres_store: Make) -> None:
-    report = survey(make_postgres_store(), step=37)
+@pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
+def test_interruptions_all_along_every_operation(make_postgres_store: Make, step: int) -> None:
+    report = survey(make_postgres_store(), step=step)
     assert not report.problems, report
     assert report.interrupted.total() > 50
 
@@ -91,7 +93,59 @@ def test_an_interruption_while_the_pool_starts_its_threads(
     assert session.fired() == ["go", "go"]
 
 
-def test_what_was_raised_beneath_the_errors_of_a_start() -> None:
+def test_an_interruption_while_a_connection_is_waited_for(
+    make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A condition that is left when it has given up its lock raises RuntimeError over it."""
+    store = make_postgres_store()
+    session = SessionDriver(store)
+    session.fire("go")
+    store.close()
+    wait = threading.Condition.wait
+
+    def interrupted(condition: Any, timeout: float | None = None) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return wait(condition, timeout)
+        if sys._getframe(1).f_globals["__name__"] != "psycopg_pool.pool":
+            return wait(condition, timeout)
+        monkeypatch.undo()
+        condition._release_save()
+        raise TimeoutError("of the handler's")
+
+    monkeypatch.setattr(threading.Condition, "wait", interrupted)
+    try:
+        raise KeyError("what the application was handling")
+    except KeyError:
+        with pytest.raises(TimeoutError, match="of the handler's"):
+            session.fire("lost")
+    session.fire("go")
+    assert session.fired() == ["go", "go"]
+
+
+@pytest.mark.traces
+def test_an_interruption_within_psycopgs_transaction_leaves_the_next_one_alone(
+    make_postgres_store: Make,
+) -> None:
+    """Else psycopg miscounts the transactions of a connection that is used again."""
+    store = make_postgres_store()
+    session = SessionDriver(store)
+    session.fire("go")
+
+    def one_transaction() -> None:
+        with store.transaction():
+            pass
+
+    interrupted = 0
+    while interrupt_at(interrupted + 1, one_transaction) is not None:
+        interrupted += 1
+        one_transaction()
+    assert interrupted > 100
+    with store.transaction():
+        session.fire("go")
+    assert session.fired() == ["go", "go"]
+
+
+def test_what_was_raised_beneath_the_errors_of_threading() -> None:
     mine, handled = Interruption("mine"), RuntimeError("can't start new thread")
 
     def start() -> None:
@@ -100,11 +154,13 @@ def test_what_was_raised_beneath_the_errors_of_a_start() -> None:
         finally:
             threading.Lock().release()  # as Condition.wait does
 
-    assert interruption_of_start(handled, None) is None
+    uncover(handled, None)
     with pytest.raises(RuntimeError, match="release unlocked lock") as released:
         start()
-    assert interruption_of_start(released.value, handled) is mine
-    assert interruption_of_start(released.value, mine) is None
+    with pytest.raises(Interruption) as uncovered:
+        uncover(released.value, handled)
+    assert uncovered.value is mine
+    uncover(released.value, mine)
 
 
 def test_no_transaction_stays_open(

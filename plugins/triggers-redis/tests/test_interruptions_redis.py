@@ -32,11 +32,12 @@ def nothing_is_left_to_collect() -> Iterator[None]:
 
 @pytest.mark.traces
 @pytest.mark.parametrize("size", [writing.PACKED_SIZE, 0], ids=["packed", "spread"])
+@pytest.mark.parametrize("step", [29, pytest.param(3, marks=pytest.mark.slow)])
 def test_interruptions_all_along_every_operation(
-    make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, size: int
+    make_redis_store: Make, monkeypatch: pytest.MonkeyPatch, step: int, size: int
 ) -> None:
     monkeypatch.setattr(writing, "PACKED_SIZE", size)
-    report = survey(make_redis_store(), step=29)
+    report = survey(make_redis_store(), step=step)
     assert not report.problems, report
     assert report.interrupted.total() > 50
 

@@ -421,7 +421,13 @@ def survey(
         for number in range(1, _MOMENTS, step):
             operation = kind(next(sessions))
             operation.prepare()
-            where = interrupt_at(number, operation.work, moments)
+            try:
+                where = interrupt_at(number, operation.work, moments)
+            except Exception as error:
+                report.problems.append(f"{operation.name}: {type(error).__name__}: {error}")
+                if len(report.problems) >= enough:
+                    break
+                continue
             judge(report, operation, where, where or "at its end", also)
             if where is None or len(report.problems) >= enough:
                 break

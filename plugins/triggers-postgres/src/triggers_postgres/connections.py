@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from triggers_core.exceptions import StorageError, TriggersError
 from triggers_core.texts import short_repr
-from triggers_postgres.errors import interruption_of_start
+from triggers_postgres.errors import uncover
 
 POOL_OPTIONS: Final = frozenset(
     {
@@ -101,17 +101,20 @@ class Connections:
                 connection.pgconn.finish()
             raise
         finally:
+            handled = None
             try:
+                handled = sys.exception()
                 self._suspect = self._suspect or connection.closed
                 pool.putconn(connection)
-            except BaseException:
+            except BaseException as error:
                 self._give_up(pool)
+                uncover(error, handled)
                 raise
 
     def _taken_from_a_pool(
         self,
     ) -> tuple[ConnectionPool[psycopg.Connection[Any]], psycopg.Connection[Any]]:
-        closed = 0
+        closed, handled = 0, sys.exception()
         while True:
             pool = self._pool()
             try:
@@ -125,8 +128,9 @@ class Connections:
                     raise
             except psycopg.Error:
                 raise
-            except BaseException:
+            except BaseException as error:
                 self._give_up(pool)
+                uncover(error, handled)
                 raise
 
     def _taken(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> psycopg.Connection[Any]:
@@ -174,9 +178,7 @@ class Connections:
                 pool.open()
             except BaseException as error:  # closed by another thread, or interrupted
                 self._give_up(pool)
-                interruption = interruption_of_start(error, handled)
-                if interruption is not None:
-                    raise interruption from None
+                uncover(error, handled)
                 raise
         return pool
 

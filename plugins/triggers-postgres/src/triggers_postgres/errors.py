@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from typing import Final
 
 import psycopg
@@ -62,24 +63,39 @@ def hidden_interruption(
     return None
 
 
-def interruption_of_start(
-    error: BaseException, handled: BaseException | None
-) -> BaseException | None:
-    """What a signal handler raised within `threading.Thread.start`, which raised an error over it.
+def uncover(error: BaseException, handled: BaseException | None) -> None:
+    """Raise what a signal handler raised within `threading`, if that raised an error over it.
 
-    `start` takes whatever is raised in it for a thread that could not be started, and removes that
-    from those that wait for their start: KeyError, if it runs by then and has removed itself. Where
-    it waits for the thread, it releases a lock that it has not got yet: RuntimeError.
+    `Thread.start` takes whatever is raised in it for a thread that could not be started, and
+    removes that from those that wait for their start: KeyError, if it runs by then and has removed
+    itself. And a `Condition` that is left between giving up its lock and waiting, or before it has
+    the lock back, releases a lock that it has not got: RuntimeError.
 
     :param handled: what the caller was handling already; that is none of it.
     """
-    found = None
+    found = _kept_by_the_pool(error) if error.__context__ is handled else None
     while isinstance(error, KeyError | RuntimeError):
         context = error.__context__
         if context is None or context is handled:
             break
         found = error = context
-    return found
+    if found is not None:
+        raise found from None
+
+
+def _kept_by_the_pool(error: BaseException) -> BaseException | None:
+    """What was raised in psycopg_pool's `WaitingClient.wait`, which keeps it until it has its lock.
+
+    It raises what it has kept afterwards; where the lock makes an error of its own, that has no
+    trace of it.
+    """
+    if isinstance(error, RuntimeError):
+        for frame, _ in walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__") == "psycopg_pool.pool":
+                kept = getattr(frame.f_locals.get("self"), "error", None)
+                if isinstance(kept, BaseException):
+                    return kept
+    return None
 
 
 _OF_THE_DRIVER: Final = frozenset({"psycopg", "psycopg_pool", "psycopg_c", "psycopg_binary"}) | {

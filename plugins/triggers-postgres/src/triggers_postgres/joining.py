@@ -199,6 +199,7 @@ class Joining(Store):
         self._known.add(connection)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         over, handled = False, sys.exception()
+        of_the_block: BaseException | None = None
         try:
             with connection.transaction():
                 joint = OwnJoint(connection, waiting)
@@ -207,15 +208,24 @@ class Joining(Store):
                 try:
                     yield
                     over = True
+                except BaseException as error:
+                    of_the_block = error
+                    raise
                 finally:
                     self._own_of_thread.reference = _nothing
-        except psycopg.Error as error:
-            if not over:
-                raise  # of a statement of the application's
-            if connection.closed:  # perhaps it was committed; the server will say
-                self.outcomes.watch(waiting)
-            raise of_the_transaction(self.place, error, handled) from error
+        except BaseException as error:
+            if error is of_the_block:
+                raise
+            if over and isinstance(error, psycopg.Error):
+                if connection.closed:  # perhaps it was committed; the server will say
+                    self.outcomes.watch(waiting)
+                raise of_the_transaction(self.place, error, handled) from error
+            # An interruption between psycopg's own lines: it may count one transaction too many, or
+            # too few, from now on.
+            connection.pgconn.finish()
+            raise
         finally:
+            of_the_block = None  # whose traceback has this frame
             if self._is_clean(connection):  # else it is thrown away
                 connection.isolation_level = None
 

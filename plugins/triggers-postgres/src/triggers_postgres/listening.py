@@ -20,7 +20,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from triggers_postgres.errors import interruption_of_start
+from triggers_postgres.errors import uncover
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -140,8 +140,6 @@ def start_listening(
         thread.start()
     except BaseException as error:
         listener.close()
-        interruption = interruption_of_start(error, handled)
-        if interruption is not None:
-            raise interruption from None
+        uncover(error, handled)
         raise
     return thread

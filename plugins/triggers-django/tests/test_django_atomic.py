@@ -358,6 +358,51 @@ def test_an_answer_that_was_read_in_part_is_not_waited_for(
     store.close()
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["fire", "transaction"])
+def test_what_interrupts_a_commit_comes_out(
+    request: pytest.FixtureRequest,
+    make_django_store: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
+) -> None:
+    """The driver closes its connection over it, and Django turns autocommit on there."""
+    store = make_django_store(request.getfixturevalue("mariadb"))()
+    from pymysql.connections import Connection
+
+    session, commit = SessionDriver(store), Connection.commit
+    session.fire("go")
+
+    class Interrupted:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def read(self, size: int) -> bytes:
+            raise Interruption("while an answer was waited for")
+
+        def close(self) -> None:
+            self.file.close()
+
+    def interrupted(connection: Any) -> None:
+        monkeypatch.undo()
+        connection._rfile = Interrupted(connection._rfile)
+        commit(connection)
+
+    def fire() -> None:
+        if own:
+            monkeypatch.setattr(Connection, "commit", interrupted)
+            session.fire("page", event_id="once")
+            return
+        with store.transaction():
+            session.fire("page", event_id="once")
+            monkeypatch.setattr(Connection, "commit", interrupted)
+
+    with pytest.raises(Interruption):
+        fire()
+    session.fire("page", event_id="once")
+    assert session.fired() == ["go", "page"]
+    store.close()
+
+
 def test_one_that_waited_for_long_is_replaced_too(
     server_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

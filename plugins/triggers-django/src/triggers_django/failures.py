@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from django.db import Error, InterfaceError, OperationalError, ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from triggers_core.exceptions import StorageError, TransactionConflict
+from triggers_core.exceptions import StorageError, TransactionConflict, TriggersError
 from triggers_core.redaction import error_text
 
 _CONFLICTS: Final[dict[str, set[str | int]]] = {
@@ -26,6 +27,10 @@ _SQLITE_LOCKED: Final = ("database is locked", "database table is locked")
 _SQLITE_NO_SUCH_THING: Final = ("no such table: triggers_", "no such column", "has no column named")
 
 
+class AlreadyThere(Exception):
+    """Somebody else has inserted the row meanwhile: decide again, with it."""
+
+
 def is_conflict(error: BaseException, connection: BaseDatabaseWrapper) -> bool:
     """Whether a transaction lost against another one: run again, it may well succeed."""
     return _is(error, connection, _CONFLICTS, _SQLITE_LOCKED)
@@ -42,6 +47,29 @@ def is_lost(error: BaseException, connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor == "postgresql":
         return code is None or str(code).startswith(_PG_GONE)
     return code in _MYSQL_GONE
+
+
+def hidden_interruption(
+    error: BaseException, connection: BaseDatabaseWrapper, handled: BaseException | None
+) -> BaseException | None:
+    """What a signal handler raised within Django or its driver, which raised an error over it.
+
+    At the end of a transaction Django still turns autocommit on, whatever was raised; on a
+    connection that the driver has closed because of it, that fails.
+
+    :param handled: what the caller was handling already; that is none of it.
+    """
+    driver = connection.Database  # type: ignore[attr-defined]
+    of_the_driver = (Error, driver.Error, OSError, struct.error)
+    context = error.__context__
+    while context is not None and context is not handled:
+        if isinstance(context, KeyboardInterrupt | SystemExit):
+            return context
+        known = isinstance(context, of_the_driver) or type(context).__module__ == "builtins"
+        if not known and not isinstance(context, AlreadyThere | TriggersError):
+            return context
+        context = context.__context__
+    return None
 
 
 def storage_error(error: Error, connection: BaseDatabaseWrapper, place: str) -> StorageError:

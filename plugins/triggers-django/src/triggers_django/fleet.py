@@ -32,8 +32,9 @@ from triggers_core.storages.summaries import (
     readable_summaries,
 )
 from triggers_django import models, transactions
+from triggers_django.failures import AlreadyThere
 from triggers_django.reading import chunks, rows
-from triggers_django.transactions import AlreadyThere, asking, is_owned
+from triggers_django.transactions import asking, is_owned
 from triggers_django.writing import KEPT_FOR
 
 _PAGE: Final = 1_000

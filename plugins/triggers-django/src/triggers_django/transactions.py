@@ -22,7 +22,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from triggers_core.exceptions import NestedCommit, StorageError, TransactionConflict, TriggersError
 from triggers_django import models
-from triggers_django.failures import is_conflict, is_lost, storage_error
+from triggers_django.failures import (
+    AlreadyThere,
+    hidden_interruption,
+    is_conflict,
+    is_lost,
+    storage_error,
+)
 
 T = TypeVar("T")
 
@@ -33,10 +39,6 @@ _ABSENCE: Final = 3.0
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.2
 _ROUNDS: Final = 20  # of a change that finds its session made meanwhile
-
-
-class AlreadyThere(Exception):
-    """Somebody else has inserted the row meanwhile: decide again, with it."""
 
 
 class _Mine(threading.local):
@@ -124,7 +126,7 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
     What interrupts its beginning or its end leaves the connection in the middle of an exchange.
     """
     _is_inside()
-    outermost, raised_within = not connection.in_atomic_block, None
+    outermost, raised_within, handled = not connection.in_atomic_block, None, sys.exception()
     automatic = outermost and not _awaits_its_end(connection)
     try:
         with transaction.atomic(using=connection.alias):
@@ -136,9 +138,14 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
                 raised_within = error
                 raise
     except BaseException as error:
+        hidden = None
+        if error is not raised_within:
+            hidden = hidden_interruption(error, connection, handled)
         interrupted = error is not raised_within and not isinstance(error, Error)
-        if outermost and (interrupted or _is_unfinished(connection, automatic)):
+        if outermost and (interrupted or hidden or _is_unfinished(connection, automatic)):
             _let_go(connection)
+        if hidden is not None:
+            raise hidden from None
         raise
 
 
@@ -209,6 +216,7 @@ def _patiently(
     connection: BaseDatabaseWrapper, place: str, work: Callable[[], T], owned: bool
 ) -> T:
     began, away_since, pause = time.monotonic(), 0.0, _FIRST_PAUSE
+    handled = sys.exception()
     automatic = not _awaits_its_end(connection)  # else the application has a hand in it
     while True:
         tried, connected = time.monotonic(), False
@@ -220,6 +228,11 @@ def _patiently(
             _mine.alias = None
             return answer
         except (Error, AlreadyThere) as error:
+            interruption = hidden_interruption(error, connection, handled)
+            if interruption is not None:
+                _let_go(connection)
+                _mine.alias = None
+                raise interruption from None
             patience = _patience(error, connection)
             now, since = time.monotonic(), began
             if patience == _ABSENCE:
@@ -268,6 +281,7 @@ def _within(
 def _undisturbed(connection: BaseDatabaseWrapper, place: str, work: Callable[[], T]) -> T:
     """Do something within a transaction of the application, which breaks if it is interrupted."""
     depth = len(connection.savepoint_ids), len(connection.atomic_blocks)
+    handled = sys.exception()
     try:
         _mine.alias, _mine.owned, _mine.asking = connection.alias, False, False
         answer = work()
@@ -277,14 +291,18 @@ def _undisturbed(connection: BaseDatabaseWrapper, place: str, work: Callable[[],
         _mine.alias = None
         raise
     except Error as error:
+        interruption = hidden_interruption(error, connection, handled)
+        if interruption is not None:
+            _leave_blocks(connection, depth)
+            _break(connection)
+            _mine.alias = None
+            raise interruption from None
         _mine.alias = None
         connection.needs_rollback = True
         connection.rollback_exc = error  # type: ignore[attr-defined]
         raise storage_error(error, connection, place) from error
     except BaseException:
-        # The blocks of the ORM itself, which may have been kept from leaving: else the end of the
-        # application's block would be taken for theirs.
-        del connection.savepoint_ids[depth[0] :], connection.atomic_blocks[depth[1] :]
+        _leave_blocks(connection, depth)
         if _mine.asking:
             _break(connection)
         _mine.alias = None
@@ -331,6 +349,14 @@ def _let_go(connection: BaseDatabaseWrapper) -> None:
     connection.closed_in_transaction = False
     connection.savepoint_ids, connection.atomic_blocks = [], []
     connection.run_on_commit = []
+
+
+def _leave_blocks(connection: BaseDatabaseWrapper, depth: tuple[int, int]) -> None:
+    """Leave the blocks of the ORM itself, which may have been kept from leaving.
+
+    Else the end of the application's block would be taken for theirs.
+    """
+    del connection.savepoint_ids[depth[0] :], connection.atomic_blocks[depth[1] :]
 
 
 def _break(connection: BaseDatabaseWrapper) -> None:

@@ -12,9 +12,10 @@ from triggers_core.engine.protocol import Change, Plan
 from triggers_core.engine.records import Status, encode_record
 from triggers_core.storages.groups import failed_at, group_text
 from triggers_django import models
+from triggers_django.failures import AlreadyThere
 from triggers_django.models import ROW_BITS
 from triggers_django.reading import Reader, chunks, event_id_key, row_key, rows
-from triggers_django.transactions import AlreadyThere, asking, atomic, is_owned
+from triggers_django.transactions import asking, atomic, is_owned
 
 USED_FOR: Final = 3_600.0
 """Seconds for which a configuration counts as used anew, without being written to."""

@@ -23,6 +23,7 @@ from triggers_core.engine.where import (
     usable_moment,
 )
 from triggers_core.exceptions import InvalidConfiguration
+from triggers_core.testing.interruptions import interrupt_at
 
 PLUS_1 = timezone(timedelta(hours=1))
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,6 +111,16 @@ class Broken:
 @pytest.mark.parametrize("test", [1, Decimal(1), "a", NEW_YEAR, [b"a", None], {"atLeast": 1.5}])
 def test_a_test_that_cannot_be_made_is_false(test: Any, value: Any) -> None:
     assert not where({"a": test}).passes({"a": value})
+
+
+@pytest.mark.traces
+@pytest.mark.parametrize("test", [1, {"atLeast": Decimal("0.5")}, ["a", NEW_YEAR], {"not": b"a"}])
+def test_what_a_signal_handler_raises_decides_nothing(test: Any) -> None:
+    tests, swallowed, number = where({"a.b": test}), list[str](), 1
+    while interrupt_at(number, lambda: tests.passes({"a": {"b": 1}}), swallowed=swallowed):
+        number += 1
+    assert number > 5
+    assert not swallowed
 
 
 def test_the_context_of_decimal_does_not_matter() -> None:

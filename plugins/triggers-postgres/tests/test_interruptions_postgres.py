@@ -11,12 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from triggers_core.exceptions import NestedCommit
+from triggers_core.exceptions import NestedCommit, SoftTimeLimitExceeded
 from triggers_core.testing import SessionDriver, check_store
 from triggers_core.testing.interruptions import Interruption, at_random, interrupt_at, survey
 from triggers_postgres import PostgresStore
 from triggers_postgres.errors import uncover
 from triggers_postgres.exchange import Exchange
+from triggers_postgres.outcomes import call
 
 Make = Callable[..., PostgresStore]
 
@@ -143,6 +144,14 @@ def test_an_interruption_within_psycopgs_transaction_leaves_the_next_one_alone(
     with store.transaction():
         session.fire("go")
     assert session.fired() == ["go", "go"]
+
+
+def test_a_time_limit_comes_out_of_what_follows_a_commit() -> None:
+    def strike() -> None:
+        raise SoftTimeLimitExceeded("5 s")
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        call(strike)
 
 
 def test_what_was_raised_beneath_the_errors_of_threading() -> None:

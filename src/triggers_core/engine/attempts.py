@@ -34,6 +34,7 @@ from triggers_core.exceptions import (
     StaleMessage,
     TaskNameFired,
     TaskNotFound,
+    TriggersError,
 )
 from triggers_core.failures import describe_error
 from triggers_core.texts import short_repr
@@ -239,7 +240,7 @@ def _is_kwargs(payload: object) -> bool:
         return False
     try:
         return all(payloads.is_kwargs(kwargs) for kwargs in payloads.decode(payload).values())
-    except Exception:
+    except (TriggersError, msgspec.MsgspecError, AttributeError, TypeError, ValueError):
         return False
 
 

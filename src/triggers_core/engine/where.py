@@ -61,7 +61,7 @@ def usable_moment(value: object) -> float | None:
     """
     try:
         at = instant(value)
-    except Exception:  # in a tzinfo of the application's own
+    except _UNTESTABLE:  # in a tzinfo of the application's own
         return None
     return None if at is None else at / 1_000_000
 
@@ -84,6 +84,13 @@ def usable_count(value: object) -> int | None:
     if value < 0 or value != value.to_integral_value():
         return None
     return MOST_COUNTED if value >= MOST_COUNTED else int(value)
+
+
+_UNTESTABLE: Final = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+)
+"""What a value may raise that is asked for something it has not. Whatever else is raised, by a
+signal handler as likely as not, must not decide anything."""
 
 
 def _look_up(found: Any, names: list[str]) -> tuple[bool, Any]:
@@ -132,7 +139,7 @@ class Test:
             for check in self._checks:
                 if not check(value):
                     return False
-        except Exception:  # a value of a strange class
+        except _UNTESTABLE:  # a value of a strange class
             return False
         return True
 

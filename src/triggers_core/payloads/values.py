@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from triggers_core.exceptions import is_time_limit
 from triggers_core.payloads.refusals import Refused, TooLarge, a_kind
 
 MAX_INT_BITS = 4_096
@@ -186,6 +187,8 @@ def plain_value(value: Any, room: int) -> Any:
     except Refused:
         raise
     except Exception as error:  # in methods of the value's own class
+        if is_time_limit(error):
+            raise
         raise fails(value, error) from error
     raise Refused(f"{a_kind(value)} cannot be stored; pass {fix}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
+from triggers_core.exceptions import is_time_limit
 from triggers_core.payloads.refusals import Refused, TooDeep, TooLarge, a_kind
 from triggers_core.payloads.values import TAGS, fails, plain_value
 from triggers_core.texts import short_repr
@@ -124,6 +125,8 @@ def walk(value: Any, levels: int, room: int) -> tuple[Any, int]:
     except Refused:
         raise
     except Exception as error:  # in a tzinfo of the application's own
+        if is_time_limit(error):
+            raise
         raise fails(value, error) from error
     room -= len(stored)
     if room < 0:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
 from triggers_core.engine.names import new_id
-from triggers_core.exceptions import StorageError
+from triggers_core.exceptions import StorageError, is_time_limit
 from triggers_core.failures import log_exception
 from triggers_core.runners import exits
 from triggers_postgres.listening import Connect, Listener, start_listening
@@ -214,10 +214,15 @@ def ids_of(entries: Iterable[Pending]) -> list[tuple[int, int]]:
 
 
 def call(callback: Callable[[], None]) -> None:
-    """Call back; what it raises is logged: the commit stays, and others wait for their turn."""
+    """Call back; what it raises is logged: the commit stays, and others wait for their turn.
+
+    A time limit strikes through: the sweep does what is left.
+    """
     try:
         callback()
     except Exception as error:
+        if is_time_limit(error):
+            raise
         log_exception(logger, "what follows a commit failed; the commit stays", error)
 
 

@@ -17,7 +17,13 @@ import pytest
 from processes.spawn import Child
 
 from triggers_core.engine.protocol import Rules
-from triggers_core.exceptions import HookFailed, InvalidSetting, StorageError, UnknownSchema
+from triggers_core.exceptions import (
+    HookFailed,
+    InvalidSetting,
+    SoftTimeLimitExceeded,
+    StorageError,
+    UnknownSchema,
+)
 from triggers_core.storages.sqlite import SqliteStore
 from triggers_core.storages.sqlite import file as sqlite_file
 from triggers_core.storages.sqlite import open_files as sqlite_open_files
@@ -109,6 +115,14 @@ def test_an_exception_at_any_moment_leaves_nothing_behind(store: SqliteStore, st
     assert report.interrupted["fires"]
     assert report.interrupted["connects"]
     check_store(store)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.traces
+def test_a_soft_time_limit_comes_out_of_every_operation(store: SqliteStore) -> None:
+    """It is an error of ours, and none of the network's or the file system's."""
+    report = survey(store, step=17, error=SoftTimeLimitExceeded)
+    assert not report.problems, report
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -163,10 +163,11 @@ class TimeLimitExceeded(TaskFailure, TimeoutError):
     """A body ran longer than its task's `time_limit`; whatever it still returns is dropped."""
 
 
-class SoftTimeLimitExceeded(TaskFailure, TimeoutError):
+class SoftTimeLimitExceeded(TaskFailure):
     """Raised inside a body that runs longer than its task's `soft_time_limit`.
 
-    The body may catch it, to clean up and return what it has.
+    The body may catch it, to clean up and return what it has. It is no `TimeoutError`, which is an
+    `OSError`: whoever catches those, around a request for example, would take it for a network's.
     """
 
 

@@ -271,7 +271,8 @@ STORAGES: tuple[Guard, ...] = (
         "decisions on an old view",
         "a decision on what a process remembers, and that fails, is made again on what is stored",
         "committing.py",
-        "                if fresh or known is None:\n                    raise\n",
+        "                if fresh or known is None or is_time_limit(error):\n"
+        "                    raise\n",
         "                raise\n",
         f"{_REDIS}/test_write_cache.py::test_no_change_is_refused_for_what_is_only_remembered",
     ),

@@ -42,6 +42,13 @@ def test_interruptions_all_along_every_operation(make_postgres_store: Make, step
     assert report.interrupted.total() > 50
 
 
+@pytest.mark.traces
+def test_a_soft_time_limit_comes_out_of_every_operation(make_postgres_store: Make) -> None:
+    """It is an error of ours, and none of the network's or the file system's."""
+    report = survey(make_postgres_store(), step=41, error=SoftTimeLimitExceeded)
+    assert not report.problems, report
+
+
 @pytest.mark.slow
 def test_interruptions_at_random_moments(make_postgres_store: Make) -> None:
     store = make_postgres_store()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from triggers_core.exceptions import StorageError
+from triggers_core.exceptions import SoftTimeLimitExceeded, StorageError
 from triggers_core.testing import SessionDriver, check_store
 from triggers_core.testing.interruptions import Interruption, at_random, interrupt_at, survey
 from triggers_redis import RedisStore, writing
@@ -40,6 +40,13 @@ def test_interruptions_all_along_every_operation(
     report = survey(make_redis_store(), step=step)
     assert not report.problems, report
     assert report.interrupted.total() > 50
+
+
+@pytest.mark.traces
+def test_a_soft_time_limit_comes_out_of_every_operation(make_redis_store: Make) -> None:
+    """It is an error of ours, and none of the network's or the file system's."""
+    report = survey(make_redis_store(), step=31, error=SoftTimeLimitExceeded)
+    assert not report.problems, report
 
 
 @pytest.mark.slow

@@ -60,7 +60,8 @@ NAMES = [
     (TaskFailure(), "triggers_core.exceptions.TaskFailure", True),
     (TriggersError(), "Exception", True),
     (TimeLimitExceeded(), "Exception", True),
-    (SoftTimeLimitExceeded(), "TimeoutError", True),
+    (SoftTimeLimitExceeded(), "SoftTimeLimitExceeded", True),
+    (SoftTimeLimitExceeded(), "TimeoutError", False),
     # Kept from `except Exception`, not from being tried again.
     (Panic(), "Exception", True),
     (Panic(), "ValueError", False),

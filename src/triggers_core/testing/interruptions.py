@@ -423,11 +423,13 @@ def survey(
     step: int = 1,
     operations: tuple[type[Operation], ...] | None = None,
     also: Callable[[], None] = lambda: None,
+    error: type[BaseException] = Interruption,
 ) -> Report:
     """Interrupt every operation at each moment (or each `step`-th) and look what is left.
 
     :param operations: which ones; all that the store has, when not given.
     :param also: called after each: a further check, for example that another process can write.
+    :param error: what is raised, and has to come out.
     """
     report, sessions = Report(), _sessions(store)
     for kind in operations or operations_of(store):
@@ -436,7 +438,7 @@ def survey(
             operation = kind(next(sessions))
             operation.prepare()
             swallowed: list[str] = []
-            where = interrupt_at(number, operation.work, moments, swallowed=swallowed)
+            where = interrupt_at(number, operation.work, moments, error, swallowed)
             report.problems += [
                 f"{operation.name}: the interruption did not come out at {each}"
                 for each in swallowed

@@ -8,7 +8,12 @@ from typing import Final
 from django.db import Error, InterfaceError, OperationalError, ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from triggers_core.exceptions import StorageError, TransactionConflict, TriggersError
+from triggers_core.exceptions import (
+    StorageError,
+    TransactionConflict,
+    TriggersError,
+    is_time_limit,
+)
 from triggers_core.redaction import error_text
 
 _CONFLICTS: Final[dict[str, set[str | int]]] = {
@@ -63,7 +68,7 @@ def hidden_interruption(
     of_the_driver = (Error, driver.Error, OSError, struct.error)
     context = error.__context__
     while context is not None and context is not handled:
-        if isinstance(context, KeyboardInterrupt | SystemExit):
+        if isinstance(context, KeyboardInterrupt | SystemExit) or is_time_limit(context):
             return context
         known = isinstance(context, of_the_driver) or type(context).__module__ == "builtins"
         if not known and not isinstance(context, AlreadyThere | TriggersError):

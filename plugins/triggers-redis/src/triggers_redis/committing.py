@@ -14,7 +14,7 @@ from triggers_core.engine.names import new_id, split_instance_name
 from triggers_core.engine.protocol import Command, Plan, Rules
 from triggers_core.engine.records import SCHEMA
 from triggers_core.engine.recovery import Recover
-from triggers_core.exceptions import Contended, TriggersError
+from triggers_core.exceptions import Contended, TriggersError, is_time_limit
 from triggers_core.storages.driving import drive
 from triggers_redis.connection import Answer
 from triggers_redis.erasing import GONE, erase
@@ -101,8 +101,8 @@ class Committer:
             except _SessionChanged as changed:
                 view, fresh = changed.view, True
                 continue
-            except TriggersError:  # no other one: a time limit has to come out
-                if fresh or known is None:
+            except TriggersError as error:
+                if fresh or known is None or is_time_limit(error):
                     raise
                 view = None  # what was decided on may be long out of date
                 continue

@@ -50,8 +50,6 @@ _ROUNDS: Final = 40  # of operations in one session; then another, so that check
 _OURS: Final = re.compile(r"(?:src|site-packages)[/\\]triggers_\w+[/\\]")
 """Where an interruption has to come out. In a library, a clause of its own may drop it: redis-py's
 around the end of a connection, psycopg_pool's around the check of one."""
-_FINALISER: Final = re.compile(r"\.__del__\b|WeakSet\.__init__\.<locals>\._remove\b")
-"""Python lets no exception out of these."""
 _LOOKS_AT_SIGNALS: Final = frozenset(
     {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "RESUME"}
 )
@@ -119,12 +117,22 @@ def interrupt_at(
     :returns: where that was; empty when it came to an end before.
     """
     countdown, traced = _Countdown(number, moments, error), sys.gettrace()
+    dropped, report_dropped = [], sys.unraisablehook
+
+    def hear(unraisable: sys.UnraisableHookArgs) -> None:
+        """Python lets nothing out of a finaliser, or of a callback of a weak reference."""
+        if unraisable.exc_type is error:
+            dropped.append(countdown.where)
+        else:
+            report_dropped(unraisable)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a half-made connection is thrown away
         try:
+            sys.unraisablehook = hear
             sys.settrace(countdown)
             work()
-            if countdown.where and swallowed is not None:
+            if countdown.where and swallowed is not None and not dropped:
                 swallowed.append(countdown.where)
         except error:
             if not countdown.where:
@@ -135,6 +143,7 @@ def interrupt_at(
             swallowed.append(f"{countdown.where}: {type(another).__name__}: {another}")
         finally:
             sys.settrace(traced)
+            sys.unraisablehook = report_dropped
     return countdown.where or None
 
 
@@ -442,7 +451,7 @@ def survey(
             report.problems += [
                 f"{operation.name}: the interruption did not come out at {each}"
                 for each in swallowed
-                if not _FINALISER.search(each) and (": " in each or _OURS.search(each))
+                if ": " in each or _OURS.search(each)
             ]
             judge(report, operation, where, where or "at its end", also)
             if where is None or len(report.problems) >= enough:

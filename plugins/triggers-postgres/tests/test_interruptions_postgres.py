@@ -34,6 +34,15 @@ def nothing_is_left_to_collect() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture
+def closed(make_postgres_store: Make) -> SessionDriver:
+    """A session with one event, whose store is closed: the next change opens its pool anew."""
+    session = SessionDriver(make_postgres_store())
+    session.fire("go")
+    session.store.close()
+    return session
+
+
 @pytest.mark.traces
 @pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
 def test_interruptions_all_along_every_operation(make_postgres_store: Make, step: int) -> None:
@@ -74,13 +83,9 @@ def test_no_interruption_uses_up_the_pool(make_postgres_store: Make) -> None:
 
 
 def test_an_interruption_while_the_pool_starts_its_threads(
-    make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
+    closed: SessionDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`Thread.start` raises KeyError over what a handler raises once the thread runs."""
-    store = make_postgres_store()
-    session = SessionDriver(store)
-    session.fire("go")
-    store.close()
     name = next(
         name for name in ("_start_joinable_thread", "_start_new_thread") if hasattr(threading, name)
     )
@@ -96,19 +101,15 @@ def test_an_interruption_while_the_pool_starts_its_threads(
 
     monkeypatch.setattr(threading, name, interrupted)
     with pytest.raises(TimeoutError, match="of the handler's"):
-        session.fire("lost")
-    session.fire("go")
-    assert session.fired() == ["go", "go"]
+        closed.fire("lost")
+    closed.fire("go")
+    assert closed.fired() == ["go", "go"]
 
 
 def test_an_interruption_while_a_connection_is_waited_for(
-    make_postgres_store: Make, monkeypatch: pytest.MonkeyPatch
+    closed: SessionDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A condition that is left when it has given up its lock raises RuntimeError over it."""
-    store = make_postgres_store()
-    session = SessionDriver(store)
-    session.fire("go")
-    store.close()
     wait = threading.Condition.wait
 
     def interrupted(condition: Any, timeout: float | None = None) -> Any:
@@ -125,9 +126,9 @@ def test_an_interruption_while_a_connection_is_waited_for(
         raise KeyError("what the application was handling")
     except KeyError:
         with pytest.raises(TimeoutError, match="of the handler's"):
-            session.fire("lost")
-    session.fire("go")
-    assert session.fired() == ["go", "go"]
+            closed.fire("lost")
+    closed.fire("go")
+    assert closed.fired() == ["go", "go"]
 
 
 @pytest.mark.traces

@@ -138,14 +138,14 @@ def block(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
                 raised_within = error
                 raise
     except BaseException as error:
-        hidden = None
+        interruption: BaseException | None = None
         if error is not raised_within:
-            hidden = hidden_interruption(error, connection, handled)
-        interrupted = error is not raised_within and not isinstance(error, Error)
-        if outermost and (interrupted or hidden or _is_unfinished(connection, automatic)):
+            own = not isinstance(error, Error)
+            interruption = error if own else hidden_interruption(error, connection, handled)
+        if outermost and (interruption is not None or _is_unfinished(connection, automatic)):
             _let_go(connection)
-        if hidden is not None:
-            raise hidden from None
+        if interruption is not None and interruption is not error:
+            raise interruption from None
         raise
 
 
